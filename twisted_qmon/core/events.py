@@ -1,0 +1,403 @@
+"""
+Events: their definitions, QEMU's rate limit, and the delivery to those who subscribed.
+
+L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that knows the definitions, checks what is
+emitted, holds back what comes too often, and calls the receivers. Nothing here encodes: a receiver that writes to a wire keeps the
+bytes in the message (L{EventMessage.encoded}), so that the next one finds them there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from twisted.logger import Logger
+
+from twisted_qmon.core.arguments import compile_members
+from twisted_qmon.errors import EventError, RegistrationError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from twisted_qmon.info import ParameterInfo
+
+__all__ = ["MAX_KEYS", "Event", "EventMessage", "EventTable", "Receiver", "wire_timestamp"]
+
+#: Of one rate-limited event, how many keys may have a running period at a time. QEMU has no such limit: there a key that a guest
+#: can choose lets memory grow. What comes with yet another key goes out at once: nothing is lost, and nothing is remembered.
+MAX_KEYS = 1000
+
+#: How many events receivers may emit, within one delivery, ahead of what has been delivered. Beyond it L{EventTable.emit} raises.
+MAX_NESTED = 100_000
+
+_sequence = count()
+_NAME = re.compile(r"(?:__[A-Za-z0-9.-]+_)?[A-Z][A-Z0-9_]*")
+
+
+class EventMessage(dict[str, Any]):
+    """
+    An event as on the wire: C{"timestamp"} (C{"seconds"}, C{"microseconds"}), C{"event"} and, if it has any, C{"data"}.
+
+    All receivers get the same one: don't change it.
+
+    :ivar encoded: the bytes that go over the wire, or C{None} until the first receiver that needs them puts them here
+    """
+
+    __slots__ = ("encoded",)
+
+    encoded: bytes | None
+
+    def __init__(self, name: str, timestamp: Mapping[str, int], data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(timestamp=timestamp, event=name)
+        if data:
+            self["data"] = data
+        self.encoded = None
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return cast(str, self["event"])
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The event's data; empty if it has none."""
+        return cast("Mapping[str, Any]", self.get("data", {}))
+
+
+#: What a subscriber hands in: called with each message.
+Receiver: TypeAlias = Callable[[EventMessage], Any]
+
+
+class Event:
+    """
+    The definition of an event.
+
+    C{Event("BALLOON_CHANGE", actual=int, rate_limit=1.0)} has one member. The names of members are those of the wire with C{_} for
+    C{-}; C{T | None} is a member that may be absent.
+
+    :param name: its name, C{UPPER_CASE}
+    :param rate_limit: seconds in which it goes out at most once (per key): the first at once, then the latest at the end of the
+        period, with its own timestamp. C{None}: every one goes out at once.
+    :param key: the members whose values are limited each on their own (C{("id",)}); none: all of them together
+    :param check: C{False}: the data of C{emit} is passed on as it is. For events that were defined elsewhere.
+    :param data: the members as a mapping, for names that are taken here (C{data={"key": str}}) or have a dash
+    :param members: the members: name and type
+    :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, a type is
+        nothing that JSON can say, or a member is given twice
+    """
+
+    __slots__ = ("check", "data_of", "key", "members", "name", "rate_limit")
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        rate_limit: float | None = None,
+        key: Iterable[str] = (),
+        check: bool = True,
+        data: Mapping[str, Any] | None = None,
+        **members: Any,
+    ) -> None:
+        if check and not _NAME.fullmatch(name):
+            raise RegistrationError(f"event name {name!r} is not UPPER_CASE")
+        if rate_limit is not None and not rate_limit > 0:
+            raise RegistrationError(f"event {name}: the rate limit is a period in seconds, above 0")
+        if isinstance(key, str):
+            raise RegistrationError(f"event {name}: key is a sequence of member names, not one string")
+        if data is not None and not isinstance(data, Mapping):
+            raise RegistrationError(
+                f"event {name}: data maps names of members to types; so a member 'data' goes into it"
+            )
+        twice = set(members).intersection(data or ())
+        if twice:
+            raise RegistrationError(f"event {name}: member {min(twice)!r} is given twice")
+        try:
+            record = compile_members({**(data or {}), **members})
+        except (TypeError, ValueError) as e:
+            raise RegistrationError(f"event {name}: {e}") from e
+        self.name = name
+        self.rate_limit = rate_limit
+        self.check = check
+        self.members: tuple[ParameterInfo, ...] = record.members
+        self.data_of = record.encode
+        self.key: tuple[str, ...] = tuple(part.replace("_", "-") for part in key)
+        if check:
+            unknown = set(self.key).difference(member.name for member in record.members)
+            if unknown:
+                raise RegistrationError(f"event {name}: key {min(unknown)!r} is not a member")
+
+    def __repr__(self) -> str:
+        return f"<Event {self.name}>"
+
+
+class EventTable:
+    """
+    A monitor's events.
+
+    :param get_clock: gives the clock of timestamps and periods, when it is first needed
+    """
+
+    _log = Logger()
+
+    def __init__(self, get_clock: Callable[[], IReactorTime]) -> None:
+        self._get_clock = get_clock
+        self._definitions: dict[str, Event] = {}
+        self._covered: dict[str, list[Event]] = {}
+        self.definitions: Mapping[str, Event] = MappingProxyType(self._definitions)
+        self._subscribers = _Subscribers()
+        self._named: dict[str, _Subscribers] = {}
+        self._queue: deque[EventMessage] = deque()
+        self._delivering = False
+        self._limits: dict[str, _RateLimit] = {}
+
+    # -- definitions
+
+    def define(self, events: Iterable[Event], *, shadow: bool = False) -> None:
+        """
+        Make events known: all of them, or none.
+
+        :param shadow: a name that is taken is no error: the new definition covers the old one until it is removed
+        :raise RegistrationError: when a name is taken
+        """
+        events = list(events)
+        names: set[str] = set()
+        for event in events:
+            if event.name in names or (event.name in self._definitions and not shadow):
+                raise RegistrationError(f"event {event.name} is already defined")
+            names.add(event.name)
+        for event in events:
+            covered = self._definitions.get(event.name)
+            if covered is not None:
+                self._covered.setdefault(event.name, []).append(covered)
+                self._forget_limit(event.name)
+            self._definitions[event.name] = event
+
+    def remove(self, events: Iterable[Event]) -> None:
+        """
+        Undo L{define}. What their rate limits hold back is sent first. An event that is not there is passed over.
+        """
+        for event in events:
+            name = event.name
+            covered = self._covered.get(name, [])
+            if self._definitions.get(name) is event:
+                self._forget_limit(name)
+                if covered:
+                    self._definitions[name] = covered.pop()
+                else:
+                    del self._definitions[name]
+            elif event in covered:
+                covered.remove(event)
+            if not covered:
+                self._covered.pop(name, None)
+
+    def _forget_limit(self, name: str) -> None:
+        limit = self._limits.pop(name, None)
+        if limit is not None:
+            for _, message in limit.stop():
+                self._send(message)
+
+    # -- subscriptions
+
+    def subscribe(self, receiver: Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
+        """
+        See L{IMonitor.subscribe}. A receiver that raises is logged, and the others get the event all the same. It gets what
+        is delivered from now on, and nothing any more once it is unsubscribed, also while an event is being delivered.
+
+        :raise TypeError: when C{names} is a string
+        """
+        if isinstance(names, str):
+            raise TypeError("names is a collection of event names, not one name")
+        token = object()
+        if names is None:
+            groups = [self._subscribers]
+        else:
+            groups = [self._named.setdefault(name, _Subscribers()) for name in sorted(set(names))]
+        for group in groups:
+            group.add(token, receiver)
+
+        def unsubscribe() -> None:
+            for group in groups:
+                group.discard(token)
+            if names is not None:
+                self._drop_empty_groups(groups)
+
+        return unsubscribe
+
+    def _drop_empty_groups(self, groups: list[_Subscribers]) -> None:
+        for name in [name for name, group in self._named.items() if group in groups and not group.receivers]:
+            del self._named[name]
+
+    # -- emission
+
+    def emit(
+        self, name: str, data: Mapping[str, Any] | None = None, *, timestamp: float | Mapping[str, int] | None = None
+    ) -> None:
+        """
+        Tell everybody.
+
+        A receiver that emits makes an event that comes after this one, at every receiver.
+
+        :param name: a defined event
+        :param data: its members, in Python's names or those of the wire
+        :param timestamp: when it happened: seconds since the epoch, or C{"seconds"} and C{"microseconds"} as on the wire. By
+            default now.
+        :raise EventError: when it is not defined, or the data or the timestamp does not fit
+        """
+        definition = self._definitions.get(name)
+        if definition is None:
+            raise EventError(f"event {name} is not defined")
+        if definition.check:
+            try:
+                data = definition.data_of(data or {}, "")
+            except (TypeError, ValueError) as e:
+                raise EventError(f"event {name}: {e}") from e
+        when = wire_timestamp(self._get_clock().seconds() if timestamp is None else timestamp)
+        message = EventMessage(name, when, data)
+        if definition.rate_limit is None:
+            self._send(message)
+            return
+        limit = self._limits.get(name)
+        if limit is None:
+            limit = self._limits[name] = _RateLimit(definition.rate_limit, definition.key, self._get_clock, self._send)
+        limit.take(message)
+
+    def flush(self) -> None:
+        """
+        Send now what rate limits hold back, in the order in which it happened, and end their periods. No timer is left.
+        """
+        kept = [entry for limit in self._limits.values() for entry in limit.stop()]
+        self._limits.clear()
+        for _, message in sorted(kept, key=lambda entry: entry[0]):
+            self._send(message)
+
+    def _send(self, message: EventMessage) -> None:
+        if self._delivering and len(self._queue) >= MAX_NESTED:
+            raise EventError(f"event {message.name}: more than {MAX_NESTED} events from within the delivery of one")
+        self._queue.append(message)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._queue:
+                message = self._queue.popleft()
+                self._subscribers.deliver(message, self._log)
+                named = self._named.get(message["event"])
+                if named is not None:
+                    named.deliver(message, self._log)
+        finally:
+            self._delivering = False
+
+
+class _Subscribers:
+    """Receivers that want the same events. A delivery is a plain loop over a list; all else happens on the rare paths."""
+
+    __slots__ = ("_lists", "receivers")
+
+    def __init__(self) -> None:
+        self.receivers: dict[object, Receiver] = {}
+        # The receivers as the list that deliveries loop over, beside their tokens; made anew after each change.
+        self._lists: tuple[list[object], list[Receiver]] | None = None
+
+    def add(self, token: object, receiver: Receiver) -> None:
+        self.receivers[token] = receiver
+        self._lists = None
+
+    def discard(self, token: object) -> None:
+        if self.receivers.pop(token, None) is None or self._lists is None:
+            return
+        # A delivery may be under way in this very list.
+        tokens, receivers = self._lists
+        receivers[tokens.index(token)] = _ignore
+        self._lists = None
+
+    def deliver(self, message: EventMessage, log: Logger) -> None:
+        if self._lists is None:
+            self._lists = (list(self.receivers), list(self.receivers.values()))
+        for receive in self._lists[1]:
+            try:
+                receive(message)
+            except Exception:
+                log.failure("while telling {receiver!r} of the event {event}", receiver=receive, event=message["event"])
+
+
+def _ignore(message: EventMessage) -> None:
+    """Stands in for a receiver that unsubscribed while an event was being delivered."""
+
+
+class _RateLimit:
+    """
+    QEMU's rate limit of one event: the first of a key goes out at once and starts a period; of those that come while it runs the
+    latest is kept; at its end that one goes out and another period starts; with nothing kept the key is forgotten.
+    """
+
+    def __init__(
+        self, period: float, key: tuple[str, ...], get_clock: Callable[[], IReactorTime], send: Receiver
+    ) -> None:
+        self._period = period
+        self._key = key
+        self._get_clock = get_clock
+        self._send = send
+        self._timers: dict[Hashable, IDelayedCall] = {}
+        self._kept: dict[Hashable, tuple[int, EventMessage]] = {}
+
+    def take(self, message: EventMessage) -> None:
+        data = message.data
+        key = tuple(_hashable(data.get(part)) for part in self._key)
+        if key in self._timers:
+            self._kept[key] = (next(_sequence), message)
+            return
+        if len(self._timers) < MAX_KEYS:
+            self._start(key)
+        self._send(message)
+
+    def _start(self, key: Hashable) -> None:
+        self._timers[key] = self._get_clock().callLater(self._period, self._expired, key)
+
+    def _expired(self, key: Hashable) -> None:
+        entry = self._kept.pop(key, None)
+        if entry is None:
+            del self._timers[key]
+        else:
+            self._start(key)
+            self._send(entry[1])
+
+    def stop(self) -> list[tuple[int, EventMessage]]:
+        """End all periods. Returns what was kept, each with a number that says when."""
+        for timer in self._timers.values():
+            timer.cancel()
+        kept = list(self._kept.values())
+        self._timers.clear()
+        self._kept.clear()
+        return kept
+
+
+def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
+    """
+    A timestamp as on the wire.
+
+    :param when: seconds since the epoch; or C{"seconds"} and C{"microseconds"}, taken as they are (QEMU says -1 and -1 when its
+        clock fails)
+    :raise EventError: when it is neither
+    """
+    if isinstance(when, Mapping):
+        seconds, microseconds = when.get("seconds"), when.get("microseconds")
+        if len(when) == 2 and type(seconds) is int and type(microseconds) is int:
+            return {"seconds": seconds, "microseconds": microseconds}
+    else:
+        try:
+            seconds, microseconds = divmod(round(when * 1_000_000), 1_000_000)
+        except (TypeError, ValueError, OverflowError):
+            pass  # refused below, with one text for all
+        else:
+            return {"seconds": seconds, "microseconds": microseconds}
+    raise EventError(f"{when!r} is no timestamp")
+
+
+def _hashable(value: Any) -> Hashable:
+    """Of a key member's value, something that can be a part of a dictionary's key."""
+    return repr(value) if isinstance(value, (dict, list)) else (type(value), value)
