@@ -1,0 +1,15 @@
+"""
+What makes C{twistd qmon} and C{twist qmon} exist.
+
+Every C{twistd} on the machine imports this file, whatever it is about to run. So it imports nothing of twisted_qmon: the
+options and the service are named, and looked up only when somebody asks for C{qmon}.
+"""
+
+from twisted.application.service import ServiceMaker
+
+qmon = ServiceMaker(
+    "twisted-qmon",
+    "twisted_qmon.tap",
+    "A monitor that speaks QEMU's QMP and HMP.",
+    "qmon",
+)

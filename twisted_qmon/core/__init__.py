@@ -1,0 +1,3 @@
+"""
+What a monitor is: commands, requests, events. No bytes, no transport, no reactor.
+"""

@@ -1,0 +1,3 @@
+"""
+The human monitor: a client of L{twisted_qmon.interfaces.IMonitor}, and of nothing else.
+"""

@@ -1,0 +1,3 @@
+"""
+The commands that ship with twisted-qmon.
+"""

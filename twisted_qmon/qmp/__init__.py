@@ -1,0 +1,3 @@
+"""
+The machine protocol, QMP: both its ends.
+"""
