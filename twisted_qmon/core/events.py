@@ -1,9 +1,9 @@
 """
 Events: their definitions, QEMU's rate limit, and the delivery to those who subscribed.
 
-L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that knows the definitions, checks what is
-emitted, holds back what comes too often, and calls the receivers. Nothing here encodes: a receiver that writes to a wire keeps the
-bytes in the message (L{EventMessage.encoded}), so that the next one finds them there.
+L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that knows the definitions,
+checks what is emitted, holds back what comes too often, and calls the receivers. Nothing here encodes: a receiver that
+writes to a wire keeps the bytes in the message (L{EventMessage.encoded}), so that the next one finds them there.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_KEYS", "Event", "EventMessage", "EventTable", "Receiver", "wire_timestamp"]
 
-#: Of one rate-limited event, how many keys may have a running period at a time. QEMU has no such limit: there a key that a guest
-#: can choose lets memory grow. What comes with yet another key goes out at once: nothing is lost, and nothing is remembered.
+#: Of one rate-limited event, how many keys may have a running period at a time. QEMU has no such limit: there a key
+#: that a guest can choose lets memory grow. What comes with yet another key goes out at once: nothing is lost, and
+#: nothing is remembered.
 MAX_KEYS = 1000
 
-#: How many events receivers may emit, within one delivery, ahead of what has been delivered. Beyond it L{EventTable.emit} raises.
+#: How many events receivers may emit, within one delivery, ahead of what has been delivered. Beyond it
+#: L{EventTable.emit} raises.
 MAX_NESTED = 100_000
 
 _sequence = count()
@@ -76,18 +78,18 @@ class Event:
     """
     The definition of an event.
 
-    C{Event("BALLOON_CHANGE", actual=int, rate_limit=1.0)} has one member. The names of members are those of the wire with C{_} for
-    C{-}; C{T | None} is a member that may be absent.
+    C{Event("BALLOON_CHANGE", actual=int, rate_limit=1.0)} has one member. The names of members are those of the wire
+    with C{_} for C{-}; C{T | None} is a member that may be absent.
 
     :param name: its name, C{UPPER_CASE}
-    :param rate_limit: seconds in which it goes out at most once (per key): the first at once, then the latest at the end of the
-        period, with its own timestamp. C{None}: every one goes out at once.
+    :param rate_limit: seconds in which it goes out at most once (per key): the first at once, then the latest at the
+        end of the period, with its own timestamp. C{None}: every one goes out at once.
     :param key: the members whose values are limited each on their own (C{("id",)}); none: all of them together
     :param check: C{False}: the data of C{emit} is passed on as it is. For events that were defined elsewhere.
     :param data: the members as a mapping, for names that are taken here (C{data={"key": str}}) or have a dash
     :param members: the members: name and type
-    :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, a type is
-        nothing that JSON can say, or a member is given twice
+    :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, a
+        type is nothing that JSON can say, or a member is given twice
     """
 
     __slots__ = ("check", "data_of", "key", "members", "name", "rate_limit")
@@ -205,8 +207,9 @@ class EventTable:
 
     def subscribe(self, receiver: Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
         """
-        See L{IMonitor.subscribe}. A receiver that raises is logged, and the others get the event all the same. It gets what
-        is delivered from now on, and nothing any more once it is unsubscribed, also while an event is being delivered.
+        See L{IMonitor.subscribe}. A receiver that raises is logged, and the others get the event all the same. It gets
+        what is delivered from now on, and nothing any more once it is unsubscribed, also while an event is being
+        delivered.
 
         :raise TypeError: when C{names} is a string
         """
@@ -244,8 +247,8 @@ class EventTable:
 
         :param name: a defined event
         :param data: its members, in Python's names or those of the wire
-        :param timestamp: when it happened: seconds since the epoch, or C{"seconds"} and C{"microseconds"} as on the wire. By
-            default now.
+        :param timestamp: when it happened: seconds since the epoch, or C{"seconds"} and C{"microseconds"} as on the
+            wire. By default now.
         :raise EventError: when it is not defined, or the data or the timestamp does not fit
         """
         definition = self._definitions.get(name)
@@ -294,7 +297,7 @@ class EventTable:
 
 
 class _Subscribers:
-    """Receivers that want the same events. A delivery is a plain loop over a list; all else happens on the rare paths."""
+    """Receivers that want the same events. A delivery is a plain loop over a list; the rest is on the rare paths."""
 
     __slots__ = ("_lists", "receivers")
 
@@ -331,8 +334,9 @@ def _ignore(message: EventMessage) -> None:
 
 class _RateLimit:
     """
-    QEMU's rate limit of one event: the first of a key goes out at once and starts a period; of those that come while it runs the
-    latest is kept; at its end that one goes out and another period starts; with nothing kept the key is forgotten.
+    QEMU's rate limit of one event: the first of a key goes out at once and starts a period; of those that come while it
+    runs the latest is kept; at its end that one goes out and another period starts; with nothing kept the key is
+    forgotten.
     """
 
     def __init__(
@@ -380,8 +384,8 @@ def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
     """
     A timestamp as on the wire.
 
-    :param when: seconds since the epoch; or C{"seconds"} and C{"microseconds"}, taken as they are (QEMU says -1 and -1 when its
-        clock fails)
+    :param when: seconds since the epoch; or C{"seconds"} and C{"microseconds"}, taken as they are (QEMU says -1 and -1
+        when its clock fails)
     :raise EventError: when it is neither
     """
     if isinstance(when, Mapping):
