@@ -1,0 +1,130 @@
+"""
+How late a reactor runs, measured all the time and for next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["INTERVAL", "WINDOW", "Latency", "LatencyInfo"]
+
+#: Seconds between two probes. Something that blocks the reactor for a time T is seen as a lateness between T - INTERVAL and T.
+INTERVAL = 0.05
+
+#: Seconds that the mean and the worst of C{query-reactor} look back.
+WINDOW = 60
+
+
+@dataclass(slots=True)
+class LatencyInfo:
+    """
+    How late the reactor runs what is due; all in seconds.
+
+    :ivar last: the latest measurement; or how long it is overdue already, if that is more
+    :ivar mean: the mean of the window
+    :ivar worst: the worst of the window
+    :ivar window: how far C{mean} and C{worst} look back
+    :ivar interval: the time between measurements, and so how much of a blocking call may be missed
+    """
+
+    last: float
+    mean: float
+    worst: float
+    window: float
+    interval: float
+
+
+@dataclass(slots=True)
+class _Second:
+    """What was measured in one second of the clock."""
+
+    number: int
+    samples: int = 0
+    total: float = 0.0
+    worst: float = 0.0
+
+
+class Latency:
+    """
+    A probe: a delayed call that notes how late it is called, and makes the next one.
+
+    It keeps a sum and a maximum per second of the window and no more: a bounded few kilobytes, and a few microseconds per probe.
+
+    :param clock: the reactor whose lateness is of interest
+    :param interval: seconds between two probes
+    :param window: seconds to look back
+    """
+
+    def __init__(self, clock: IReactorTime, interval: float = INTERVAL, window: int = WINDOW) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._window = window
+        self._seconds: deque[_Second] = deque(maxlen=window + 1)
+        self._last = 0.0
+        self._due: float | None = None
+        self._call: IDelayedCall | None = None
+
+    @property
+    def running(self) -> bool:
+        """It measures."""
+        return self._call is not None
+
+    def start(self) -> None:
+        """Measure from now on. Starting twice is the same as starting once."""
+        if self._call is None:
+            self._schedule()
+
+    def stop(self) -> None:
+        """Measure no more, and forget what is due. The figures stay."""
+        call, self._call, self._due = self._call, None, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _schedule(self) -> None:
+        self._call = self._clock.callLater(self._interval, self._probe)
+        self._due = self._call.getTime()
+
+    def _probe(self) -> None:
+        now = self._clock.seconds()
+        if self._due is not None:
+            self._note(now, now - self._due)
+        self._schedule()
+
+    def _note(self, now: float, late: float) -> None:
+        # The clock may be a wall clock that somebody sets back.
+        late = max(late, 0.0)
+        self._last = late
+        number = int(now)
+        seconds = self._seconds
+        if not seconds or seconds[-1].number != number:
+            if seconds and seconds[-1].number > number:
+                seconds.clear()
+            seconds.append(_Second(number))
+        second = seconds[-1]
+        second.samples += 1
+        second.total += late
+        second.worst = max(second.worst, late)
+
+    def figures(self) -> LatencyInfo:
+        """:return: what the window holds, and what is overdue at this moment"""
+        now = self._clock.seconds()
+        overdue = 0.0 if self._due is None else max(0.0, now - self._due)
+        seconds = [second for second in self._seconds if second.number > now - self._window - 1]
+        samples = sum(second.samples for second in seconds)
+        total = sum(second.total for second in seconds)
+        worst = max((second.worst for second in seconds), default=0.0)
+        if overdue > self._last:
+            # Nobody has run the probe yet: whoever asks was called before it, by the turn of the reactor that is so late.
+            samples, total = samples + 1, total + overdue
+        return LatencyInfo(
+            last=round(max(self._last, overdue), 6),
+            mean=round(total / samples, 6) if samples else 0.0,
+            worst=round(max(worst, overdue), 6),
+            window=float(self._window),
+            interval=self._interval,
+        )

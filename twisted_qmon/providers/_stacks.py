@@ -1,0 +1,174 @@
+"""
+What every thread is doing, and what every pending coroutine waits at.
+
+Coroutines are found by looking through all that the garbage collector knows, and only when somebody asks: keeping a list of them
+would cost each one something, and looking costs some ten milliseconds per million objects.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import linecache
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import CoroutineType, FrameType, GeneratorType
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+__all__ = ["MAX_COROUTINES", "MAX_FRAMES", "CoroutineInfo", "FrameInfo", "StacksInfo", "ThreadInfo", "stacks"]
+
+#: How many frames of one stack are told, the innermost ones.
+MAX_FRAMES = 100
+
+#: How many different places where coroutines wait are told.
+MAX_COROUTINES = 1000
+
+
+@dataclass(slots=True)
+class FrameInfo:
+    """
+    One level of a stack.
+
+    :ivar file: the name of the source file
+    :ivar line: the line in it, from 1
+    :ivar function: the name of the function
+    :ivar source: the text of the line, if the file can be read
+    """
+
+    file: str
+    line: int
+    function: str
+    source: str | None = None
+
+
+@dataclass(slots=True)
+class ThreadInfo:
+    """
+    One thread.
+
+    :ivar name: its name, empty if Python does not know it
+    :ivar id: its identifier
+    :ivar stack: outermost call first
+    """
+
+    name: str
+    id: int
+    stack: list[FrameInfo]
+
+
+@dataclass(slots=True)
+class CoroutineInfo:
+    """
+    Coroutines (or C{inlineCallbacks} generators) that wait at the same place.
+
+    :ivar name: the qualified name of the outermost one
+    :ivar count: how many wait there
+    :ivar stack: the outermost one first, what it awaits last
+    """
+
+    name: str
+    count: int
+    stack: list[FrameInfo]
+
+
+@dataclass(slots=True)
+class StacksInfo:
+    """What C{query-stacks} returns."""
+
+    threads: list[ThreadInfo]
+    coroutines: list[CoroutineInfo]
+
+
+def _frame_info(frame: FrameType, line: int | None = None) -> FrameInfo:
+    code = frame.f_code
+    number = frame.f_lineno if line is None else line
+    source = linecache.getline(code.co_filename, number or 0, frame.f_globals).strip()
+    return FrameInfo(code.co_filename, number or 0, getattr(code, "co_qualname", code.co_name), source or None)
+
+
+def _thread_stack(frame: FrameType | None) -> list[FrameInfo]:
+    stack: list[FrameInfo] = []
+    while frame is not None and len(stack) < MAX_FRAMES:
+        stack.append(_frame_info(frame))
+        frame = frame.f_back
+    return stack[::-1]
+
+
+def threads() -> list[ThreadInfo]:
+    """:return: all threads that run Python code, the main one first"""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    main = threading.main_thread().ident
+    frames = sorted(sys._current_frames().items(), key=lambda item: (item[0] != main, item[0]))
+    return [ThreadInfo(names.get(ident, ""), ident, _thread_stack(frame)) for ident, frame in frames]
+
+
+def _awaited(waiting: Any) -> Any:
+    """What a coroutine or generator awaits: another one, or something else."""
+    return waiting.cr_await if isinstance(waiting, CoroutineType) else waiting.gi_yieldfrom
+
+
+def _frame_of(waiting: Any) -> FrameType | None:
+    frame = waiting.cr_frame if isinstance(waiting, CoroutineType) else waiting.gi_frame
+    return frame if isinstance(frame, FrameType) else None
+
+
+def _coroutine_frames(outermost: Any) -> Iterator[FrameType]:
+    waiting = outermost
+    for _ in range(MAX_FRAMES):
+        frame = _frame_of(waiting) if isinstance(waiting, (CoroutineType, GeneratorType)) else None
+        # The last step is Deferred.__await__, a generator of Twisted's own.
+        if frame is None or frame.f_code is Deferred.__await__.__code__:
+            return
+        yield frame
+        waiting = _awaited(waiting)
+
+
+def _suspended(objects: Iterable[Any]) -> list[Any]:
+    """The coroutines that wait, and the generators that C{inlineCallbacks} runs, among these objects."""
+    found: dict[int, Any] = {}
+    for thing in objects:
+        kind = type(thing)
+        if kind is CoroutineType:
+            if inspect.getcoroutinestate(thing) == inspect.CORO_SUSPENDED:
+                found[id(thing)] = thing
+        elif kind is Deferred:
+            for generator in _generators_waiting_for(thing):
+                found[id(generator)] = generator
+    for thing in list(found.values()):
+        inner = _awaited(thing)
+        # A coroutine that another one awaits is part of that one's stack.
+        found.pop(id(inner), None)
+    return list(found.values())
+
+
+def _generators_waiting_for(deferred: Any) -> Iterator[Any]:
+    # Twisted hands the generator to the callback that will run it on; there is no other trace of it.
+    for step in list(deferred.callbacks):
+        if isinstance(step, tuple) and isinstance(step[0], tuple):
+            for argument in step[0][1] or ():
+                if isinstance(argument, GeneratorType) and inspect.getgeneratorstate(argument) == inspect.GEN_SUSPENDED:
+                    yield argument
+
+
+def coroutines() -> list[CoroutineInfo]:
+    """:return: where coroutines wait, the place where most of them do first"""
+    places: dict[tuple[Any, ...], tuple[Any, int]] = {}
+    for outermost in _suspended(gc.get_objects()):
+        place = tuple((frame.f_code, frame.f_lineno) for frame in _coroutine_frames(outermost))
+        if place:
+            first, count = places.get(place, (outermost, 0))
+            places[place] = (first, count + 1)
+    most = sorted(places.values(), key=lambda entry: -entry[1])[:MAX_COROUTINES]
+    return [
+        CoroutineInfo(first.__qualname__, count, [_frame_info(frame) for frame in _coroutine_frames(first)])
+        for first, count in most
+    ]
+
+
+def stacks() -> StacksInfo:
+    """:return: the threads and the waiting coroutines"""
+    return StacksInfo(threads(), coroutines())
