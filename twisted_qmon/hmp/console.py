@@ -1,0 +1,279 @@
+"""
+One person's session: a line in, text out, suspended or not. No I/O, and nothing but L{IMonitor}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_qmon.errors import CommandError
+from twisted_qmon.hmp.args import Format
+from twisted_qmon.hmp.catalogue import HMC, OWN, Catalogue, Entry, Names
+from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
+from twisted_qmon.hmp.help import help_for, list_commands, list_info
+from twisted_qmon.hmp.line import parse_arguments
+from twisted_qmon.hmp.printers import printable, render
+from twisted_qmon.hmp.progress import ProgressLine
+from twisted_qmon.info import CommandInfo
+from twisted_qmon.interfaces import ICaller, IMonitor
+
+__all__ = ["PREPARE_TIMEOUT", "Console", "Person"]
+
+#: How long the first prompt waits for what there is to know of the commands, in seconds.
+PREPARE_TIMEOUT = 2.0
+
+_NAME = re.compile(r"[^ \t\n\v\f\r/]*")
+_HELP, _INFO, _PROGRESS = OWN
+
+
+@implementer(ICaller)
+class Person:
+    """
+    Who asks, for what is typed.
+
+    :param name: tells the session from others
+    :param peer: where it comes from, as text
+    """
+
+    __slots__ = ("name", "peer")
+
+    kind = "hmp"
+
+    def __init__(self, name: str, peer: str = "") -> None:
+        self.name = name
+        self.peer = peer
+
+    def __repr__(self) -> str:
+        return f"<Person {self.name} {self.peer}>"
+
+
+def _nothing() -> None:
+    pass
+
+
+class Console:
+    """
+    One person's session.
+
+    It is suspended from the moment on which a line's command is pending until that completes: L{suspended}, told by C{on_suspend}
+    and C{on_resume}, once each. What is there at once does not suspend it.
+
+    :param monitor: whose commands
+    :param caller: on whose behalf (L{ICaller})
+    :param write: called with text, whole lines that end in C{\\n}
+    :param on_suspend: called when it is suspended
+    :param on_resume: called when it takes lines again
+    :param catalogue: shared with other sessions of the same monitor; by default its own
+    :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
+    :param clock: for C{progress on}; without one there is no such command
+    :ivar suspended: a command is pending; it takes no line
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        monitor: IMonitor,
+        caller: Any,
+        *,
+        write: Callable[[str], object],
+        on_suspend: Callable[[], object] = _nothing,
+        on_resume: Callable[[], object] = _nothing,
+        catalogue: Catalogue | None = None,
+        sticky: Format | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.caller = caller
+        self.suspended = False
+        self._write = write
+        self._on_suspend = on_suspend
+        self._on_resume = on_resume
+        self._catalogue = catalogue or Catalogue(monitor)
+        self._sticky = sticky or Format()
+        self._clock = clock
+        self._progress = False
+        self._pending: Deferred[Any] | None = None
+        self._closed = False
+
+    # -- what its owner calls
+
+    def start(self) -> None:
+        """
+        Learn what the commands are. It is suspended until that is known, at most for L{PREPARE_TIMEOUT} where it has a clock.
+        """
+        waiting = self._catalogue.prepare()
+        if self._clock is not None and not waiting.called:
+            waiting.addTimeout(PREPARE_TIMEOUT, self._clock)
+        # What went wrong here goes wrong again at the first line, and is told there.
+        self._wait(waiting.addErrback(lambda failure: None), lambda _: None)
+
+    def line(self, text: str) -> None:
+        """
+        Run a line.
+
+        :param text: without its end
+        :raise RuntimeError: when it is suspended
+        """
+        if self.suspended:
+            raise RuntimeError("this console waits for a command to complete")
+        if self._closed or not text.strip(BLANKS):
+            return
+        controls = [c for c in text if (c < " " and c not in BLANKS) or c == "\x7f"]
+        if controls:
+            self.complain(f"control character in the line: '{printable(controls[0])}'")
+            return
+        self._wait(self._catalogue.names(), lambda names: self._run(text, names))
+
+    def cancel(self) -> None:
+        """Cancel what it waits for. Nothing happens if it does not wait."""
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def close(self) -> None:
+        """The person is gone: nothing is written any more, and the monitor is told."""
+        if not self._closed:
+            self._closed = True
+            self.monitor.leave(self.caller)
+
+    def complain(self, text: str) -> None:
+        """Tell the person of an error."""
+        self._print(f"Error: {printable(text, keep=chr(10))}")
+
+    # -- suspension
+
+    def _wait(self, deferred: Deferred[Any], done: Callable[[Any], object]) -> None:
+        """Go on with what the Deferred gives; suspended only if that is not there yet."""
+        fired = False
+
+        def settle(result: Any) -> None:
+            nonlocal fired
+            fired = True
+            if self._pending is deferred:
+                self._pending = None
+            if self._closed:
+                return
+            self._go_on(result, done)
+            if self.suspended and self._pending is None:
+                self.suspended = False
+                self._on_resume()
+
+        deferred.addBoth(settle)
+        if not fired:
+            self._pending = deferred
+            if not self.suspended:
+                self.suspended = True
+                self._on_suspend()
+
+    def _go_on(self, result: Any, done: Callable[[Any], object]) -> None:
+        """Whatever happens, the session goes on."""
+        try:
+            if not isinstance(result, Failure):
+                done(result)
+            elif isinstance(result.value, CommandError):
+                self.complain(result.value.desc)
+            else:
+                self._fail("while waiting for a command", result)
+        except LineError as error:
+            self._print(error.text)
+        except Exception:
+            self._fail("while running a line", Failure())
+
+    def _fail(self, doing: str, failure: Failure) -> None:
+        self._log.failure("{doing} of {caller}", failure, doing=doing, caller=self.caller.name)
+        self.complain("something went wrong here, for a reason that was logged")
+
+    def _print(self, text: str) -> None:
+        if text and not self._closed:
+            text = text.replace("\r\n", "\n")
+            self._write(text if text.endswith("\n") else text + "\n")
+
+    # -- dispatch
+
+    def _run(self, text: str, names: Names) -> None:
+        cursor = Cursor(text)
+        word = _word(cursor)
+        entry = names.find(word)
+        sub = entry is _INFO
+        if sub:
+            behind_info = cursor.at
+            cursor.skip_blanks()
+            if not cursor.next:
+                self._print(list_info(names))
+                return
+            word = _word(cursor)
+            entry = names.find(word, sub=True)
+            if not word:
+                cursor.at = max(behind_info, cursor.at)
+        if names.is_upstream(word, sub=sub) or (entry is None and names.behind):
+            self._execute(HMC, {"command-line": text}, self._print)
+        elif entry is None:
+            self._print(f"unknown command: '{text[: cursor.at]}'")
+        elif entry is _HELP:
+            self._help(text, cursor.text[cursor.at :], names)
+        else:
+            self._command(entry, cursor)
+
+    def _command(self, entry: Entry, cursor: Cursor) -> None:
+        path = cursor.text[: cursor.at]
+        try:
+            arguments = parse_arguments(entry.info, cursor, entry.alternatives, self._sticky)
+        except LineError as error:
+            raise LineError(f'{error.text}\nTry "help {path}" for more information') from None
+        if entry is _PROGRESS:
+            self._set_progress(arguments)
+        else:
+            info = entry.info
+            self._execute(info.name, arguments, lambda result: self._print(_present(info, result)))
+
+    def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
+        line = None
+        if self._progress and self._clock is not None:
+            line = ProgressLine(name, self._clock, self._print)
+        deferred = self.monitor.execute(
+            name, arguments or None, progress=line.update if line is not None else None, caller=self.caller
+        )
+        if line is not None:
+            line.begin(deferred)
+        self._wait(deferred, present)
+
+    # -- its own commands
+
+    def _help(self, text: str, argument: str, names: Names) -> None:
+        words = argument.split()
+        printed = help_for(words, names) if words else list_commands(names)
+        if printed is None:
+            self._execute(HMC, {"command-line": text}, self._print)
+        else:
+            self._print(printed)
+
+    def _set_progress(self, arguments: Mapping[str, Any]) -> None:
+        if self._clock is None:
+            raise LineError("there is no progress to show here")
+        if "state" in arguments:
+            self._progress = bool(arguments["state"])
+        else:
+            self._print("progress is on" if self._progress else "progress is off")
+
+
+def _word(cursor: Cursor) -> str:
+    cursor.skip_blanks()
+    match = cursor.take(_NAME)
+    return match[0] if match is not None else ""
+
+
+def _present(info: CommandInfo, result: Any) -> str:
+    if info.printer is None:
+        return render(result, info.returns)
+    text = info.printer(result)
+    if not isinstance(text, str):
+        raise TypeError(f"the printer of {info.name!r} returned {type(text).__name__}, not a str")
+    return text

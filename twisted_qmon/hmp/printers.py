@@ -1,0 +1,212 @@
+"""
+The default form of a result for a person, where its command has no printer of its own. No I/O.
+
+Nothing for an empty result; a line for a scalar; C{key: value} in a column for an object; a table for a list of like objects;
+indentation for what is nested.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from twisted_qmon.info import TypeInfo
+
+__all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "printable", "readable_size", "render"]
+
+#: A list of like objects that would make a wider table (in columns) is printed as blocks, one below the other.
+MAX_TABLE_WIDTH = 132
+
+#: A short list of scalars stands on one line up to this width (in columns).
+MAX_LINE_LIST = 72
+
+#: What is nested deeper than this is printed as JSON.
+MAX_DEPTH = 12
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_INDENT = "  "
+
+
+def render(value: Any, kind: TypeInfo | None = None) -> str:
+    """
+    Make text for a person out of a command's result.
+
+    :param value: plain JSON data
+    :param kind: the command's return type where it is known: it tells which numbers are sizes, and the order of columns
+    :return: lines separated by C{\\n}, no line end at the end; empty for an empty result
+    """
+    if value is None or value == "" or value == [] or value == {}:
+        return ""
+    return "\n".join(_lines(value, kind, 0))
+
+
+def readable_size(size: int) -> str:
+    """
+    :param size: bytes
+    :return: the exact number and, from 1 KiB on, a readable form beside it: C{"1073741824 (1 GiB)"}
+    """
+    if abs(size) < 1024:
+        return str(size)
+    scaled = float(size)
+    for unit in _UNITS:
+        scaled /= 1024
+        if abs(scaled) < 1023.995 or unit == _UNITS[-1]:
+            break
+    digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
+    text = f"{scaled:.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return f"{size} ({text} {unit})"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """
+    Text that does nothing to a terminal: control characters and what can't be encoded become escapes (C{\\x1b}, C{\\ud800}).
+
+    :param keep: characters that stay as they are
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or _harmless(c) else _escape(c) for c in text)
+
+
+def _harmless(c: str) -> bool:
+    # Cc: controls; Cf: invisible ones, those that turn the direction of writing among them; Cs: lone surrogates.
+    return c.isprintable() or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escape(c: str) -> str:
+    code = ord(c)
+    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
+
+
+def _lines(value: Any, kind: TypeInfo | None, depth: int) -> list[str]:
+    if isinstance(value, Mapping):
+        return _object(value, kind, depth)
+    if isinstance(value, (list, tuple)):
+        return _list(value, kind, depth)
+    if isinstance(value, str) and depth == 0:
+        return printable(value, keep="\n\t").rstrip("\n").split("\n")
+    return [_scalar(value, kind)]
+
+
+def _scalar(value: Any, kind: TypeInfo | None) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return printable(value) if value else '""'
+    if isinstance(value, int) and kind is not None and kind.kind == "size":
+        return readable_size(value)
+    return str(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, (Mapping, list, tuple))
+
+
+def _short(value: Any, kind: TypeInfo | None) -> str | None:
+    """The form that fits into one line or cell; C{None} if it has none."""
+    if _is_scalar(value):
+        return _scalar(value, kind)
+    if not value:
+        return "none"
+    if isinstance(value, Mapping) or not all(_is_scalar(element) for element in value):
+        return None
+    text = ", ".join(_scalar(element, _element(kind)) for element in value)
+    return text if len(text) <= MAX_LINE_LIST else None
+
+
+def _element(kind: TypeInfo | None) -> TypeInfo | None:
+    return kind.element if kind is not None else None
+
+
+def _members(kind: TypeInfo | None) -> dict[str, TypeInfo]:
+    return {member.name: member.type for member in (kind.members or ())} if kind is not None else {}
+
+
+def _too_deep(value: Any) -> list[str]:
+    try:
+        return [printable(json.dumps(value, ensure_ascii=False))]
+    except RecursionError:
+        return ["(nested too deeply to show)"]
+
+
+def _object(value: Mapping[str, Any], kind: TypeInfo | None, depth: int) -> list[str]:
+    if depth > MAX_DEPTH:
+        return _too_deep(value)
+    types = _members(kind)
+    shorts = {key: _short(inner, types.get(key)) for key, inner in value.items()}
+    width = max((len(printable(key)) for key, short in shorts.items() if short is not None), default=0)
+    lines: list[str] = []
+    for key, short in shorts.items():
+        label = printable(key) + ":"
+        if short is not None:
+            lines.append(f"{label:<{width + 1}} {short}")
+        else:
+            lines.append(label)
+            lines += [_INDENT + line for line in _lines(value[key], types.get(key), depth + 1)]
+    return lines
+
+
+def _list(value: Sequence[Any], kind: TypeInfo | None, depth: int) -> list[str]:
+    if depth > MAX_DEPTH:
+        return _too_deep(value)
+    inner = _element(kind)
+    if all(isinstance(element, Mapping) for element in value):
+        table = _table(value, inner)
+        if table is not None:
+            return table
+    lines: list[str] = []
+    # Blocks of several lines are told apart by an empty line, nested ones by a dash at their first.
+    for index, element in enumerate(value):
+        short = _short(element, inner)
+        if short is not None:
+            lines.append(short if _is_scalar(element) else f"[{short}]")
+            continue
+        block = _lines(element, inner, depth + 1)
+        if depth:
+            lines += [("- " if number == 0 else _INDENT) + line for number, line in enumerate(block)]
+        else:
+            lines += ([""] if index else []) + block
+    return lines
+
+
+def _table(rows: Sequence[Mapping[str, Any]], kind: TypeInfo | None) -> list[str] | None:
+    """A table, if the rows are alike, each cell fits into one and it is not too wide."""
+    present = dict.fromkeys(key for row in rows for key in row)
+    types = _members(kind)
+    columns = [key for key in types if key in present]
+    columns += [key for key in present if key not in types]
+    if not columns or any(2 * len(row) < len(columns) for row in rows):
+        return None
+    cells: list[list[str]] = []
+    for row in rows:
+        texts = [_short(row[key], types.get(key)) if key in row else "" for key in columns]
+        if any(text is None for text in texts):
+            return None
+        cells.append([text or "" for text in texts])
+    numeric = [all(_is_number(row[key]) for row in rows if key in row) for key in columns]
+    # A size has a remark behind it; it lines up at the left like text.
+    numeric = [yes and not any("(" in line[at] for line in cells) for at, yes in enumerate(numeric)]
+    header = [printable(key) for key in columns]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) > MAX_TABLE_WIDTH:
+        return None
+    return [_row(line, widths, numeric) for line in (header, *cells)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _row(cells: Iterable[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    parts = (
+        cell.rjust(width) if flush else cell.ljust(width)
+        for cell, width, flush in zip(cells, widths, right, strict=True)
+    )
+    return "  ".join(parts).rstrip()
