@@ -1,0 +1,99 @@
+"""
+The fast path: whole messages through msgspec, behind a gate.
+
+msgspec is not QEMU: it takes duplicate keys (the last one wins), C{0e1}, integers of any size and noncharacters. The gate lets
+only through what both are sure to read alike; for all else there is the dialect, which is always right. L{decode_plain} has
+the cheapest gate and takes nearly all commands there are; L{decode_checked} takes more and looks closer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from twisted_qmon.qmp.jsonparser import MAX_NESTING
+
+__all__ = ["decode_checked", "decode_plain"]
+
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Scalar = str | _Int64 | bool | None
+
+# The types do half of the gate's work: objects only, no lists, no float (so no 0e1), no integer beyond 64 bits, no depth.
+_decode_plain = msgspec.json.Decoder(dict[str, _Scalar | dict[str, _Scalar]]).decode_lines
+_decode_objects = msgspec.json.Decoder(dict[str, Any]).decode_lines
+
+_encode = msgspec.json.Encoder().encode
+
+_REFUSED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+_BACKSLASH = ord("\\")
+
+# Escapes that the two may read differently (surrogates, FDD0 and its kind, FFFE and FFFF), or that hide a colon.
+_RISKY_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|[fF]|003[aA])")
+
+# C{0e1}: one number for msgspec, a 0 and a keyword for QEMU.
+_RISKY_NUMBER = re.compile(rb"[ \t\r\n:,\[-]0[eE]")
+
+# Noncharacters in UTF-8 hold one of these.
+_RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
+
+# Nineteen digits may be more than 64 bits.
+_ZERO_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_MANY_DIGITS = b"0" * 19
+
+
+def decode_plain(data: bytes) -> list[Any] | None:
+    """
+    Decode messages, if they are plain: ASCII without escapes, objects that hold only strings, int64, booleans, null and objects
+    of those.
+
+    :param data: whole messages, with any blanks around them
+    :return: the messages, or C{None} if it isn't sure that QEMU reads the same
+    """
+    if _BACKSLASH in data or not data.isascii():
+        return None
+    colons = data.count(b":")
+    try:
+        messages = _decode_plain(data)
+        # The usual case: the colons of the outermost keys are all there are.
+        if sum(map(len, messages)) == colons or _count_colons(messages) == colons:
+            return messages
+    except _REFUSED:
+        pass
+    return None
+
+
+def decode_checked(data: bytes) -> list[Any] | None:
+    """
+    Decode messages that are objects, if it is sure that QEMU reads the same.
+
+    :param data: whole messages, with any blanks around them
+    :return: the messages, or C{None}
+    """
+    if _BACKSLASH in data and _RISKY_ESCAPE.search(data):
+        return None
+    if not data.isascii() and any(risk in data for risk in _RISKY_UTF8):
+        return None
+    if _RISKY_NUMBER.search(data) or _MANY_DIGITS in data.translate(_ZERO_DIGITS):
+        return None
+    try:
+        messages = _decode_objects(data)
+        # Each message has one bracket at least, so the deepest can have no more than what remains.
+        depth = data.count(b"{") + data.count(b"[") - len(messages) + 1
+        if depth <= MAX_NESTING and _count_colons(messages) == data.count(b":"):
+            return messages
+    except _REFUSED:
+        pass
+    return None
+
+
+def _count_colons(messages: list[Any]) -> int:
+    """
+    How many colons the messages need: one for each key, and those in their strings.
+
+    In the bytes that they came from there are as many, or more if a key came twice and so was lost: no escape that is let
+    through makes or hides a colon. Encoding them again is the quickest way to count.
+    """
+    return _encode(messages).count(b":")

@@ -1,0 +1,235 @@
+"""
+From values to bytes: one line of pure ASCII for each message, always valid JSON. No I/O.
+
+An integer is written with all its digits; beyond 64 bits QEMU reads a double. An infinite double, for which JSON has no word,
+is written as C{1e999}, which whoever reads it takes for infinite again. What QEMU's parser would refuse in a string (a lone
+surrogate, a noncharacter) is written as U+FFFD, as QEMU does. So whatever is written here can be read by
+L{twisted_qmon.qmp.reader} and by QEMU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+__all__ = ["encode", "encode_line", "encode_lines", "verbatim"]
+
+#: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
+MAX_DEPTH = 10_000
+
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
+_encode_lines = _encoder.encode_lines
+
+# What msgspec raises for what it can't write: too deep, no JSON type, an integer or text that it can't say.
+_REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
+
+_DELETE = 0x7F
+_NEWLINE = b"\r\n"
+
+_SPECIAL = re.compile(r'[\x00-\x1f"\\\x7f]')
+_NOT_ASCII = re.compile("[\x80-\U0010ffff]+")
+_REFUSED_TEXT = re.compile(
+    "[\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+_ESCAPES = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), _DELETE)} | {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+}
+
+_PLAIN_TYPES = frozenset({str, int, bool, type(None), msgspec.Raw})
+
+
+def encode(value: Any) -> bytes:
+    """
+    One value as JSON.
+
+    Nothing is trusted: what is no JSON is found wherever it stands. A tuple is a list; a subclass of C{str}, C{int}, C{float},
+    C{dict}, C{list} or C{tuple} is what it derives from.
+
+    :return: ASCII without a newline
+    :raise TypeError: when JSON can't say it: NaN, bytes, sets, dates, any other object, a key that is no string, a value
+        that contains itself, an integer of thousands of digits
+    """
+    try:
+        data = _encode(value)
+        # It has an end, then, and is not deep. But msgspec also writes what is no JSON (dates, sets, NaN as null).
+        if _is_plain(value):
+            return data if data.isascii() and _DELETE not in data else _to_ascii(data)
+    except _REFUSED:
+        pass
+    return "".join(_slowly(value)).encode("ascii")
+
+
+def encode_line(message: Any) -> bytes:
+    """
+    One message as it goes over the wire: a line ended by CR LF.
+
+    This is for replies and events, and trusts what their makers have verified: that it is made of C{str}, C{int}, C{float},
+    C{bool}, C{None}, C{dict} with C{str} keys, C{list}, C{tuple} and L{verbatim}, and of no other types. (Of other types some are
+    refused, some not.) The values are not trusted: any text and any number will do.
+
+    :return: ASCII
+    :raise TypeError: when JSON can't say it, a NaN above all
+    """
+    try:
+        data = _encode(message)
+    except _REFUSED:
+        return encode(message) + _NEWLINE
+    if b"null" in data:
+        # That may have been a float that is not finite.
+        return encode(message) + _NEWLINE
+    if not data.isascii() or _DELETE in data:
+        data = _to_ascii(data)
+    return data + _NEWLINE
+
+
+def encode_lines(messages: Sequence[Any]) -> bytes:
+    """
+    A batch of messages at once; each as by L{encode_line}.
+
+    :raise TypeError: when JSON can't say one of them; then nothing of the batch is written
+    """
+    try:
+        data = _encode_lines(messages)
+    except _REFUSED:
+        data = b"null"
+    if b"null" in data:
+        return b"".join([encode_line(message) for message in messages])
+    if not data.isascii() or _DELETE in data:
+        data = _to_ascii(data)
+    # The only newlines are those between messages.
+    return data.replace(b"\n", _NEWLINE)
+
+
+def verbatim(text: bytes) -> Any:
+    """
+    A value that is JSON already, to be put into a message.
+
+    :param text: one JSON value in ASCII without a newline. It is not looked at.
+    """
+    return msgspec.Raw(text)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether msgspec writes exactly what JSON has for this finite value."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind is dict:
+            for key, member in value.items():
+                if type(key) is not str:
+                    return False
+                if type(member) not in _PLAIN_TYPES:
+                    waiting.append(member)
+        elif kind is list or kind is tuple:
+            for item in value:
+                if type(item) not in _PLAIN_TYPES:
+                    waiting.append(item)
+        elif kind is float:
+            # Neither NaN nor infinite.
+            if value - value != 0.0:
+                return False
+        elif kind not in _PLAIN_TYPES:
+            return False
+    return True
+
+
+def _to_ascii(data: bytes) -> bytes:
+    """Escape what is no ASCII, and DEL, in JSON: it can stand in strings only."""
+    text = _REFUSED_TEXT.sub("\ufffd", data.decode("utf-8"))
+    return _NOT_ASCII.sub(_escape_run, text).replace("\x7f", "\\u007F").encode("ascii")
+
+
+def _escape_run(found: re.Match[str]) -> str:
+    """A run of characters beyond ASCII in C{\\uXXXX}, by way of UTF-16, which has the surrogate pairs."""
+    return "\\u" + found.group().encode("utf-16-be").hex("-", 2).upper().replace("-", "\\u")
+
+
+def _string(text: str) -> str:
+    if not text.isascii():
+        text = _REFUSED_TEXT.sub("\ufffd", text)
+    escaped = _SPECIAL.sub(lambda found: _ESCAPES[found.group()], text)
+    return f'"{_NOT_ASCII.sub(_escape_run, escaped)}"'
+
+
+def _number(value: int | float) -> str:
+    if isinstance(value, int):
+        try:
+            return int.__repr__(value)
+        except ValueError as e:
+            # Python's own guard against numbers of thousands of digits.
+            raise TypeError(str(e)) from None
+    if value != value:
+        raise TypeError("NaN is no JSON number")
+    if value - value != 0.0:
+        return "1e999" if value > 0 else "-1e999"
+    return float.__repr__(value)
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, (int, float)):
+        return _number(value)
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode("ascii")
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _slowly(value: Any) -> Iterator[str]:
+    """
+    Anything, to any depth, in Python.
+
+    :raise TypeError: as L{encode}
+    """
+    # The open containers: what is still to come of each, and what closes it.
+    stack: list[tuple[Iterator[Any], str]] = []
+    while True:
+        if isinstance(value, dict):
+            yield "{"
+            stack.append((iter(value.items()), "}"))
+            first = True
+        elif isinstance(value, (list, tuple)):
+            yield "["
+            stack.append((iter(value), "]"))
+            first = True
+        else:
+            yield _scalar(value)
+            first = False
+        if len(stack) > MAX_DEPTH:
+            raise TypeError("nested too deep, or containing itself")
+        while stack:
+            items, close = stack[-1]
+            try:
+                value = next(items)
+            except StopIteration:
+                yield close
+                stack.pop()
+                first = False
+                continue
+            if not first:
+                yield ","
+            if close == "}":
+                key, value = value
+                if not isinstance(key, str):
+                    raise TypeError(f"a key must be a string, not {type(key).__name__}")
+                yield _string(key) + ":"
+            break
+        else:
+            return
