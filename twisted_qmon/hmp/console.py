@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -73,7 +73,8 @@ class Console:
     :param on_resume: called when it takes lines again
     :param catalogue: shared with other sessions of the same monitor; by default its own
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
-    :param clock: for C{progress on}; without one there is no such command
+    :param clock: for C{progress on}; without one no progress is shown
+    :param stalled: whether the person does not read at present: then no progress is printed
     :ivar suspended: a command is pending; it takes no line
     """
 
@@ -90,6 +91,7 @@ class Console:
         catalogue: Catalogue | None = None,
         sticky: Format | None = None,
         clock: IReactorTime | None = None,
+        stalled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.monitor = monitor
         self.caller = caller
@@ -100,6 +102,7 @@ class Console:
         self._catalogue = catalogue or Catalogue(monitor)
         self._sticky = sticky or Format()
         self._clock = clock
+        self._stalled = stalled
         self._progress = False
         self._pending: Deferred[Any] | None = None
         self._closed = False
@@ -180,12 +183,14 @@ class Console:
                 done(result)
             elif isinstance(result.value, CommandError):
                 self.complain(result.value.desc)
+            elif isinstance(result.value, CancelledError):
+                self.complain("cancelled")
             else:
                 self._fail("while waiting for a command", result)
         except LineError as error:
             self._print(error.text)
         except Exception:
-            self._fail("while running a line", Failure())
+            self._fail("while running a line", Failure())  # type: ignore[no-untyped-call]
 
     def _fail(self, doing: str, failure: Failure) -> None:
         self._log.failure("{doing} of {caller}", failure, doing=doing, caller=self.caller.name)
@@ -195,6 +200,10 @@ class Console:
         if text and not self._closed:
             text = text.replace("\r\n", "\n")
             self._write(text if text.endswith("\n") else text + "\n")
+
+    def _print_progress(self, text: str) -> None:
+        if not self._stalled():
+            self._print(text)
 
     # -- dispatch
 
@@ -237,7 +246,7 @@ class Console:
     def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
         line = None
         if self._progress and self._clock is not None:
-            line = ProgressLine(name, self._clock, self._print)
+            line = ProgressLine(name, self._clock, self._print_progress)
         deferred = self.monitor.execute(
             name, arguments or None, progress=line.update if line is not None else None, caller=self.caller
         )

@@ -15,6 +15,10 @@ __all__ = ["BLANKS", "Cursor", "LineError", "evaluate", "read_number", "read_sec
 BLANKS = " \t\n\v\f\r"
 
 _INT64_MAX = 2**63 - 1
+
+#: More digits than this make no number of 64 bits, except of zeros.
+_MAX_DIGITS = 4000
+
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _REGISTER = re.compile(r"[A-Za-z0-9_.:]*")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?i:infinity|inf|nan)")
@@ -84,15 +88,18 @@ def evaluate(cursor: Cursor, *, words: bool = False) -> int:
     :raise LineError: when it is none
     """
     stack: list[tuple[int, str]] = []
+    opened = 0
     while True:
-        value = _operand(cursor, stack)
+        value, more = _operand(cursor, stack)
+        opened += more
         while True:
             # Unary operators, then what binds as tightly: so a division by zero is found where QEMU finds it.
             value = _reduce(stack, value, "upn~*/%")
-            if cursor.next != ")" or not any(operator == "(" for _, operator in stack):
+            if cursor.next != ")" or not opened:
                 break
             value = _reduce(stack, value, "&|^+-")
             stack.pop()
+            opened -= 1
             cursor.at += 1
             cursor.skip_blanks()
         operator = cursor.next
@@ -116,10 +123,12 @@ def _begins_word(cursor: Cursor) -> bool:
     return text[at] in "+-" and text[at - 1] in BLANKS and at + 1 < len(text) and text[at + 1] not in BLANKS
 
 
-def _operand(cursor: Cursor, stack: list[tuple[int, str]]) -> int:
-    """Push the unary operators and parentheses here, and return the number behind them."""
+def _operand(cursor: Cursor, stack: list[tuple[int, str]]) -> tuple[int, int]:
+    """Push the unary operators and parentheses here; the number behind them, and how many parentheses it took."""
+    opened = 0
     cursor.skip_blanks()
     while (c := cursor.next) and c in "+-~(":
+        opened += c == "("
         stack.append((0, {"+": "p", "-": "n"}.get(c, c)))
         cursor.at += 1
         cursor.skip_blanks()
@@ -137,11 +146,11 @@ def _operand(cursor: Cursor, stack: list[tuple[int, str]]) -> int:
             raise LineError(f"invalid char '{c}' in expression")
         digits = match[0]
         base = 16 if digits[1:2] in ("x", "X") else 8 if digits[0] == "0" else 10
-        value = int(digits, base)
+        value = int(digits, base) if len(digits) <= _MAX_DIGITS else 2**64
         if value >= 2**64:
             raise LineError("number too large")
     cursor.skip_blanks()
-    return _wrap(value)
+    return _wrap(value), opened
 
 
 def _character(cursor: Cursor) -> int:
@@ -217,11 +226,13 @@ def read_size(cursor: Cursor) -> int:
         if fraction and _EXPONENT.match(cursor.text, cursor.at):
             raise LineError("invalid size")
         shift = _past_suffix(cursor, shift)
-        size = int(match["whole"]) << shift
+        whole = match["whole"].lstrip("0")
+        size = int(whole or "0") << shift if len(whole) <= _MAX_DIGITS else 2**64
         if fraction.strip(".0"):
             if not shift:
                 raise LineError("invalid size")
-            digits = fraction[1:]
+            # Beyond 2**-60 a digit makes no difference.
+            digits = fraction[1:40]
             size += (int(digits) << shift) // 10 ** len(digits)
     if size > _INT64_MAX:
         raise LineError("invalid size")

@@ -159,7 +159,9 @@ class _Derived:
             value, end = _DECODER.raw_decode(cursor.text, cursor.at)
         except (ValueError, RecursionError) as error:
             if must:
-                reason = getattr(error, "msg", "it is nested too deeply")
+                reason = (
+                    "it is nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
+                )
                 raise LineError(f"{self.name}: invalid JSON for '{path}': {reason}") from None
             return _MISSING
         if end < len(cursor.text) and cursor.text[end] not in BLANKS:

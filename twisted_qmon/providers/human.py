@@ -1,0 +1,63 @@
+"""
+C{human-monitor-command}: for machines that want what a person would be shown.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+
+from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.request import Request
+from twisted_qmon.errors import GenericError
+from twisted_qmon.hmp.args import Format
+from twisted_qmon.hmp.catalogue import Catalogue
+from twisted_qmon.hmp.console import Console, Person
+
+__all__ = ["HumanMonitorCommand"]
+
+
+class HumanMonitorCommand(CommandProvider):
+    """QEMU's C{human-monitor-command}, over the commands of the monitor it is registered with."""
+
+    def __init__(self) -> None:
+        self._catalogue: Catalogue | None = None
+        # QEMU keeps the default of print/x for the whole process.
+        self._sticky = Format()
+
+    @command
+    def human_monitor_command(self, request: Request, command_line: str, cpu_index: int | None = None) -> Deferred[str]:
+        """
+        run a line of the human monitor, and return what it prints
+
+        A command that takes its time completes before the reply. What fails is told in the text; the reply is no error.
+
+        :param command_line: the line; a line feed in it is a blank
+        :param cpu_index: accepted for QEMU's clients, and ignored
+        :raise GenericError: when the request is cancelled or times out; so is what the line waits for
+        """
+        monitor = self.monitor
+        if monitor is None:
+            raise GenericError("The monitor is gone")
+        if self._catalogue is None or self._catalogue.monitor is not monitor:
+            self._catalogue = Catalogue(monitor)
+        texts: list[str] = []
+
+        def output() -> str:
+            return "".join(texts).replace("\n", "\r\n")
+
+        def resumed() -> None:
+            if not completed.called:
+                completed.callback(output())
+
+        caller = Person(request.caller.name, request.caller.peer)
+        completed: Deferred[str] = Deferred(lambda _: console.cancel())
+        console = Console(
+            monitor,
+            caller,
+            write=texts.append,
+            on_resume=resumed,
+            catalogue=self._catalogue,
+            sticky=self._sticky,
+        )
+        console.line(command_line)
+        return completed if console.suspended else succeed(output())
