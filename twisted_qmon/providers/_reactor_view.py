@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, ITransport
@@ -196,7 +197,7 @@ def what(function: Any) -> str:
     name = getattr(function, "__qualname__", None)
     if name is None:
         return f"a {qual(type(function))}"
-    if owner is not None and not isinstance(owner, type) and not hasattr(owner, "__path__"):
+    if owner is not None and not isinstance(owner, (type, ModuleType)):
         return f"{qual(type(owner))}.{getattr(function, '__name__', name)}"[:MAX_TEXT]
     return f"{getattr(function, '__module__', None) or '?'}.{name}"[:MAX_TEXT]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
-from twisted.logger import LogPublisher, globalLogPublisher
+from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.python.reflect import qual
 
 from twisted_qmon.core.command import CommandProvider, command
@@ -38,13 +38,31 @@ __all__ = ["WATCH_PERIOD", "Process"]
 #: Seconds between two looks at which services run.
 WATCH_PERIOD = 1.0
 
+_log = Logger()
+
+
+class _Watch(Service):
+    """Runs while the process is measured."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def startService(self) -> None:
+        super().startService()
+        self._process.start()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._process.stop()
+
 
 class Process(CommandProvider):
     """
     What this process is, does and waits for; its services, and its log.
 
-    While it is registered it measures how late the reactor runs, keeps the last log events, and looks every L{WATCH_PERIOD}
-    whether a service has stopped or started: well under one percent of a processor.
+    While it is registered (or while its L{service} runs, if it has been asked for one) it measures how late the reactor runs,
+    keeps the last log events, and looks every L{WATCH_PERIOD} whether a service has stopped or started: well under one percent
+    of a processor.
 
     :param reactor: the reactor of this process
     :param application: the root of the service tree: an L{IService}, or what C{Application(...)} makes; C{None}: the topmost
@@ -85,6 +103,7 @@ class Process(CommandProvider):
         self._watch: IDelayedCall | None = None
         self._monitor: Monitor | None = None
         self._started = False
+        self._managed = False
 
     @property
     def monitor(self) -> Monitor | None:  # type: ignore[override]
@@ -96,8 +115,18 @@ class Process(CommandProvider):
         self._monitor = monitor
         if monitor is None:
             self.stop()
-        else:
+        elif not self._managed:
             self.start()
+
+    def service(self) -> Service:
+        """
+        :return: a service called C{process}, to be put beside what serves the monitor: measuring starts and stops with it, and
+            no more with being registered
+        """
+        self._managed = True
+        watch = _Watch(self)
+        watch.setName("process")
+        return watch
 
     def start(self) -> None:
         """Measure and watch, from when the reactor runs. Does nothing if it does already."""
@@ -248,6 +277,7 @@ class Process(CommandProvider):
 
     def _service_changed(self, path: str, service: Any, running: bool) -> None:
         assert self._monitor is not None
+        _log.info("service '{path}' {has}", path=path, has="has started" if running else "has stopped")
         self._monitor.emit("SERVICE_CHANGE", {"path": path, "name": service.name or "", "running": running})
 
     # -- the log
