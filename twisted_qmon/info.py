@@ -1,0 +1,107 @@
+"""
+Plain data that describes commands: what crosses between the core, the protocols and a remote monitor.
+
+Nothing here does anything. L{twisted_qmon.core.arguments} makes it out of annotations, L{twisted_qmon.core.args_type} out of
+C{args_type} declarations, L{twisted_qmon.core.schema} out of a QMP schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
+
+
+@dataclass(eq=False, slots=True)
+class TypeInfo:
+    """
+    A type of QAPI's world. Types may refer to themselves, so they are compared by identity.
+
+    :ivar kind: C{"str"}, C{"int"} (any width), C{"size"} (bytes, an unsigned 64-bit integer), C{"number"}, C{"bool"}, C{"null"},
+        C{"any"}, C{"enum"}, C{"list"}, C{"object"} or C{"alternate"}
+    :ivar name: the type's own name: C{"int8"} ... C{"uint64"} for a width, the class's name for an enum, object or alternate
+    :ivar values: the values of an enum
+    :ivar element: the type of a list's elements
+    :ivar members: the members of an object; C{None} where any member is allowed (a bare C{dict})
+    :ivar options: the types that an alternate chooses from; of an object that is a flat union, its variants: objects with all
+        their members
+    :ivar tag: of a flat union, the member whose value says which variant it is; its C{members} are those that all have
+    """
+
+    kind: str
+    name: str = ""
+    values: tuple[str, ...] = ()
+    element: TypeInfo | None = None
+    members: tuple[ParameterInfo, ...] | None = None
+    options: tuple[TypeInfo, ...] = ()
+    tag: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class ParameterInfo:
+    """
+    One argument of a command, or one member of an object.
+
+    :ivar name: as on the wire (with dashes)
+    :ivar optional: it may be absent
+    """
+
+    name: str
+    type: TypeInfo
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArgsItem:
+    """
+    One item of an C{args_type} declaration (QEMU's C{key:TYPE} grammar).
+
+    :ivar key: the argument's name, as on the wire
+    :ivar letter: one of C{F B s S O i l M o T b /}, or C{-} for a flag
+    :ivar optional: marked with C{?} (flags are always optional)
+    :ivar dot: marked with C{.}: optional, and only there if the next character is a dot
+    :ivar flag: for C{-x} and C{-xs}, the letter after the dash
+    :ivar flag_value: the flag takes a string value (C{-xs})
+    """
+
+    key: str
+    letter: str
+    optional: bool = False
+    dot: bool = False
+    flag: str = ""
+    flag_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandInfo:
+    """
+    What a client can know of a command.
+
+    :ivar name: its QMP name. In the human monitor C{query-x} is typed C{info x}.
+    :ivar parameters: its arguments in declared order, or C{None} where any are taken
+    :ivar args_type: the C{args_type} it was declared with, or C{None} if its arguments follow from the parameters
+    :ivar items: the parsed C{args_type}, or C{None}
+    :ivar params: the parameters as help shows them (C{"value"}, C{"path [freq]"})
+    :ivar help: one line for help
+    :ivar aliases: other names in the human monitor
+    :ivar hidden: left out of help and completion
+    :ivar doc: the text after the first line of the docstring: more help
+    :ivar returns: the type of its result, where known
+    :ivar origin: where it really runs: empty for here, else the name of the upstream (C{"qemu"})
+    :ivar printer: makes text for a person out of a result. Local only: it never crosses a wire and the core never calls it.
+    """
+
+    name: str
+    parameters: tuple[ParameterInfo, ...] | None = ()
+    args_type: str | None = None
+    items: tuple[ArgsItem, ...] | None = None
+    params: str = ""
+    help: str = ""
+    aliases: tuple[str, ...] = ()
+    hidden: bool = False
+    doc: str = ""
+    returns: TypeInfo | None = None
+    origin: str = ""
+    printer: Callable[[Any], str] | None = None
