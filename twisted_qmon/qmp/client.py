@@ -1,0 +1,414 @@
+"""
+QMP from the other end: a client for any QMP server (QEMU, C{twistd qmon}, a storage daemon), on one connection or for
+as long as a service runs.
+
+For one connection::
+
+    client = await QMPClient.connect(clientFromString(reactor, "unix:/run/vm.qmp"))
+    print(await client.execute("query-status"))
+
+For one that comes back after each loss, start the service that L{QMPClient.service} makes, and use its C{client}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_qmon._reactor import global_reactor
+from twisted_qmon.core.schema import commands_from_schema, info_from_json
+from twisted_qmon.errors import (
+    CommandCancelled,
+    CommandError,
+    CommandNotFound,
+    CommandTimedOut,
+    ConnectionClosed,
+    GenericError,
+)
+from twisted_qmon.interfaces import IMonitor
+from twisted_qmon.qmp._clientconnection import NEGOTIATION_TIMEOUT, ClientConnection, PreparedEndpoint, keep_connected
+from twisted_qmon.qmp._clientsession import error_of
+from twisted_qmon.qmp._replies import MAX_MESSAGE, UNSET, AnyMessage
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+
+    from twisted_qmon.info import CommandInfo
+
+__all__ = ["QMPClient", "QMPClientService"]
+
+_Receiver = Callable[[Mapping[str, Any]], None]
+
+
+class _Reply(Deferred[Any]):
+    """What C{execute} returns: knows which request it is of."""
+
+    number = 0
+    name = ""
+    caller: Any = None
+    connection: Any = None
+    timer: IDelayedCall | None = None
+
+
+class _Connection(ClientConnection[_Reply]):
+    """A client's connection: replies fire Deferreds, events go to the client."""
+
+    client: QMPClient
+
+    def replied(self, owner: _Reply, message: AnyMessage) -> None:
+        if owner.timer is not None:
+            owner.timer.cancel()
+            owner.timer = None
+        if message.returned is not UNSET:
+            owner.callback(message.returned)
+        else:
+            owner.errback(Failure(error_of(message)))
+
+    def happened(self, message: AnyMessage) -> None:
+        self.client._happened(message)
+
+    def over(self, owners: list[_Reply], error: CommandError) -> None:
+        self.client._lost(self)
+        for owner in owners:
+            if owner.timer is not None:
+                owner.timer.cancel()
+                owner.timer = None
+            owner.errback(Failure(error))
+
+
+@implementer(IMonitor)
+class QMPClient:
+    """
+    A remote monitor. Make one with L{connect} or L{service}.
+
+    What C{execute} returns fails with L{ConnectionClosed} at once when the connection is lost, and while there is
+    none. C{progress} is never called: QMP has no way to tell it.
+
+    :param clock: for timeouts; C{None}: the global reactor, fetched when first needed
+    :param timeout: seconds that each request may take; C{None}: any
+    :param oob: enable out-of-band execution where the server offers it
+    :param max_message: bytes that one message may have, in and out
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime | None = None,
+        timeout: float | None = None,
+        oob: bool = True,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.timeout = timeout
+        self._clock = clock
+        self._wants_oob = oob
+        self._max_message = max_message
+        self._connection: _Connection | None = None
+        self._receivers: dict[object, tuple[_Receiver, frozenset[str] | None]] = {}
+        self._commands: dict[str, CommandInfo] | None = None
+        self._commands_wanted: list[Deferred[dict[str, CommandInfo]]] = []
+        self._cancels = True
+        self._by_caller: dict[Any, set[_Reply]] = {}
+
+    # -- making one
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: IStreamClientEndpoint,
+        *,
+        negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        **options: Any,
+    ) -> Deferred[QMPClient]:
+        """
+        Connect and negotiate.
+
+        :param negotiation_timeout: seconds for greeting and negotiation
+        :param options: see L{QMPClient}
+        :return: fires with the client; fails with what the endpoint fails with, or with L{CommandError}
+        """
+        client = cls(**options)
+
+        def prepare(connection: _Connection) -> Deferred[Any]:
+            return connection.negotiate(client.clock, negotiation_timeout).addCallback(client._attach)
+
+        connecting = PreparedEndpoint(endpoint, client._make_connection, prepare).connect(Factory.forProtocol(Protocol))
+        return connecting.addCallback(lambda _: client)
+
+    @classmethod
+    def service(
+        cls,
+        endpoint: IStreamClientEndpoint,
+        *,
+        negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        retry_policy: Callable[[int], float] | None = None,
+        **options: Any,
+    ) -> QMPClientService:
+        """
+        A service that connects while it runs, again after each loss.
+
+        :param negotiation_timeout: seconds for greeting and negotiation
+        :param retry_policy: seconds until the next attempt, for the number of failures so far; by default 0.2 and
+            growing up to L{MAX_DELAY}
+        :param options: see L{QMPClient}
+        """
+        return QMPClientService(cls(**options), endpoint, negotiation_timeout, retry_policy)
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock it was made with, or the global reactor."""
+        if self._clock is None:
+            self._clock = global_reactor()
+        return self._clock
+
+    @property
+    def connected(self) -> bool:
+        """There is a connection, and it is negotiated."""
+        return self._connection is not None
+
+    @property
+    def greeting(self) -> Mapping[str, Any]:
+        """The C{QMP} member of the server's greeting; empty while there is no connection."""
+        return {} if self._connection is None else self._connection.session.greeting
+
+    @property
+    def oob(self) -> bool:
+        """Out-of-band execution is enabled."""
+        return self._connection is not None and self._connection.session.oob
+
+    def close(self) -> Deferred[None]:
+        """
+        Close the connection; what is pending fails with L{ConnectionClosed}. (The service of a reconnecting client is
+        to be stopped instead.)
+
+        :return: fires when it is closed
+        """
+        return succeed(None) if self._connection is None else self._connection.close()
+
+    def _make_connection(self) -> _Connection:
+        connection = _Connection(oob=self._wants_oob, max_message=self._max_message)
+        connection.client = self
+        return connection
+
+    def _attach(self, connection: _Connection) -> QMPClient:
+        self._connection = connection
+        self._commands = None
+        self._cancels = True
+        return self
+
+    def _lost(self, connection: _Connection) -> None:
+        if self._connection is connection:
+            self._connection = None
+            self._commands = None
+
+    # -- requests
+
+    def execute(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        caller: Any = None,
+        timeout: float | None = None,
+    ) -> Deferred[Any]:
+        """
+        See L{IMonitor.execute}.
+
+        :param timeout: seconds that this request may take; by default the client's
+        """
+        return self._request(name, arguments, False, caller, timeout)
+
+    def execute_oob(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, caller: Any = None, timeout: float | None = None
+    ) -> Deferred[Any]:
+        """
+        L{execute}, out of band: overtakes what waits at the server. Fails with L{GenericError} where that has not
+        been negotiated.
+        """
+        return self._request(name, arguments, True, caller, timeout)
+
+    def _request(
+        self, name: str, arguments: Mapping[str, Any] | None, oob: bool, caller: Any, timeout: float | None
+    ) -> Deferred[Any]:
+        connection = self._connection
+        if connection is None:
+            return fail(ConnectionClosed("There is no connection to the monitor"))
+        reply = _Reply(self._cancelled)
+        try:
+            reply.number = connection.request(reply, name, arguments, oob=oob)
+        except CommandError as error:
+            return fail(error)
+        reply.connection = connection
+        reply.name = name
+        if caller is not None:
+            self._remember(caller, reply)
+        if timeout is None:
+            timeout = self.timeout
+        if timeout is not None:
+            reply.timer = self.clock.callLater(timeout, self._timed_out, reply, timeout)
+        return reply
+
+    def _cancelled(self, reply: Deferred[Any]) -> None:
+        assert isinstance(reply, _Reply)
+        self._withdraw(reply, CommandCancelled(f"Command '{reply.name}' was cancelled"))
+
+    def _timed_out(self, reply: _Reply, timeout: float) -> None:
+        reply.timer = None
+        self._withdraw(reply, CommandTimedOut(f"Command '{reply.name}' timed out after {timeout:g} s"))
+
+    def _withdraw(self, reply: _Reply, error: CommandError) -> None:
+        if reply.timer is not None:
+            reply.timer.cancel()
+            reply.timer = None
+        if reply.connection.withdraw(reply.number) and self._cancels and reply.name != "cancel-command":
+            oob = reply.connection.session.oob
+            cancelling = self._request("cancel-command", {"id": reply.number}, oob, None, None)
+            cancelling.addErrback(self._not_cancelled)
+        reply.errback(Failure(error))
+
+    def _not_cancelled(self, failure: Failure) -> None:
+        # QEMU has no such command. Any other refusal means that the request was answered before.
+        error = failure.trap(CommandError)
+        if error is not None and failure.check(CommandNotFound):
+            self._cancels = False
+
+    def _remember(self, caller: Any, reply: _Reply) -> None:
+        replies = self._by_caller.setdefault(caller, set())
+        replies.add(reply)
+
+        def forget(result: Any) -> Any:
+            replies.discard(reply)
+            if not replies and self._by_caller.get(caller) is replies:
+                del self._by_caller[caller]
+            return result
+
+        reply.addBoth(forget)
+
+    def leave(self, caller: Any) -> None:
+        # What becomes of them is for the server to say; to it, it is this client that asked, and it stays.
+        for reply in self._by_caller.pop(caller, ()):
+            if reply.timer is not None:
+                reply.timer.cancel()
+            reply.connection.withdraw(reply.number)
+
+    # -- events
+
+    def subscribe(self, receiver: _Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
+        """See L{IMonitor.subscribe}. A subscription outlives the connection."""
+        if isinstance(names, str):
+            raise TypeError("names is a collection of event names, not one name")
+        token = object()
+        self._receivers[token] = (receiver, None if names is None else frozenset(names))
+
+        def unsubscribe() -> None:
+            self._receivers.pop(token, None)
+
+        return unsubscribe
+
+    def _happened(self, message: AnyMessage) -> None:
+        if not self._receivers:
+            return
+        event: dict[str, Any] = {"event": message.event, "timestamp": message.timestamp}
+        if message.data is not UNSET:
+            event["data"] = message.data
+        if message.timestamp is UNSET:
+            event["timestamp"] = {"seconds": -1, "microseconds": -1}
+        for token, (receiver, names) in list(self._receivers.items()):
+            if (names is None or message.event in names) and token in self._receivers:
+                try:
+                    receiver(event)
+                except Exception:
+                    self._log.failure(
+                        "while telling {receiver!r} of the event {event}", receiver=receiver, event=message.event
+                    )
+
+    # -- what there is
+
+    def commands(self) -> Deferred[dict[str, CommandInfo]]:
+        """See L{IMonitor.commands}. They are asked for once per connection."""
+        if self._commands is not None:
+            return succeed(self._commands)
+        wanted: Deferred[dict[str, CommandInfo]] = Deferred(self._commands_wanted.remove)
+        self._commands_wanted.append(wanted)
+        if len(self._commands_wanted) == 1:
+            Deferred.fromCoroutine(self._fetch_commands()).addBoth(self._tell_commands)
+        return wanted
+
+    async def _fetch_commands(self) -> dict[str, CommandInfo]:
+        connection = self._connection
+        try:
+            described = await self.execute("query-command-help")
+        except CommandNotFound:
+            schema = await self.execute("query-qmp-schema")
+            commands = _checked(commands_from_schema, schema)
+            if "human-monitor-command" in commands:
+                # A real QEMU: its own human monitor knows these best.
+                commands = {name: replace(info, origin="qemu") for name, info in commands.items()}
+        else:
+            commands = _checked(lambda: {info.name: info for info in map(info_from_json, described)})
+        if self._connection is connection:
+            self._commands = commands
+        return cast("dict[str, CommandInfo]", commands)
+
+    def _tell_commands(self, outcome: Any) -> None:
+        wanted, self._commands_wanted = self._commands_wanted, []
+        for deferred in wanted:
+            deferred.callback(outcome)
+
+
+def _checked(convert: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return convert(*arguments)
+    except (TypeError, ValueError, KeyError, AttributeError) as e:
+        raise GenericError(f"The server's description of its commands makes no sense: {e!r}") from e
+
+
+class QMPClientService(Service):
+    """
+    Keeps a L{QMPClient} connected while it runs: connects, negotiates, and begins again after each loss. An attempt
+    whose negotiation comes to nothing counts as a failed one.
+
+    :ivar client: the client
+    """
+
+    def __init__(
+        self,
+        client: QMPClient,
+        endpoint: IStreamClientEndpoint,
+        negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        retry_policy: Callable[[int], float] | None = None,
+    ) -> None:
+        self.client = client
+
+        def prepare(connection: _Connection) -> Deferred[Any]:
+            return connection.negotiate(client.clock, negotiation_timeout).addCallback(client._attach)
+
+        self._service = keep_connected(endpoint, client._make_connection, prepare, client._clock, retry_policy)
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._service.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """:return: fires when the connection is closed"""
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopped: Deferred[None] = maybeDeferred(self._service.stopService)
+        return stopped
+
+    def when_connected(self, fail_after: int | None = None) -> Deferred[QMPClient]:
+        """
+        :param fail_after: fail with the last attempt's failure after so many; C{None}: never
+        :return: fires with the client when it is connected, at once if it is
+        """
+        return self._service.whenConnected(failAfterFailures=fail_after).addCallback(lambda _: self.client)
