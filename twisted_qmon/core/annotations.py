@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import RegistrationError
 
-__all__ = ["EMPTY", "HandlerParameter", "HandlerSignature", "Scope", "is_request", "read_handler", "wire_name"]
+__all__ = ["EMPTY", "HandlerParameter", "HandlerSignature", "Scope", "is_request", "read_handler", "union", "wire_name"]
 
 #: Stands for an annotation or a default that is not there.
 EMPTY: Any = inspect.Parameter.empty
@@ -43,6 +43,11 @@ _COMMON: Mapping[str, Any] = {
 def wire_name(name: str) -> str:
     """The name on the wire of a Python name: C{job_id} is C{job-id}, C{from_} is C{from}."""
     return name.rstrip("_").replace("_", "-") or name
+
+
+def union(options: Sequence[Any]) -> Any:
+    """:return: the annotation for one of these"""
+    return typing.Union[tuple(options)]  # noqa: UP007  (how many they are is known only now)
 
 
 class Scope:
@@ -93,8 +98,8 @@ class Scope:
         return {**{name: value for name, value in _COMMON.items() if name not in self.namespace}, **self.local}
 
     def _enclosing(self) -> dict[str, Any]:
-        functions = [name for name in self.qualname.split(".<locals>")[:-1]]
-        owners = {name.rpartition(".")[2] for name in functions}
+        # "outer.<locals>.Provider.method" was defined in the function outer.
+        owners = {part.rpartition(".")[2] for part in self.qualname.split(".<locals>")[:-1]}
         found: dict[str, Any] = {}
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and owners:
@@ -185,8 +190,13 @@ def read_handler(handler: Callable[..., Any]) -> HandlerSignature:
                 f"{result.name}: arguments are given by name, and {parameter.name!r} is positional only"
             )
         annotation = parameter.annotation
-        if not is_request(annotation) and annotation is not EMPTY:
-            annotation = _resolve(scope, annotation, f"{result.name}: parameter {parameter.name!r}")
+        if annotation is not EMPTY:
+            try:
+                annotation = _resolve(scope, annotation, f"{result.name}: parameter {parameter.name!r}")
+            except RegistrationError:
+                # Often imported for type checkers only.
+                if not is_request(annotation):
+                    raise
         if is_request(annotation):
             result.request = parameter.name
         else:
@@ -214,7 +224,7 @@ def _function_of(handler: Any) -> tuple[Any, set[str]]:
             handler = handler.__wrapped__
         elif inspect.ismethod(handler):
             handler = handler.__func__
-        elif not inspect.isroutine(handler) and not isinstance(handler, type) and hasattr(type(handler), "__call__"):
+        elif not inspect.isroutine(handler) and not isinstance(handler, type) and callable(handler):
             handler = type(handler).__call__
         else:
             return handler, bound
@@ -223,7 +233,7 @@ def _function_of(handler: Any) -> tuple[Any, set[str]]:
 def _closure(function: Any) -> dict[str, Any]:
     found = {}
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-    for name, cell in zip(names, getattr(function, "__closure__", None) or ()):
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
         try:
             found[name] = cell.cell_contents
         except ValueError:

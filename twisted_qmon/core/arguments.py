@@ -17,11 +17,19 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from twisted_qmon.core import shapes
-from twisted_qmon.core.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler, wire_name
+from twisted_qmon.core.annotations import (
+    EMPTY,
+    HandlerParameter,
+    HandlerSignature,
+    Scope,
+    read_handler,
+    union,
+    wire_name,
+)
 from twisted_qmon.core.args_type import FORMAT_KEYS, parse_args_type
 from twisted_qmon.core.compiler import ShapeCompiler
 from twisted_qmon.core.members import Member, Members
-from twisted_qmon.core.plain import Unfit, plain
+from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Misfit, Shape
 from twisted_qmon.core.types import Width
@@ -138,7 +146,7 @@ _LETTERS: Mapping[str, tuple[Callable[[], Shape], frozenset[str]]] = {
 _SIZE = Width("size", 0, (1 << 64) - 1)
 
 #: The letters of the three arguments that C{/} stands for.
-_FORMAT_LETTERS = dict(zip(FORMAT_KEYS, "lsl"))
+_FORMAT_LETTERS = dict(zip(FORMAT_KEYS, "lsl", strict=True))
 
 
 def _declared(compiler: ShapeCompiler, items: tuple[ArgsItem, ...], found: HandlerSignature) -> list[Member]:
@@ -227,7 +235,7 @@ def _result_annotation(annotation: Any, scope: Scope) -> Any:
         options = [_result_annotation(option, scope) for option in arguments if option is not JSONText]
         if Any in options:
             return Any
-        return typing.Union[tuple(options)] if options else Any
+        return union(options) if options else Any
     return annotation
 
 
@@ -250,17 +258,12 @@ def _finish_nothing(result: Any) -> Any:
 
 def _finisher(shape: Shape) -> Callable[[Any], Any]:
     give = shape.give
-    if shape.info.kind == "null" or (
-        shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
-    ):
-        absent: Any = None
-    else:
-        absent = {}
+    null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
 
     def finish(result: Any) -> Any:
         if result is None:
-            # Even of a command that may give anything: JSON's null is not an answer that QMP has.
-            return absent
+            # Even of a command that may give anything: a command without a result answers an empty object.
+            return None if null else {}
         if type(result) is JSONText:
             return result
         try:

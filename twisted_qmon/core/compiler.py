@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import inspect
 import sys
 import types
 import typing
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 
 from twisted_qmon.core import shapes
-from twisted_qmon.core.annotations import Scope, wire_name
+from twisted_qmon.core.annotations import Scope, union, wire_name
 from twisted_qmon.core.members import Member, Members
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Shape
@@ -54,7 +55,7 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
     rest = tuple(option for option in options if option is not type(None))
     if len(rest) == len(options) or not rest:
         return annotation, False
-    return (rest[0] if len(rest) == 1 else typing.Union[rest]), True
+    return (rest[0] if len(rest) == 1 else union(rest)), True
 
 
 class ShapeCompiler:
@@ -101,7 +102,8 @@ class ShapeCompiler:
         if origin is typing.Literal:
             return self._literal(annotation)
         if origin in _LISTS or annotation in _LISTS:
-            return shapes.listing(self._element(annotation, scope))
+            shape = shapes.listing(self._element(annotation, scope))
+            return shapes.as_tuple(shape) if tuple in (origin, annotation) else shape
         if origin in _DICTS or annotation in _DICTS:
             return shapes.mapping(self._value(annotation, scope))
         if origin is not None:
@@ -261,9 +263,10 @@ def _hints(cls: type) -> dict[str, tuple[Any, Scope]]:
     """The annotations of a class and its bases, each with the scope it was written in."""
     hints: dict[str, tuple[Any, Scope]] = {}
     for owner in reversed(cls.__mro__):
-        if owner is not object and "__annotations__" in vars(owner):
+        annotations = inspect.get_annotations(owner)
+        if annotations:
             scope = Scope.of_class(owner)
-            for name, annotation in vars(owner)["__annotations__"].items():
+            for name, annotation in annotations.items():
                 hints[name] = (scope.resolve(annotation), scope)
     return hints
 
@@ -287,6 +290,8 @@ def _dataclass_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
 
 
 def _struct_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
+    if cls.__struct_config__.tag is not None:
+        raise RegistrationError("say the tag as a member with a Literal: msgspec's is no member")
     hints = _hints(cls)
     members = []
     for item in msgspec.structs.fields(cls):
@@ -329,19 +334,12 @@ def _typed_dict_hints(cls: Any) -> dict[str, tuple[Any, Scope]]:
         if isinstance(base, type) and hasattr(base, "__total__"):
             hints.update(_typed_dict_hints(base))
     scope = Scope.of_class(cls)
-    for name, annotation in cls.__annotations__.items():
+    for name, annotation in inspect.get_annotations(cls).items():
         if name not in hints:
-            module = getattr(annotation, "__forward_module__", None)
-            hints[name] = (_resolve_reference(annotation, scope, module), scope)
+            # A TypedDict's references are evaluated in the module they name: ours is better, it knows local names.
+            text = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
+            hints[name] = (scope.resolve(text), scope)
     return hints
-
-
-def _resolve_reference(annotation: Any, scope: Scope, module: Any) -> Any:
-    if isinstance(annotation, typing.ForwardRef):
-        # A new one, since a TypedDict's refer to its module by name or not at all, and they remember what they were before.
-        annotation = annotation.__forward_arg__
-    del module
-    return scope.resolve(annotation)
 
 
 def _enum_value(member: enum.Enum) -> str:

@@ -189,12 +189,8 @@ class Members:
             names = self._wire.union(member.name for member in self.members)
             raise Unfit("there is no such member", *[name for name in value if name not in names][:1])
         result = self._give(found)
-        if type(value) is dict and len(result) == len(value):
-            if (
-                all(result[name] is item for name, item in value.items() if name in result)
-                and result.keys() == value.keys()
-            ):
-                return value
+        if type(value) is dict and all(value.get(name, MISSING) is item for name, item in result.items()):
+            return value if len(value) == len(result) else result
         return result
 
     def _give(self, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,6 +298,6 @@ class _Source:
     def compile(self, name: str, **names: Any) -> Callable[[Any], Any]:
         namespace = {**names, **self.names}
         # Names of members are put in by repr, or are identifiers: nothing that a client sends gets here.
-        exec("\n".join(self.lines), namespace)  # noqa: S102
+        exec("\n".join(self.lines), namespace)
         function: Callable[[Any], Any] = namespace[name]
         return function

@@ -1,9 +1,9 @@
 """
 C{query-qmp-schema} out of commands and events, in QEMU's format; and commands back out of a schema.
 
-Types of ours have no names that a client should rely on, so they are masked with numbers as in QEMU: C{"0"} is the object without
-members, the others are numbered by first use. What QAPI has no type for is shown as what comes nearest: an object with any members
-(C{dict}, or the arguments of a command that takes any) as C{"0"}, every integer as C{int}.
+Types of ours have no names that a client should rely on, so they are masked with numbers as in QEMU: C{"0"} is the
+object without members, the others are numbered by first use. What QAPI has no type for is shown as what comes nearest: an
+object with any members (C{dict}, or the arguments of a command that takes any) as C{"0"}, every integer as C{int}.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ def _same(one: TypeInfo, other: TypeInfo, assumed: set[tuple[int, int]]) -> bool
     if _outline(one) != _outline(other):
         return False
     assumed.add(pair)
-    if not all(_same(a.type, b.type, assumed) for a, b in zip(one.members or (), other.members or ())):
+    if not all(_same(a.type, b.type, assumed) for a, b in zip(one.members or (), other.members or (), strict=True)):
         return False
-    if not all(_same(a, b, assumed) for a, b in zip(one.options, other.options)):
+    if not all(_same(a, b, assumed) for a, b in zip(one.options, other.options, strict=True)):
         return False
     if one.element is None or other.element is None:
         return one.element is other.element
@@ -187,8 +187,8 @@ def commands_from_schema(schema: Iterable[Mapping[str, Any]]) -> dict[str, Comma
     """
     What a client can know of a server's commands when the schema is all there is.
 
-    Of a command whose arguments are a flat union, the members of all variants are parameters, those of one variant only as optional
-    ones. A type that the schema does not have is taken for any.
+    Of a command whose arguments are a flat union, the members of all variants are parameters, those of one variant
+    only as optional ones. A type that the schema does not have is taken for any.
 
     :param schema: what C{query-qmp-schema} gave
     :return: by name, in the order of the schema

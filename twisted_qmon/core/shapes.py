@@ -2,7 +2,8 @@
 Shapes: what an annotation comes to. A shape checks and converts values on their way in (C{take}) and out (C{give}).
 
 In and out differ. What comes in comes from a client: what is wrong with it is the client's error, told in QEMU's words
-(L{Misfit}). What goes out comes from a handler: what is wrong with it is the program's error (L{Unfit<twisted_qmon.core.plain.Unfit>}).
+(L{Misfit}). What goes out comes from a handler: what is wrong with it is the program's error
+(L{Unfit<twisted_qmon.core.plain.Unfit>}).
 """
 
 from __future__ import annotations
@@ -362,6 +363,6 @@ def _all_as_is(test: str) -> Callable[[Iterable[Any]], bool]:
         return lambda values: False
     source = f"def test(values):\n for v in values:\n  if not ({test.format(v='v')}): return False\n return True\n"
     names: dict[str, Any] = {}
-    exec(source, names)  # noqa: S102  (the tests are ours: nothing in them comes from elsewhere)
+    exec(source, names)  # the tests are ours: nothing in them comes from elsewhere
     check: Callable[[Iterable[Any]], bool] = names["test"]
     return check

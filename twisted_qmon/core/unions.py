@@ -40,7 +40,7 @@ def alternate(options: Sequence[Shape], name: str, shown: str) -> Shape:
         if option.kinds >= {"string", "object", "array"}:
             raise RegistrationError(f"{shown}: a union with any value is just any value")
         for kind in option.kinds:
-            if kind in by_kind and {kind} < (by_kind[kind].kinds | option.kinds) and kind == "integer":
+            if kind in by_kind and (by_kind[kind].info.kind == "number") is not (option.info.kind == "number"):
                 # An integer is a number too: where both may be, it is the integer.
                 if option.info.kind == "number":
                     continue
@@ -130,7 +130,7 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
     def complete(tag_name: str, parts: Sequence[tuple[Shape, Members | None]]) -> None:
         members: list[Members] = []
         tags: list[Member] = []
-        for (shape, found), option in zip(parts, options):
+        for (shape, found), option in zip(parts, options, strict=True):
             if found is None:
                 raise RegistrationError(f"{called}: {option!r} is no class with members")
             own = next((member for member in found.members if member.wire == tag_name), None)
