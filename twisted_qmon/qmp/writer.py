@@ -86,7 +86,7 @@ def encode_line(message: Any) -> bytes:
         data = _encode(message)
     except _REFUSED:
         return encode(message) + _NEWLINE
-    if b"null" in data:
+    if data.find(b"null") >= 0:
         # That may have been a float that is not finite.
         return encode(message) + _NEWLINE
     if not data.isascii() or _DELETE in data:
@@ -104,7 +104,7 @@ def encode_lines(messages: Sequence[Any]) -> bytes:
         data = _encode_lines(messages)
     except _REFUSED:
         data = b"null"
-    if b"null" in data:
+    if data.find(b"null") >= 0:
         return b"".join([encode_line(message) for message in messages])
     if not data.isascii() or _DELETE in data:
         data = _to_ascii(data)
