@@ -1,5 +1,111 @@
 """
 One monitor for any Twisted process, and one door to any QEMU.
+
+Start with L{Monitor}: it holds commands and serves requests. Give it commands with a L{CommandProvider} whose methods are
+marked with L{command}, or with L{Monitor.register_command}. Serve it to machines with a L{QMPFactory}, to people with an
+L{HMPFactory}, at any Twisted endpoint; L{make_monitor_service} makes a service of it all. L{QMPClient} is the other end. Test
+your commands with L{twisted_qmon.testing}.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from twisted_qmon.core.command import CommandInfo, CommandProvider, command
+from twisted_qmon.core.events import Event
+from twisted_qmon.core.monitor import Monitor
+from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.types import (
+    Alternate,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Size,
+    Tagged,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
+)
+from twisted_qmon.errors import (
+    CommandCancelled,
+    CommandError,
+    CommandNotFound,
+    CommandTimedOut,
+    ConnectionClosed,
+    DeviceNotActive,
+    DeviceNotFound,
+    EventError,
+    GenericError,
+    KVMMissingCap,
+    MonitorError,
+    RegistrationError,
+    ShuttingDown,
+)
+
+if TYPE_CHECKING:
+    from twisted_qmon.hmp.protocol import HMPFactory
+    from twisted_qmon.qmp.client import QMPClient
+    from twisted_qmon.qmp.protocol import QMPFactory
+    from twisted_qmon.service import make_monitor_service
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Monitor",
+    "QMPFactory",
+    "HMPFactory",
+    "QMPClient",
+    "make_monitor_service",
+    "CommandProvider",
+    "command",
+    "CommandInfo",
+    "Event",
+    "Request",
+    "ABSENT",
+    "Size",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "Alternate",
+    "Tagged",
+    "MonitorError",
+    "CommandError",
+    "GenericError",
+    "CommandNotFound",
+    "DeviceNotActive",
+    "DeviceNotFound",
+    "KVMMissingCap",
+    "CommandTimedOut",
+    "CommandCancelled",
+    "ShuttingDown",
+    "ConnectionClosed",
+    "RegistrationError",
+    "EventError",
+]
+
+# Imported when first asked for: a program that only provides commands needs no protocol.
+_LAZY = {
+    "HMPFactory": "twisted_qmon.hmp.protocol",
+    "QMPClient": "twisted_qmon.qmp.client",
+    "QMPFactory": "twisted_qmon.qmp.protocol",
+    "make_monitor_service": "twisted_qmon.service",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

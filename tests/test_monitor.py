@@ -1,0 +1,601 @@
+"""The monitor: its registry, the one road of every request, and the end of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from twisted_qmon import (
+    ABSENT,
+    CommandCancelled,
+    CommandError,
+    CommandNotFound,
+    CommandProvider,
+    CommandTimedOut,
+    DeviceNotActive,
+    Event,
+    EventError,
+    GenericError,
+    Monitor,
+    RegistrationError,
+    Request,
+    ShuttingDown,
+    Size,
+    command,
+)
+from twisted_qmon.core.command import Command, CommandOptions, command_name
+from twisted_qmon.core.pending import same_json
+from twisted_qmon.interfaces import ICaller, ICommand, ICommandProvider, IMonitor
+
+
+@implementer(ICaller)
+class Caller:
+    """Who asks, in these tests."""
+
+    kind = "test"
+    peer = "nowhere"
+
+    def __init__(self, name: str = "test-1") -> None:
+        self.name = name
+
+
+class Balloon(CommandProvider):
+    """Commands of every kind."""
+
+    events = (Event("BALLOON_CHANGE", actual=int),)
+
+    def __init__(self) -> None:
+        self.pending: list[Deferred[Any]] = []
+        self.actual = 1 << 29
+
+    @command(args_type="value:M", aliases=["bl"])
+    def balloon(self, value: Size) -> None:
+        """Ask the guest to use this much memory."""
+        self.actual = value
+
+    @command
+    def query_balloon(self) -> dict[str, int]:
+        """Show it."""
+        return {"actual": self.actual}
+
+    @command(timeout=5)
+    def slow(self, request: Request) -> Deferred[int]:
+        """Takes as long as it likes."""
+        self.request = request
+        self.pending.append(Deferred())
+        return self.pending[-1]
+
+    @command(on_disconnect="cancel")
+    async def coroutine(self, text: str = "x") -> str:
+        """A coroutine."""
+        self.pending.append(Deferred())
+        return text + str(await self.pending[-1])
+
+    @command
+    def broken(self) -> None:
+        """Raises something undeclared."""
+        raise ZeroDivisionError("secret")
+
+    @command
+    def refused(self) -> None:
+        """Raises an error of QMP's."""
+        raise DeviceNotActive("No balloon device has been activated")
+
+    @command
+    def misfit(self) -> int:
+        """Returns what it did not announce."""
+        return "seven"  # type: ignore[return-value]
+
+    @command
+    def shared(self) -> Deferred[int]:
+        """Returns the same Deferred each time."""
+        if not self.pending:
+            self.pending.append(Deferred())
+        return self.pending[0]
+
+
+class MonitorTests(SynchronousTestCase):
+    """One monitor with a clock that stands still unless told."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.monitor = Monitor("guest-7", clock=self.clock)
+        self.provider = Balloon()
+        self.monitor.register(self.provider)
+        self.caller = Caller()
+
+    def submit(self, name: str, arguments: Any = None, **options: Any) -> Request:
+        return self.monitor.submit(name, arguments, self.caller, **options)
+
+    def opaque(self, request: Request) -> None:
+        """It was answered with the one opaque error."""
+        assert isinstance(request.error, GenericError)
+        self.assertIn("logged", request.error.desc)
+        self.assertNotIn("secret", request.error.desc)
+
+    def test_interfaces(self) -> None:
+        """What we implement is what the interfaces say."""
+        verifyObject(IMonitor, self.monitor)
+        verifyObject(ICommandProvider, self.provider)
+        verifyObject(ICaller, self.caller)
+        verifyObject(ICaller, self.monitor._local)
+        for each in self.provider.commands():
+            verifyObject(ICommand, each)
+
+    def test_synchronous(self) -> None:
+        """A result that is there at once settles the request at once, and nothing is left pending."""
+        request = self.submit("query-balloon")
+        self.assertTrue(request.done)
+        self.assertEqual(request.result, {"actual": 1 << 29})
+        self.assertEqual(len(self.monitor.pending), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_arguments(self) -> None:
+        """Arguments are checked, then given as keywords."""
+        self.assertIsNone(self.submit("balloon", {"value": 1 << 20}).error)
+        self.assertEqual(self.provider.actual, 1 << 20)
+        error = self.submit("balloon", {"value": "x"}).error
+        assert error is not None
+        self.assertEqual(error.error_class, "GenericError")
+        self.assertEqual(self.provider.actual, 1 << 20)
+
+    def test_deferred(self) -> None:
+        """A Deferred settles the request when it fires, and whoever is to be told is told once."""
+        told: list[Request] = []
+        request = self.submit("slow")
+        request.notify(told.append)
+        self.assertFalse(request.done)
+        self.assertEqual(told, [])
+        self.provider.pending[0].callback(7)
+        self.assertEqual((request.done, request.result, told), (True, 7, [request]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_firedDeferred(self) -> None:
+        """A Deferred that has fired already settles the request at once."""
+        self.monitor.register_command("fired", lambda: succeed(3))
+        self.assertEqual(self.submit("fired").result, 3)
+        self.assertEqual(len(self.monitor.pending), 0)
+
+    def test_coroutine(self) -> None:
+        """A coroutine takes the same road."""
+        request = self.submit("coroutine", {"text": "n"})
+        self.assertFalse(request.done)
+        self.provider.pending[0].callback(1)
+        self.assertEqual(request.result, "n1")
+
+    def test_declaredError(self) -> None:
+        """A CommandError is answered as it is, raised or failed with."""
+        error = self.submit("refused").error
+        assert error is not None
+        self.assertEqual(error.to_wire(), {"class": "DeviceNotActive", "desc": "No balloon device has been activated"})
+        request = self.submit("slow")
+        self.provider.pending[0].errback(CommandError("so", "FutureClass"))
+        assert request.error is not None
+        self.assertEqual(request.error.to_wire(), {"class": "FutureClass", "desc": "so"})
+
+    def test_undeclaredError(self) -> None:
+        """Anything else is logged with its traceback and answered with one opaque error."""
+        self.opaque(self.submit("broken"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        request = self.submit("slow")
+        self.provider.pending[0].errback(ZeroDivisionError("secret"))
+        self.opaque(request)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_resultThatDoesNotFit(self) -> None:
+        """So is a result that does not fit its annotation, or that JSON can't say, at once or later."""
+        self.opaque(self.submit("misfit"))
+        self.monitor.register_command("nonsense", lambda: {1, 2})
+        self.opaque(self.submit("nonsense"))
+        request = self.submit("slow")
+        self.provider.pending[0].callback("x")
+        self.opaque(request)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
+
+    def test_unknown(self) -> None:
+        """An unknown name is QEMU's CommandNotFound."""
+        error = self.submit("nope").error
+        assert error is not None
+        self.assertEqual(error.to_wire(), {"class": "CommandNotFound", "desc": "The command nope has not been found"})
+
+    def test_sharedDeferred(self) -> None:
+        """A Deferred returned to two requests is refused the second time; the first still gets it."""
+        first = self.submit("shared")
+        second = self.submit("shared")
+        self.opaque(second)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.provider.pending[0].callback(5)
+        self.assertEqual(first.result, 5)
+
+    def test_oob(self) -> None:
+        """Out of band only where the command allows it."""
+        error = self.submit("query-balloon", oob=True).error
+        assert error is not None
+        self.assertEqual(error.desc, "The command query-balloon does not support OOB")
+
+    def test_notifyTwice(self) -> None:
+        """Only one may be told; when it is done already, at once."""
+        request = self.submit("slow")
+        request.notify(lambda _: None)
+        with self.assertRaises(RuntimeError):
+            request.notify(lambda _: None)
+        request.cancel()
+        told: list[Request] = []
+        request.notify(told.append)
+        self.assertEqual(told, [request])
+
+    # -- deadlines and cancelling
+
+    def test_deadline(self) -> None:
+        """At its deadline a request is settled first, and its Deferred cancelled afterwards."""
+        seen: list[bool] = []
+        self.monitor.register_command("watched", lambda: Deferred(lambda _: seen.append(request.done)), timeout=5)
+        request = self.submit("watched")
+        self.assertEqual(request.deadline, 5.0)
+        self.clock.advance(4.9)
+        self.assertFalse(request.done)
+        self.clock.advance(0.2)
+        assert isinstance(request.error, CommandTimedOut)
+        self.assertEqual(request.error.desc, "Command 'watched' timed out after 5 s")
+        self.assertEqual(seen, [True])
+        self.assertEqual(self.monitor.pending.abandoned, {})
+
+    def test_monitorsDeadline(self) -> None:
+        """The monitor's own deadline holds for a command that has none."""
+        monitor = Monitor(clock=self.clock, timeout=1.5)
+        monitor.register_command("wait", lambda: Deferred())
+        failure = self.failureResultOf(self.after(monitor.execute("wait"), 2), CommandTimedOut)
+        self.assertEqual(str(failure.value), "Command 'wait' timed out after 1.5 s")
+
+    def after(self, deferred: Deferred[Any], seconds: float) -> Deferred[Any]:
+        self.assertNoResult(deferred)
+        self.clock.advance(seconds)
+        return deferred
+
+    def test_swallowedCancellation(self) -> None:
+        """A handler that swallows the cancellation and goes on changes nothing: it is abandoned until it ends."""
+        gate: Deferred[None] = Deferred()
+
+        async def stubborn() -> str:
+            try:
+                await Deferred()
+            except CancelledError:
+                await gate
+            return "ok"
+
+        self.monitor.register_command("stubborn", stubborn, timeout=1)
+        request = self.submit("stubborn")
+        self.clock.advance(1)
+        assert isinstance(request.error, CommandTimedOut)
+        (listed,) = self.successResultOf(self.monitor.execute("query-pending"))
+        self.assertEqual((listed["command"], listed["abandoned"], listed["seconds"]), ("stubborn", True, 1.0))
+        gate.callback(None)
+        self.assertEqual(self.successResultOf(self.monitor.execute("query-pending")), [])
+
+    def test_cancellerThatFires(self) -> None:
+        """A canceller that fires a value does not answer for the request."""
+        self.monitor.register_command("odd", lambda: Deferred(lambda d: d.callback("value")))
+        request = self.submit("odd")
+        request.cancel()
+        self.assertIsInstance(request.error, CommandCancelled)
+
+    def test_lateFailure(self) -> None:
+        """What an abandoned handler fails with later is logged, and changes nothing."""
+        gate: Deferred[None] = Deferred()
+
+        async def stubborn() -> None:
+            try:
+                await Deferred()
+            except CancelledError:
+                await gate
+
+        self.monitor.register_command("late", stubborn)
+        request = self.submit("late")
+        request.cancel()
+        gate.errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIsInstance(request.error, CommandCancelled)
+        self.assertEqual(self.monitor.pending.abandoned, {})
+
+    def test_abandonedLimit(self) -> None:
+        """Beyond so many abandoned executions the command concerned is refused; others are not."""
+        monitor = Monitor(clock=self.clock, max_abandoned=2)
+        stuck: list[Deferred[Any]] = []
+
+        async def stubborn() -> None:
+            while True:
+                stuck.append(Deferred())
+                try:
+                    await stuck[-1]
+                    return
+                except CancelledError:
+                    pass
+
+        monitor.register_command("stubborn", stubborn)
+        for _ in range(2):
+            monitor.submit("stubborn", None, self.caller).cancel()
+        refused = monitor.submit("stubborn", None, self.caller)
+        assert isinstance(refused.error, GenericError)
+        self.assertEqual(refused.error.desc, "Command 'stubborn' has 2 abandoned executions")
+        self.assertIsNone(monitor.submit("query-name", None, self.caller).error)
+        stuck[1].callback(None)
+        stuck[-1].callback(None)
+        self.assertEqual(monitor.pending.abandoned, {})
+        self.assertFalse(monitor.submit("stubborn", None, self.caller).done)
+
+    def test_cancelledByItsHandler(self) -> None:
+        """A handler may cancel its own request before it returns."""
+
+        def suicidal(request: Request) -> Deferred[None]:
+            request.cancel()
+            return Deferred()
+
+        self.monitor.register_command("suicidal", suicidal)
+        request = self.submit("suicidal")
+        self.assertIsInstance(request.error, CommandCancelled)
+        self.assertEqual(len(self.monitor.pending), 0)
+        self.assertEqual(self.monitor.pending.abandoned, {})
+
+    def test_cancelExecute(self) -> None:
+        """Cancelling what execute returned cancels the command."""
+        deferred = self.monitor.execute("slow")
+        deferred.cancel()
+        self.failureResultOf(deferred, CommandCancelled)
+        self.assertTrue(self.provider.request.cancelled)
+
+    def test_cancelCommand(self) -> None:
+        """cancel-command finds the session's oldest request by an id of the same value and type, anybody's by number."""
+        requests = [self.submit("slow", id=id) for id in (1, 1.0, True, {"a": [1]}, {"a": [1]}, None)]
+        other = Caller("test-2")
+        foreign = self.monitor.submit("slow", None, other, id=1)
+        self.submit("cancel-command", {"id": True})
+        self.submit("cancel-command", {"id": {"a": [1]}})
+        self.submit("cancel-command", {"id": None}, oob=True)
+        self.assertEqual([request.done for request in requests], [False, False, True, True, False, True])
+        self.assertFalse(foreign.done)
+        self.assertIsNone(self.submit("cancel-command", {"number": foreign.number}).error)
+        self.assertIsInstance(foreign.error, CommandCancelled)
+        for arguments in ({"id": "nope"}, {"number": 10_000}, {}, {"id": 1, "number": 1}):
+            self.assertIsInstance(self.submit("cancel-command", arguments).error, GenericError)
+
+    def test_progress(self) -> None:
+        """Progress reaches whoever asked and query-pending, until the request is settled."""
+        told: list[tuple[int, int]] = []
+        deferred = self.monitor.execute("slow", progress=lambda current, total: told.append((current, total)))
+        self.clock.advance(2)
+        self.provider.request.progress(3, 10)
+        (listed,) = self.successResultOf(self.monitor.execute("query-pending"))
+        self.assertEqual(listed["progress"], {"current": 3, "total": 10})
+        self.assertEqual((listed["session"], listed["seconds"]), ("local", 2.0))
+        self.provider.pending[0].callback(1)
+        self.provider.request.progress(4, 10)
+        self.assertEqual(told, [(3, 10)])
+        self.assertEqual(self.successResultOf(deferred), 1)
+
+    # -- leaving and stopping
+
+    def test_leave(self) -> None:
+        """When its caller leaves, a command is cancelled or runs on, as it says; nobody is told."""
+        told: list[Request] = []
+        runs_on, cancelled = self.submit("slow"), self.submit("coroutine")
+        runs_on.notify(told.append)
+        cancelled.notify(told.append)
+        waiting = self.monitor.prepare("slow", None, self.caller, ABSENT, False)
+        self.monitor.leave(self.caller)
+        self.assertEqual([runs_on.done, cancelled.done, waiting.done], [False, True, True])
+        self.provider.pending[0].callback(1)
+        self.assertTrue(runs_on.done)
+        self.assertEqual(told, [])
+
+    def test_drain(self) -> None:
+        """A drain takes no new requests, waits for those pending, and cancels what is left."""
+        first, second = self.submit("coroutine"), self.submit("coroutine")
+        draining = self.monitor.drain(3.0)
+        self.assertIsInstance(self.submit("query-balloon").error, ShuttingDown)
+        self.provider.pending[0].callback(0)
+        self.assertIsNone(first.error)
+        self.assertNoResult(draining)
+        self.clock.advance(3)
+        self.assertIsInstance(second.error, CommandCancelled)
+        self.assertEqual(self.successResultOf(draining), 1)
+
+    def test_cleanDrain(self) -> None:
+        """A drain with nothing pending, or that sees the last one end, is clean and leaves no timer."""
+        self.assertEqual(self.successResultOf(self.monitor.drain(3.0)), 0)
+        self.monitor.accept()
+        asker, other = self.submit("slow"), self.submit("coroutine")
+        draining = self.monitor.drain(2.0, exclude=asker)
+        self.provider.pending[1].callback(0)
+        self.assertEqual(self.successResultOf(draining), 0)
+        self.assertFalse(asker.done)
+        self.assertTrue(other.done)
+        asker.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class RegistryTests(SynchronousTestCase):
+    """Commands and events come and go as wholes."""
+
+    def setUp(self) -> None:
+        self.monitor = Monitor(clock=Clock())
+
+    def names(self) -> list[str]:
+        return [each["name"] for each in self.successResultOf(self.monitor.execute("query-commands"))]
+
+    def test_names(self) -> None:
+        """A method's name is the command's, with dashes; a trailing underscore is dropped."""
+        self.assertEqual(command_name("query_balloon"), "query-balloon")
+        self.assertEqual(command_name("print_"), "print")
+
+    def test_register(self) -> None:
+        """A provider's commands come with it and vanish with it, newest first."""
+        provider = Balloon()
+        before = self.names()
+        self.monitor.register(provider)
+        self.assertIs(provider.monitor, self.monitor)
+        self.assertEqual(self.names()[-len(before) :], before)
+        self.assertIn("balloon", self.names())
+        self.monitor.emit("BALLOON_CHANGE", {"actual": 1})
+        self.monitor.unregister(provider)
+        self.assertIsNone(provider.monitor)
+        self.assertEqual(self.names(), before)
+        with self.assertRaises(EventError):
+            self.monitor.emit("BALLOON_CHANGE", {"actual": 1})
+        with self.assertRaises(RegistrationError):
+            self.monitor.unregister(provider)
+
+    def test_takenName(self) -> None:
+        """A taken name, alias or event raises, and nothing of the provider stays."""
+        self.monitor.register_command("balloon", lambda: None)
+        before = self.names()
+        with self.assertRaises(RegistrationError):
+            self.monitor.register(Balloon())
+        self.monitor.unregister("balloon")
+        self.monitor.register_command("bl", lambda: None)
+        with self.assertRaises(RegistrationError):
+            self.monitor.register(Balloon())
+        self.monitor.unregister("bl")
+        self.monitor.register_command("balloon", lambda: None)
+
+        class Clash(CommandProvider):
+            events = (Event("SHUTDOWN", guest=bool),)
+
+            @command
+            def unheard_of(self) -> None: ...
+
+        with self.assertRaises(RegistrationError):
+            self.monitor.register(Clash())
+        self.assertEqual(self.names(), before)
+
+    def test_badDeclarations(self) -> None:
+        """What makes no sense is refused when it is declared or registered."""
+        for bad in ({"on_disconnect": "maybe"}, {"timeout": 0}, {"aliases": "q"}):
+            with self.assertRaises(RegistrationError):
+                command(**bad)  # type: ignore[call-overload]
+        for name in ("", "a b", "a/b", "a\n"):
+            with self.assertRaises(RegistrationError):
+                Command(lambda: None, CommandOptions(name))
+        with self.assertRaises(RegistrationError):
+            self.monitor.register(object())
+
+    def test_shadow(self) -> None:
+        """A shadow covers what has the same name, until it is taken out; in whatever order."""
+
+        class Upstream(CommandProvider):
+            def __init__(self, name: str) -> None:
+                self.answer = name
+
+            @command
+            def query_name(self) -> dict[str, str]:
+                return {"name": self.answer}
+
+        first, second = Upstream("one"), Upstream("two")
+        self.monitor.register(first, shadow=True)
+        self.monitor.register(second, shadow=True)
+        self.assertEqual(self.name(), {"name": "two"})
+        self.monitor.unregister(first)
+        self.assertEqual(self.name(), {"name": "two"})
+        self.monitor.unregister(second)
+        self.assertEqual(self.name(), {})
+
+    def name(self) -> Any:
+        return self.successResultOf(self.monitor.execute("query-name"))
+
+    def test_registerCommand(self) -> None:
+        """A function is a command with what it was registered with, and comes out again by name."""
+        self.monitor.register_command(
+            "wavcapture", lambda path, freq=44100: f"{path} {freq}", args_type="path:F,freq:i?", params="path [freq]",
+            help="capture audio",
+        )  # fmt: skip
+        info = self.successResultOf(self.monitor.commands())["wavcapture"]
+        self.assertEqual((info.args_type, info.params, info.help), ("path:F,freq:i?", "path [freq]", "capture audio"))
+        result = self.successResultOf(self.monitor.execute("wavcapture", {"path": "x", "freq": 8000}))
+        self.assertEqual(result, "x 8000")
+        self.monitor.unregister("wavcapture")
+        self.failureResultOf(self.monitor.execute("wavcapture", {"path": "x"}), CommandNotFound)
+
+    def test_anyObject(self) -> None:
+        """Any object that provides the interface will do, hashable or not."""
+
+        @implementer(ICommandProvider)
+        class Plain:
+            events = ()
+            __hash__ = None  # type: ignore[assignment]
+
+            def commands(self) -> list[Any]:
+                return [Command(lambda: 7, CommandOptions("seven"))]
+
+        provider = Plain()
+        self.monitor.register(provider)
+        self.assertEqual(self.successResultOf(self.monitor.execute("seven")), 7)
+        self.monitor.unregister(provider)
+
+    def test_inheritance(self) -> None:
+        """A subclass has the commands of its bases; what it overrides with something else is gone."""
+
+        class Smaller(Balloon):
+            broken = None  # type: ignore[assignment]
+
+            @command
+            def more(self) -> None: ...
+
+        names = [each.name for each in Smaller().commands()]
+        self.assertIn("more", names)
+        self.assertIn("balloon", names)
+        self.assertNotIn("broken", names)
+
+    def test_commandIsStillAMethod(self) -> None:
+        """On an instance a command is the method that was decorated."""
+        provider = Balloon()
+        provider.balloon(3)
+        self.assertEqual(provider.query_balloon(), {"actual": 3})
+
+    def test_printer(self) -> None:
+        """The printer is carried, never called."""
+
+        class WithPrinter(CommandProvider):
+            @command
+            def query_x(self) -> int:
+                return 1
+
+            @query_x.printer
+            def _(result: Any) -> str:
+                raise AssertionError("never called by the core")
+
+        self.monitor.register(WithPrinter())
+        self.assertEqual(self.successResultOf(self.monitor.execute("query-x")), 1)
+        self.assertIsNotNone(self.successResultOf(self.monitor.commands())["query-x"].printer)
+
+    def test_builtins(self) -> None:
+        """Every monitor says who it is and what it has."""
+        version = self.successResultOf(self.monitor.execute("query-version"))
+        self.assertEqual(set(version), {"qemu", "package"})
+        self.assertEqual(set(version["qemu"]), {"major", "minor", "micro"})
+        status = self.successResultOf(self.monitor.execute("query-status"))
+        self.assertEqual(status["status"], "running")
+        schema = self.successResultOf(self.monitor.execute("query-qmp-schema"))
+        self.assertLessEqual({"command", "event", "object"}, {each["meta-type"] for each in schema})
+        helps = self.successResultOf(self.monitor.execute("query-command-help"))
+        self.assertEqual({each["name"] for each in helps}, set(self.names()))
+        (one,) = self.successResultOf(self.monitor.execute("query-command-help", {"name": "query-name"}))
+        self.assertEqual(one["name"], "query-name")
+        self.failureResultOf(self.monitor.execute("query-command-help", {"name": "nope"}), CommandNotFound)
+        self.failureResultOf(self.monitor.execute("qmp_capabilities"), CommandNotFound)
+        self.assertIn("qmp_capabilities", self.names())
+
+
+def test_sameJson() -> None:
+    """Ids are the same only if their types are, however deep."""
+    deep: Any = []
+    other: Any = []
+    for _ in range(5000):
+        deep, other = [deep], [other]
+    assert same_json(deep, other)
+    assert same_json({"a": [1, None]}, {"a": [1, None]})
+    for one, two in ((1, 1.0), (1, True), (0, False), ([1], [1, 1]), ({"a": 1}, {"b": 1}), (None, False), ("1", 1)):
+        assert not same_json(one, two)

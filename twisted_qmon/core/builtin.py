@@ -1,0 +1,215 @@
+"""
+The commands that every monitor has: who it is, what it can do, what it is doing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+
+from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.events import Event
+from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.schema import info_to_json
+from twisted_qmon.errors import CommandNotFound, GenericError
+
+if TYPE_CHECKING:
+    from twisted_qmon.core.monitor import Monitor
+
+__all__ = [
+    "Builtin",
+    "CommandName",
+    "NameInfo",
+    "PendingInfo",
+    "PendingProgress",
+    "StatusInfo",
+    "VersionInfo",
+    "VersionTriple",
+    "our_version",
+]
+
+
+def our_version() -> dict[str, Any]:
+    """:return: the version of this package, in the form of QEMU's C{query-version}"""
+    from twisted_qmon import __version__
+
+    numbers = [int(part) for part in re.findall(r"\d+", __version__)[:3]] + [0, 0, 0]
+    return {
+        "qemu": {"major": numbers[0], "minor": numbers[1], "micro": numbers[2]},
+        "package": f"twisted-qmon {__version__}",
+    }
+
+
+class VersionTriple(TypedDict):
+    """A version, as numbers."""
+
+    major: int
+    minor: int
+    micro: int
+
+
+class VersionInfo(TypedDict):
+    """What C{query-version} returns."""
+
+    qemu: VersionTriple
+    package: str
+
+
+class NameInfo(TypedDict, total=False):
+    """What C{query-name} returns."""
+
+    name: str
+
+
+class StatusInfo(TypedDict):
+    """What C{query-status} returns. C{singlestep} is there for clients that look for it."""
+
+    running: bool
+    singlestep: bool
+    status: Literal["running", "shutdown"]
+
+
+class CommandName(TypedDict):
+    """One command in C{query-commands}."""
+
+    name: str
+
+
+class PendingProgress(TypedDict):
+    """How far a request is, in its own unit."""
+
+    current: int
+    total: int
+
+
+class _PendingInfo(TypedDict):
+    number: int
+    session: str
+    peer: str
+    command: str
+    seconds: float
+    abandoned: bool
+
+
+class PendingInfo(_PendingInfo, total=False):
+    """One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one, C{progress} if it told any."""
+
+    id: Any
+    progress: PendingProgress
+
+
+class Builtin(CommandProvider):
+    """What every L{Monitor<twisted_qmon.Monitor>} registers first."""
+
+    events = (
+        Event("SHUTDOWN", guest=bool, reason=str),
+        Event("EVENTS_LOST", count=int),
+    )
+
+    @command(name="qmp_capabilities", hidden=True)
+    def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
+        """
+        Enable QMP capabilities.
+
+        Sessions answer this themselves until negotiation is complete; who asks later gets QEMU's refusal.
+        """
+        raise CommandNotFound("Capabilities negotiation is already complete, command ignored")
+
+    @command
+    def query_version(self) -> VersionInfo:
+        """show the version"""
+        return cast(VersionInfo, self._monitor().version)
+
+    @query_version.printer
+    def _(info: Any) -> str:
+        return "{major}.{minor}.{micro}".format(**info["qemu"]) + f" ({info['package']})"
+
+    @command
+    def query_name(self) -> NameInfo:
+        """show the name of this monitor"""
+        name = self._monitor().name
+        return {} if name is None else {"name": name}
+
+    @query_name.printer
+    def _(info: Any) -> str:
+        return str(info.get("name", ""))
+
+    @command
+    def query_status(self) -> StatusInfo:
+        """show whether it runs or shuts down"""
+        running = not self._monitor().refusing
+        return {"running": running, "singlestep": False, "status": "running" if running else "shutdown"}
+
+    @query_status.printer
+    def _(info: Any) -> str:
+        return f"Monitor status: {info['status']}"
+
+    @command
+    def query_commands(self) -> list[CommandName]:
+        """list the QMP commands"""
+        return cast("list[CommandName]", self._monitor().registry.names())
+
+    @command
+    def query_qmp_schema(self) -> list[dict[str, Any]]:
+        """show the QMP schema"""
+        monitor = self._monitor()
+        return cast("list[dict[str, Any]]", monitor.registry.schema(monitor.events.definitions))
+
+    @command
+    def query_command_help(self, name: str | None = None) -> list[dict[str, Any]]:
+        """
+        describe commands as the human monitor needs them
+
+        :param name: one command only
+        """
+        infos = self._monitor().registry.infos()
+        if name is None:
+            return [info_to_json(info) for info in infos.values()]
+        if name not in infos:
+            raise CommandNotFound(f"The command {name} has not been found")
+        return [info_to_json(infos[name])]
+
+    @command
+    def query_pending(self) -> list[PendingInfo]:
+        """list the requests that are waiting, running or abandoned"""
+        monitor = self._monitor()
+        now = monitor.clock.seconds()
+        requests = [*monitor.pending, *monitor.pending.abandoned.values()]
+        return [_pending_info(request, now) for request in sorted(requests, key=lambda request: request.number)]
+
+    @command(oob=True)
+    def cancel_command(self, request: Request, number: int | None = None, id: Any = ABSENT) -> None:
+        """
+        cancel a request: one's own by its id, anybody's by its number
+
+        :param number: as query-pending lists it
+        :param id: of the oldest request of this session that has this id
+        """
+        pending = self._monitor().pending
+        if (number is None) == (id is ABSENT):
+            raise GenericError("Either 'id' or 'number' must be given")
+        found = pending.by_id(request.caller, id) if number is None else pending.by_number(number)
+        if found is None:
+            raise GenericError("There is no such request pending")
+        found.cancel()
+
+    def _monitor(self) -> Monitor:
+        if self.monitor is None:
+            raise GenericError("The monitor is gone")
+        return self.monitor
+
+
+def _pending_info(request: Request, now: float) -> PendingInfo:
+    info: PendingInfo = {
+        "number": request.number,
+        "session": request.caller.name,
+        "peer": request.caller.peer,
+        "command": request.name,
+        "seconds": max(0.0, now - request.created),
+        "abandoned": request.abandoned,
+    }
+    if request.id is not ABSENT:
+        info["id"] = request.id
+    if request.total or request.current:
+        info["progress"] = {"current": request.current, "total": request.total}
+    return info

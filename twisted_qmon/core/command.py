@@ -1,0 +1,233 @@
+"""
+Commands and who provides them: L{command} marks a method as one, L{CommandProvider} collects them, L{Command} is what a monitor
+holds and runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from zope.interface import implementer
+
+from twisted_qmon.core.arguments import compile_signature, default_params
+from twisted_qmon.errors import RegistrationError
+from twisted_qmon.info import CommandInfo
+from twisted_qmon.interfaces import ICommand, ICommandProvider
+
+if TYPE_CHECKING:
+    from twisted_qmon.core.events import Event
+    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.request import Request
+
+__all__ = ["Command", "CommandInfo", "CommandMethod", "CommandOptions", "CommandProvider", "command", "command_name"]
+
+_Printer = TypeVar("_Printer", bound=Callable[[Any], str])
+
+
+def command_name(method_name: str) -> str:
+    """
+    The command's name for a method's: C{query_balloon} is C{query-balloon}, C{print_} is C{print}.
+    """
+    return method_name.rstrip("_").replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOptions:
+    """
+    What C{@command(...)} and C{Monitor.register_command(...)} both take.
+
+    :ivar name: the QMP name; by default made from the function's
+    :ivar args_type: QEMU's declaration of the arguments; by default they follow from the annotations
+    :ivar params: the parameters as C{help} shows them; by default derived
+    :ivar help: one line for C{help}; by default the first of the docstring
+    :ivar aliases: other names in the human monitor
+    :ivar timeout: seconds from the start to the deadline; by default the monitor's; C{math.inf}: none, whatever the monitor's
+    :ivar oob: may be executed out of band: it must be quick
+    :ivar on_disconnect: C{"continue"} (and log the outcome) or C{"cancel"} when the caller leaves
+    :ivar hidden: not in C{help} and completion
+    """
+
+    name: str | None = None
+    args_type: str | None = None
+    params: str | None = None
+    help: str | None = None
+    aliases: Sequence[str] = ()
+    timeout: float | None = None
+    oob: bool = False
+    on_disconnect: str = "continue"
+    hidden: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_disconnect not in ("continue", "cancel"):
+            raise RegistrationError(f"on_disconnect is 'continue' or 'cancel', not {self.on_disconnect!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise RegistrationError(f"a timeout is a positive number of seconds, not {self.timeout!r}")
+        if isinstance(self.aliases, str):
+            raise RegistrationError(f"aliases is a sequence of names, not the string {self.aliases!r}")
+
+
+@implementer(ICommand)
+class Command:
+    """
+    One command of a monitor: a handler with its compiled signature.
+
+    :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
+    :param options: what it was declared with
+    :param printer: makes text for a person out of a result; the core only carries it
+    :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
+    """
+
+    __slots__ = (
+        "_bare",
+        "_bind",
+        "_request_parameter",
+        "finish",
+        "handler",
+        "info",
+        "name",
+        "on_disconnect",
+        "oob",
+        "signature",
+        "timeout",
+    )
+
+    def __init__(
+        self, handler: Callable[..., Any], options: CommandOptions, printer: Callable[[Any], str] | None = None
+    ) -> None:
+        name = options.name
+        if name is None:
+            name = command_name(getattr(handler, "__name__", ""))
+        if not name or not all(c.isprintable() and not c.isspace() and c != "/" for c in name):
+            raise RegistrationError(f"not a name for a command: {name!r}")
+        signature = compile_signature(handler, args_type=options.args_type)
+        summary, doc = _split_docstring(handler)
+        self.name = name
+        self.handler = handler
+        self.signature = signature
+        self.oob = options.oob
+        self.timeout = options.timeout
+        self.on_disconnect = options.on_disconnect
+        self.finish = signature.finish
+        self._bind = signature.bind
+        self._request_parameter = signature.request_parameter
+        self._bare = signature.takes_nothing and signature.request_parameter is None
+        self.info = CommandInfo(
+            name=name,
+            parameters=signature.parameters,
+            args_type=options.args_type,
+            items=signature.items,
+            params=default_params(signature) if options.params is None else options.params,
+            help=summary if options.help is None else options.help,
+            aliases=tuple(options.aliases),
+            hidden=options.hidden,
+            doc=doc,
+            returns=signature.returns,
+            printer=printer,
+        )
+
+    def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
+        if self._bare and not arguments:
+            return self.handler()
+        keywords = self._bind(arguments if arguments is not None else {})
+        if self._request_parameter is not None:
+            keywords[self._request_parameter] = request
+        return self.handler(**keywords)
+
+    def __repr__(self) -> str:
+        return f"<Command {self.name!r}>"
+
+
+def _split_docstring(handler: Callable[..., Any]) -> tuple[str, str]:
+    text = inspect.getdoc(handler) or ""
+    summary, _, rest = text.partition("\n")
+    return summary.strip().rstrip("."), rest.strip()
+
+
+class CommandMethod:
+    """
+    A method that is a command. On an instance it is still the method; C{printer} gives it a form for people.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: CommandOptions) -> None:
+        self.function = function
+        self.options = options
+        self.human_printer: Callable[[Any], str] | None = None
+        self.__doc__ = function.__doc__
+
+    def printer(self, function: _Printer) -> _Printer:
+        """
+        Decorate the function that makes text for a person out of the command's result.
+
+        :param function: called with the result as plain JSON data (member names as on the wire); returns text
+        """
+        self.human_printer = function
+        return function
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> CommandMethod: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[..., Any]: ...
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        return self.function.__get__(instance, owner)
+
+    def bind(self, instance: object) -> Command:
+        """:return: the command of this instance"""
+        return Command(self.function.__get__(instance), self.options, self.human_printer)
+
+
+@overload
+def command(function: Callable[..., Any], /) -> CommandMethod: ...
+@overload
+def command(
+    *,
+    name: str | None = ...,
+    args_type: str | None = ...,
+    params: str | None = ...,
+    help: str | None = ...,
+    aliases: Sequence[str] = ...,
+    timeout: float | None = ...,
+    oob: bool = ...,
+    on_disconnect: str = ...,
+    hidden: bool = ...,
+) -> Callable[[Callable[..., Any]], CommandMethod]: ...
+def command(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """
+    Mark a method of a L{CommandProvider} as a command, bare or with options (see L{CommandOptions}).
+
+    The annotations of its parameters are the types of the arguments, that of its result the type of the reply.
+
+    :raise RegistrationError: when an option makes no sense
+    """
+    if function is not None:
+        return CommandMethod(function, CommandOptions())
+    checked = CommandOptions(**options)
+    return lambda decorated: CommandMethod(decorated, checked)
+
+
+@implementer(ICommandProvider)
+class CommandProvider:
+    """
+    Base class for a bundle of commands: each method marked with L{command} is one.
+
+    :cvar events: the L{Event<twisted_qmon.Event>}s that it may emit
+    :ivar monitor: the L{Monitor<twisted_qmon.Monitor>} it is registered with, or C{None}
+    """
+
+    events: Sequence[Event] = ()
+    monitor: Monitor | None = None
+
+    def commands(self) -> Iterable[Any]:
+        methods: dict[str, CommandMethod] = {}
+        for cls in reversed(type(self).__mro__):
+            for name, value in vars(cls).items():
+                if isinstance(value, CommandMethod):
+                    methods[name] = value
+                elif name in methods:
+                    # Overridden by something that is no command: the subclass takes it away.
+                    del methods[name]
+        return [method.bind(self) for method in methods.values()]

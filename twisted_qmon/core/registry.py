@@ -1,0 +1,118 @@
+"""
+Which commands there are: whole providers in and out, and what covers what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from twisted_qmon.core.result import JSONText
+from twisted_qmon.core.schema import build_schema
+from twisted_qmon.errors import RegistrationError
+from twisted_qmon.info import CommandInfo
+from twisted_qmon.interfaces import ICommand
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """
+    A monitor's commands by name.
+
+    A provider may be registered as a *shadow*: its commands cover those of the same name until it is taken out again. The first
+    of the names stays covered, whoever comes and goes above it.
+
+    :ivar active: the commands that can be executed, newest registered last
+    """
+
+    def __init__(self) -> None:
+        self._active: dict[str, Any] = {}
+        self._covered: dict[str, list[Any]] = {}
+        self._words: dict[str, str] = {}
+        self._memo: dict[Callable[..., Any], Any] = {}
+        self._schema: tuple[tuple[Any, ...], JSONText] | None = None
+        self.active: Mapping[str, Any] = MappingProxyType(self._active)
+
+    def add(self, commands: Iterable[Any], *, shadow: bool = False) -> list[Any]:
+        """
+        Add commands: all of them, or none.
+
+        :return: them, as a list
+        :raise RegistrationError: when something is not an L{ICommand}, or a name or alias is taken
+        """
+        commands = list(commands)
+        words: dict[str, str] = {}
+        for command in commands:
+            if not ICommand.providedBy(command):
+                raise RegistrationError(f"{command!r} does not provide ICommand")
+            for word in (command.name, *command.info.aliases):
+                owner = words.get(word) or (None if shadow else self._words.get(word))
+                if owner is not None:
+                    what = "a command" if owner == word else f"an alias of the command {owner!r}"
+                    raise RegistrationError(f"the name {word!r} is already taken: it is {what}")
+                words[word] = command.name
+        for command in commands:
+            covered = self._active.pop(command.name, None)
+            if covered is not None:
+                self._covered.setdefault(command.name, []).append(covered)
+            self._active[command.name] = command
+        self._changed()
+        return commands
+
+    def remove(self, commands: Iterable[Any]) -> None:
+        """Take commands out again, and uncover what they covered. One that is not there is passed over."""
+        for command in commands:
+            covered = self._covered.get(command.name, [])
+            if self._active.get(command.name) is command:
+                del self._active[command.name]
+                if covered:
+                    self._active[command.name] = covered.pop()
+            elif command in covered:
+                covered.remove(command)
+            if not covered:
+                self._covered.pop(command.name, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._memo.clear()
+        self._schema = None
+        self._words.clear()
+        for name, command in self._active.items():
+            for alias in command.info.aliases:
+                self._words.setdefault(alias, name)
+        for name in self._active:
+            self._words[name] = name
+
+    def _remember(self, make: Callable[[], Any]) -> Any:
+        if make not in self._memo:
+            self._memo[make] = make()
+        return self._memo[make]
+
+    def infos(self) -> dict[str, CommandInfo]:
+        """:return: what a client can know of each command; shared until something changes"""
+        infos: dict[str, CommandInfo] = self._remember(self._make_infos)
+        return infos
+
+    def _make_infos(self) -> dict[str, CommandInfo]:
+        return {name: command.info for name, command in self._active.items()}
+
+    def names(self) -> JSONText:
+        """:return: the answer to C{query-commands}, newest registered first as on QEMU; encoded once"""
+        names: JSONText = self._remember(self._make_names)
+        return names
+
+    def _make_names(self) -> JSONText:
+        return JSONText.of([{"name": name} for name in reversed(self._active)])
+
+    def schema(self, events: Mapping[str, Any]) -> JSONText:
+        """:return: the answer to C{query-qmp-schema}; encoded once for the same commands and events"""
+        key = tuple(events.values())
+        if self._schema is None or self._schema[0] != key:
+            entries = build_schema(
+                ((name, command.info, command.oob, ()) for name, command in self._active.items()),
+                ((name, event.members) for name, event in events.items()),
+            )
+            self._schema = (key, JSONText.of(entries))
+        return self._schema[1]

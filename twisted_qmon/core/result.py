@@ -1,0 +1,38 @@
+"""
+Results that are JSON text already.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["JSONText"]
+
+
+class JSONText:
+    """
+    A command's result that is already encoded: a reply passed on from elsewhere, or one that is the same for everybody.
+
+    It is trusted: C{text} must be one JSON value in pure ASCII without line breaks.
+
+    :ivar text: the JSON text
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    @classmethod
+    def of(cls, value: Any) -> JSONText:
+        """:return: C{value}, plain JSON data, encoded"""
+        return cls(json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii"))
+
+    @property
+    def value(self) -> Any:
+        """The plain JSON data, decoded anew each time."""
+        return json.loads(self.text)
+
+    def __repr__(self) -> str:
+        return f"<JSONText of {len(self.text)} bytes>"

@@ -1,0 +1,139 @@
+"""
+The error tree.
+
+::
+
+    MonitorError
+     +-- RegistrationError            a command, event or provider that can't be registered (raised at the caller)
+     +-- EventError                   an event that was not defined, or data that does not fit it (raised at the emitter)
+     +-- CommandError                 an answer to a command; crosses the wire as {"class", "desc"}
+          +-- GenericError
+          |    +-- CommandTimedOut    its deadline passed
+          |    +-- CommandCancelled   somebody cancelled it
+          |    +-- ShuttingDown       the monitor takes no new requests
+          |    +-- ConnectionClosed   a remote monitor went away before it answered
+          +-- CommandNotFound
+          +-- DeviceNotActive
+          +-- DeviceNotFound
+          +-- KVMMissingCap
+
+The five below C{CommandError} are QEMU's error classes (qapi/error.json); QEMU adds no new ones, so neither do we.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "MonitorError",
+    "RegistrationError",
+    "EventError",
+    "CommandError",
+    "GenericError",
+    "CommandTimedOut",
+    "CommandCancelled",
+    "ShuttingDown",
+    "ConnectionClosed",
+    "CommandNotFound",
+    "DeviceNotActive",
+    "DeviceNotFound",
+    "KVMMissingCap",
+]
+
+
+class MonitorError(Exception):
+    """Everything that twisted-qmon raises on purpose."""
+
+
+class RegistrationError(MonitorError, ValueError):
+    """A command, event or provider can't be registered: its name is taken, or its declaration makes no sense."""
+
+
+class EventError(MonitorError, ValueError):
+    """An event that nobody defined, or data that does not fit its definition."""
+
+
+class CommandError(MonitorError):
+    """
+    The answer to a command that failed. Raise it, or one of its subclasses, in a handler: it is answered as it is.
+
+    :param desc: what went wrong, in words for a person
+    :param error_class: the QMP error class; by default the one of the Python class. A name that came from elsewhere
+        (a QEMU of another version, say) is kept.
+    """
+
+    error_class: str = "GenericError"
+
+    def __init__(self, desc: str, error_class: str | None = None) -> None:
+        super().__init__(desc)
+        self.desc = desc
+        if error_class is not None:
+            self.error_class = error_class
+
+    _by_class: ClassVar[dict[str, type[CommandError]]] = {}
+
+    @staticmethod
+    def from_wire(error_class: str, desc: str) -> CommandError:
+        """
+        The exception for an error that came over the wire: QEMU's five classes become ours, any other name is kept.
+        """
+        known = CommandError._by_class.get(error_class)
+        return known(desc) if known is not None else CommandError(desc, error_class)
+
+    def to_wire(self) -> dict[str, str]:
+        """The C{error} member of a QMP reply."""
+        return {"class": self.error_class, "desc": self.desc}
+
+    def __str__(self) -> str:
+        return self.desc
+
+
+class GenericError(CommandError):
+    """Any failure for which there is no class of its own: nearly all of them."""
+
+    error_class = "GenericError"
+
+
+class CommandTimedOut(GenericError):
+    """The command's deadline passed before it completed."""
+
+
+class CommandCancelled(GenericError):
+    """The command was cancelled before it completed."""
+
+
+class ShuttingDown(GenericError):
+    """The monitor is stopping and takes no new requests."""
+
+
+class ConnectionClosed(GenericError):
+    """The connection to a remote monitor ended before it answered."""
+
+
+class CommandNotFound(CommandError):
+    """There is no such command, or not in this state of the session."""
+
+    error_class = "CommandNotFound"
+
+
+class DeviceNotActive(CommandError):
+    """The device is there, but has not been activated."""
+
+    error_class = "DeviceNotActive"
+
+
+class DeviceNotFound(CommandError):
+    """There is no such device."""
+
+    error_class = "DeviceNotFound"
+
+
+class KVMMissingCap(CommandError):
+    """The kernel's KVM lacks a capability that the command needs."""
+
+    error_class = "KVMMissingCap"
+
+
+CommandError._by_class.update(
+    {cls.error_class: cls for cls in (GenericError, CommandNotFound, DeviceNotActive, DeviceNotFound, KVMMissingCap)}
+)

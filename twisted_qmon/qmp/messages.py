@@ -1,0 +1,95 @@
+"""
+QMP messages: the structural checks of a command message in QEMU's words, and the forms of what goes out.
+
+The rules are those of QEMU's C{qapi/qmp-dispatch.c} as seen on the wire (QMP specification, sections 2.3 and 2.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted_qmon.core.request import ABSENT
+from twisted_qmon.core.result import JSONText
+from twisted_qmon.errors import CommandError, GenericError
+from twisted_qmon.qmp.writer import encode
+
+__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result"]
+
+_ALLOWED = frozenset(("execute", "arguments", "id"))
+
+
+def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, bool]:
+    """
+    Take a message apart.
+
+    :param message: a decoded JSON value
+    :param oob: C{exec-oob} has been negotiated
+    :return: the command's name, its arguments, and whether it is to be executed out of band
+    :raise GenericError: in QEMU's words, when it is no proper command message. Of several faults the one is told that QEMU
+        meets first, in the order of its own hash table.
+    """
+    if type(message) is not dict:
+        raise GenericError("QMP input must be a JSON object")
+    command = None
+    for key in sorted(message, key=_bucket) if len(message) > 1 else message:
+        value = message[key]
+        if key == "execute" or (key == "exec-oob" and oob):
+            if type(value) is not str:
+                raise GenericError(f"QMP input member '{key}' must be a string")
+            if command is not None:
+                raise GenericError(f"QMP input member '{key}' clashes with '{command}'")
+            command = key
+        elif key == "arguments":
+            if type(value) is not dict:
+                raise GenericError("QMP input member 'arguments' must be an object")
+        elif key != "id":
+            raise GenericError(f"QMP input member '{key}' is unexpected")
+    if command is None:
+        raise GenericError("QMP input lacks member 'execute'")
+    return message[command], message.get("arguments"), command == "exec-oob"
+
+
+def _bucket(key: str) -> int:
+    """
+    Where QEMU's QDict keeps a key: its members come in the order of 512 buckets. (Newest first within one; two keys of one
+    message in one bucket are too rare to tell apart.)
+    """
+    data = key.encode("utf-8", "surrogatepass")
+    value = 0x238F13AF * len(data)
+    for index, byte in enumerate(data):
+        value += byte << (5 * index % 24)
+    return (1103515243 * (value & 0xFFFFFFFF) + 12345 & 0xFFFFFFFF) % 512
+
+
+def encode_result(result: Any, id: Any) -> bytes:
+    """
+    :return: the line of a successful reply
+    :raise TypeError: when the result is nothing that JSON can say
+    """
+    if type(result) is JSONText:
+        if id is ABSENT:
+            return b'{"return":%b}\r\n' % result.text
+        return b'{"return":%b,"id":%b}\r\n' % (result.text, encode(id))
+    if id is ABSENT:
+        return encode({"return": result}) + b"\r\n"
+    return encode({"return": result, "id": id}) + b"\r\n"
+
+
+def encode_error(error: CommandError, id: Any) -> bytes:
+    """:return: the line of an error reply"""
+    if id is ABSENT:
+        return encode({"error": error.to_wire()}) + b"\r\n"
+    return encode({"id": id, "error": error.to_wire()}) + b"\r\n"
+
+
+def encode_event(message: Any) -> bytes:
+    """:return: the line of an event; encoded once, however many sessions it goes to"""
+    line: bytes | None = message.encoded
+    if line is None:
+        line = message.encoded = encode(message) + b"\r\n"
+    return line
+
+
+def encode_greeting(version: dict[str, Any], capabilities: list[str]) -> bytes:
+    """:return: the line that a server begins with"""
+    return encode({"QMP": {"version": version, "capabilities": capabilities}}) + b"\r\n"

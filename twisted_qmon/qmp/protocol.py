@@ -1,0 +1,187 @@
+"""
+QMP on a Twisted transport: L{QMPFactory} serves a monitor at any server endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_qmon._connection import ConnectionMixin, MonitorFactory
+from twisted_qmon.core.events import EventMessage, wire_timestamp
+from twisted_qmon.interfaces import ISuspendable
+from twisted_qmon.qmp.messages import encode_event
+from twisted_qmon.qmp.session import IN_FLIGHT, MAX_MESSAGE, Session
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+    from twisted_qmon.core.monitor import Monitor
+
+__all__ = ["READY_WAIT", "QMPFactory", "QMPProtocol"]
+
+#: Seconds that a greeting waits for a monitor that is not ready to say who it is.
+READY_WAIT = 2.0
+
+
+@implementer(ISuspendable, IHalfCloseableProtocol)
+class QMPProtocol(ConnectionMixin, Protocol):
+    """
+    One QMP connection: moves bytes between the transport and its L{Session}.
+
+    :ivar session: the session, from C{connectionMade} on
+    """
+
+    factory: QMPFactory
+    session: Session
+    _log = Logger()
+    _negotiation_timer: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self.begin_connection()
+        factory = self.factory
+        self.outgoing.lost_message = self._events_lost
+        self.session = Session(
+            factory.monitor,
+            self.outgoing,
+            name=self.name,
+            peer=self.peer,
+            changed=self._update,
+            in_flight=factory.in_flight,
+            max_message=factory.max_message,
+        )
+        if factory.negotiation_timeout is not None:
+            self._negotiation_timer = factory.clock.callLater(factory.negotiation_timeout, self._check_negotiation)
+        ready = factory.monitor.ready
+        waiting = ready() if ready is not None else None
+        if waiting is None or waiting.called:
+            self.session.greet()
+            return
+        self.suspend()
+        waiting.addTimeout(READY_WAIT, factory.clock)
+        waiting.addBoth(self._greet_late)
+
+    def _greet_late(self, outcome: Any) -> None:
+        # Ready or not: a client that sees no greeting hangs. The greeting then says what is known.
+        if not self.ended:
+            self.session.greet()
+            self.resume()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.finishing:
+            return
+        if self.factory.idle_timeout is not None:
+            self.input_came()
+        self.session.receive(data)
+        self._update()
+
+    def readConnectionLost(self) -> None:
+        self.input_ended()
+        self.session.end_of_input()
+        self._update()
+
+    def writeConnectionLost(self) -> None:
+        """The client reads no more: there is nobody to serve."""
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]
+        if self._negotiation_timer is not None:
+            self._negotiation_timer.cancel()
+            self._negotiation_timer = None
+        self.end_connection()
+        self.session.close()
+
+    # -- suspension
+
+    def suspend(self) -> None:
+        self.session.hold()
+        self._update()
+
+    def resume(self) -> None:
+        if not self.session.held:
+            raise RuntimeError("resume() without suspend()")
+        self.session.release()
+        self._update()
+
+    def outgoing_blocked(self) -> None:
+        self._update()
+
+    def outgoing_unblocked(self) -> None:
+        self.session.unblocked()
+        self._update()
+
+    def _update(self) -> None:
+        """Bring the transport in line with the session: it reads unless the session is suspended."""
+        session = self.session
+        if session.finished:
+            self.finish()
+        else:
+            self.read(not session.suspended)
+
+    # -- limits
+
+    @property
+    def busy(self) -> bool:
+        return self.session.pending > 0
+
+    def _check_negotiation(self) -> None:
+        self._negotiation_timer = None
+        if not self.session.negotiated:
+            self.negotiationLimitExceeded()
+
+    def negotiationLimitExceeded(self) -> None:
+        """The client has not negotiated within C{negotiation_timeout} seconds: the connection is closed."""
+        self._log.info(
+            "disconnecting {client} at {peer}: no negotiation within {seconds} s",
+            client=self.name,
+            peer=self.peer,
+            seconds=self.factory.negotiation_timeout,
+        )
+        self.finish()
+
+    def _events_lost(self, number: int) -> bytes:
+        now = wire_timestamp(self.factory.monitor.clock.seconds())
+        return encode_event(EventMessage("EVENTS_LOST", now, {"count": number}))
+
+    def logPrefix(self) -> str:
+        """The name in Twisted's log."""
+        return self.name or "QMP"
+
+
+class QMPFactory(MonitorFactory):
+    """
+    Serves a monitor's commands to QMP clients: C{endpoint.listen(QMPFactory(monitor))}.
+
+    For the other parameters see L{MonitorFactory<twisted_qmon._connection.MonitorFactory>}.
+
+    :param monitor: the L{Monitor<twisted_qmon.Monitor>}
+    :param in_flight: in-band requests of one client that run at a time; it is suspended while more are pending. 1 is QEMU's
+        own serial monitor.
+    :param max_message: bytes of the longest message; a longer one is answered C{JSON token size limit exceeded}
+    :param negotiation_timeout: seconds that a client has for C{qmp_capabilities}; C{None}: any time it likes
+    :raise ValueError: when a limit makes no sense
+    """
+
+    protocol = QMPProtocol
+    kind = "qmp"
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        in_flight: int = IN_FLIGHT,
+        max_message: int = MAX_MESSAGE,
+        negotiation_timeout: float | None = None,
+        **limits: Any,
+    ) -> None:
+        super().__init__(monitor, **limits)
+        if in_flight < 1 or max_message < 1:
+            raise ValueError("in_flight and max_message are at least 1")
+        self.in_flight = in_flight
+        self.max_message = max_message
+        self.negotiation_timeout = negotiation_timeout

@@ -1,0 +1,417 @@
+"""
+One client's session: negotiation, the order of its requests, the bounds on them, its replies and events. No I/O.
+
+The order. In-band requests wait in one queue and start strictly in the order received. The head starts when fewer than
+C{in_flight} are running and, if it has no id, when no other one without an id is running. So a client that sends no ids gets its
+replies in order, and one that sends ids gets them as they complete. Out-of-band requests have a queue and a bound of their own.
+
+The session is suspended while more requests than its bounds are running or waiting, while its client does not read, and while
+somebody holds it. What has been received but not looked at stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, Protocol
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twisted_qmon.core.arguments import compile_signature
+from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
+from twisted_qmon.interfaces import ICaller
+from twisted_qmon.qmp.messages import check_message, encode_error, encode_event, encode_greeting, encode_result
+from twisted_qmon.qmp.reader import Malformed, MessageReader
+
+__all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_MESSAGE", "MAX_OUT_OF_BAND", "Session"]
+
+#: In-band requests that may run at a time, and be pending before the session is suspended. QEMU's QMP_REQ_QUEUE_LEN_MAX.
+IN_FLIGHT = 8
+
+#: The same for out-of-band requests.
+MAX_OUT_OF_BAND = 8
+
+#: Bytes of the longest message. QEMU's MAX_TOKEN_SIZE.
+MAX_MESSAGE = 64 << 20
+
+#: Bytes of replies after which a batch of requests is interrupted to write them.
+HIGH_WATER = 1 << 16
+
+
+class Outgoing(Protocol):
+    """Where a session's bytes go: L{twisted_qmon._outgoing.Outgoing}."""
+
+    blocked: bool
+
+    def reply(self, data: bytes) -> None:
+        """Send bytes that must not be dropped."""
+
+    def event(self, data: bytes, key: Callable[[], Hashable] | None = None) -> None:
+        """Send an event."""
+
+
+def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:
+    """The signature of C{qmp_capabilities}."""
+
+
+_CAPABILITIES = compile_signature(_capabilities)
+
+
+class _Answer:
+    """Stands in the queue for a message that was answered by looking at it."""
+
+    __slots__ = ("done", "error", "id", "result")
+
+    def __init__(self, error: CommandError, id: Any) -> None:
+        self.done = True
+        self.id = id
+        self.result = None
+        self.error = error
+
+
+class _Lane:
+    """In-band or out-of-band requests: how many are running, which are waiting, and how many there may be."""
+
+    __slots__ = ("limit", "running", "unnamed", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+        self.unnamed = False
+        self.waiting: deque[Request | _Answer] = deque()
+
+    def may_start(self, id: Any) -> bool:
+        return self.running < self.limit and (id is not ABSENT or not self.unnamed)
+
+    @property
+    def exceeded(self) -> bool:
+        return self.running + len(self.waiting) > self.limit
+
+
+@implementer(ICaller)
+class Session:
+    """
+    The state of one QMP connection.
+
+    :param monitor: what serves the requests
+    :param outgoing: where the bytes go
+    :param name: the session's name, for logs and C{query-pending}
+    :param peer: where the client comes from
+    :param changed: called when L{suspended} or L{finished} may have changed other than by a call of L{receive}
+    :param in_flight: in-band requests that may be running or waiting before the session is suspended
+    :param max_message: bytes of the longest message
+    :ivar negotiated: the client has negotiated its capabilities
+    """
+
+    kind = "qmp"
+    _log = Logger()
+
+    def __init__(
+        self,
+        monitor: Any,
+        outgoing: Outgoing,
+        *,
+        name: str,
+        peer: str = "",
+        changed: Callable[[], None] = lambda: None,
+        in_flight: int = IN_FLIGHT,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.name = name
+        self.peer = peer
+        self.negotiated = False
+        self.oob = False
+        self._monitor = monitor
+        self._outgoing = outgoing
+        self._changed = changed
+        self._reader = MessageReader(max_message=max_message)
+        self._in_band = _Lane(in_flight)
+        self._out_of_band: _Lane | None = None
+        self._batch: list[Any] = []
+        self._position = 0
+        self._out: list[bytes] = []
+        self._size = 0
+        self._holds = 0
+        self._exceeded = False
+        self._pumping = False
+        self._ended = False
+        self._closed = False
+        self._unsubscribe: Callable[[], None] | None = None
+
+    # -- what the protocol tells
+
+    def greet(self) -> None:
+        """Send the greeting: the first thing that a client sees."""
+        self._outgoing.reply(encode_greeting(self._monitor.version, ["oob"]))
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes, and serve what they say as far as the session is not suspended."""
+        self._reader.feed(data)
+        self._pump()
+
+    def hold(self) -> None:
+        """Look at no more messages until L{release}. The calls nest."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Undo one L{hold}, and go on with what had been received if it was the last."""
+        self._holds -= 1
+        self._pump()
+
+    def unblocked(self) -> None:
+        """The client reads again."""
+        self._pump()
+
+    def end_of_input(self) -> None:
+        """The client sends no more; what is pending is still answered."""
+        self._ended = True
+        self._pump()
+
+    def close(self) -> None:
+        """The client has gone. What it has pending is cancelled or runs on, as each command says."""
+        self._closed = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self._batch = []
+        self._in_band.waiting.clear()
+        self._monitor.leave(self)
+
+    @property
+    def suspended(self) -> bool:
+        """No more input is looked at for now."""
+        return self._exceeded or self._holds > 0 or self._outgoing.blocked
+
+    @property
+    def held(self) -> bool:
+        """Somebody holds it."""
+        return self._holds > 0
+
+    @property
+    def backlog(self) -> bool:
+        """There is input that has been decoded but not looked at."""
+        return self._position < len(self._batch)
+
+    @property
+    def pending(self) -> int:
+        """Requests that are running or waiting."""
+        lanes = (self._in_band, self._out_of_band)
+        return sum(lane.running + len(lane.waiting) for lane in lanes if lane is not None)
+
+    @property
+    def finished(self) -> bool:
+        """The client sends no more, and everything has been answered."""
+        return self._ended and not self.suspended and not self.backlog and not self.pending
+
+    # -- the pump: all messages, and all replies, go through here
+
+    def _pump(self) -> None:
+        if self._pumping or self._closed:
+            return
+        self._pumping = True
+        try:
+            while not self._closed:
+                self._start_waiting()
+                if self._exceeded or self._holds or self._outgoing.blocked:
+                    break
+                if not self._serve_batch():
+                    break
+                if self._size >= HIGH_WATER:
+                    self._flush()
+            if self._out and not self._closed:
+                self._flush()
+        finally:
+            self._pumping = False
+
+    def _flush(self) -> None:
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._size = 0
+        self._outgoing.reply(data)
+
+    def _write(self, data: bytes) -> None:
+        self._out.append(data)
+        self._size += len(data)
+
+    def _serve_batch(self) -> bool:
+        """Serve decoded messages until something stops it. :return: whether there was one"""
+        batch = self._batch
+        if self._position >= len(batch):
+            batch = self._batch = self._reader.next_batch()
+            self._position = 0
+            if not batch:
+                return False
+        position = self._position
+        end = len(batch)
+        serve = self._serve
+        while position < end:
+            message = batch[position]
+            position += 1
+            # What a handler does may lead back here: the place is kept where others find it.
+            self._position = position
+            serve(message)
+            if self._exceeded or self._size >= HIGH_WATER or self._holds or self._closed:
+                break
+        return True
+
+    def _serve(self, message: Any) -> None:
+        if type(message) is dict and self.negotiated:
+            name = message.get("execute")
+            arguments = message.get("arguments")
+            id = message.get("id", ABSENT)
+            if (
+                type(name) is str
+                and (arguments is None or type(arguments) is dict)
+                and len(message) == 1 + (id is not ABSENT) + (arguments is not None)
+            ):
+                self._accept(self._in_band, name, arguments, id)
+                return
+        self._serve_unusual(message)
+
+    def _serve_unusual(self, message: Any) -> None:
+        """What is malformed, out of band, or comes before the negotiation is complete."""
+        id = message.get("id", ABSENT) if type(message) is dict else ABSENT
+        try:
+            if type(message) is Malformed:
+                raise GenericError(message.desc)
+            name, arguments, oob = check_message(message, self.oob)
+            if not self.negotiated:
+                self._negotiate(name, arguments)
+                self._write(encode_result({}, id))
+                self._unsubscribe = self._monitor.subscribe(self._event)
+                return
+        except CommandError as error:
+            self._answer(_Answer(error, id))
+            return
+        if oob:
+            if self._out_of_band is None:
+                self._out_of_band = _Lane(MAX_OUT_OF_BAND)
+            self._accept(self._out_of_band, name, arguments, id)
+        else:
+            self._accept(self._in_band, name, arguments, id)
+
+    def _negotiate(self, name: str, arguments: dict[str, Any] | None) -> None:
+        if name != "qmp_capabilities":
+            raise CommandNotFound("Expecting capabilities negotiation with 'qmp_capabilities'")
+        enabled = _CAPABILITIES.bind(arguments or {}).get("enable") or []
+        self.oob = "oob" in enabled
+        self.negotiated = True
+
+    def _answer(self, answer: _Answer) -> None:
+        """A message that is answered already is an in-band request that completes at once."""
+        lane = self._in_band
+        if not lane.waiting and lane.may_start(answer.id):
+            self._reply(answer)
+        else:
+            lane.waiting.append(answer)
+            self._check()
+
+    def _accept(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any) -> None:
+        oob = lane is not self._in_band
+        if not lane.waiting and (oob or lane.may_start(id)) and lane.running < lane.limit:
+            request = self._monitor.submit(name, arguments, self, id=id, oob=oob)
+            if request.done:
+                self._reply(request)
+                return
+            self._run(lane, request)
+        else:
+            request = self._monitor.prepare(name, arguments, self, id, oob)
+            lane.waiting.append(request)
+            if not request.done:
+                request.notify(self._settled_while_waiting)
+        self._check()
+
+    def _run(self, lane: _Lane, request: Request) -> None:
+        lane.running += 1
+        if request.id is ABSENT:
+            lane.unnamed = True
+        request.notify(self._completed)
+
+    def _check(self) -> None:
+        self._exceeded = self._in_band.exceeded or (self._out_of_band is not None and self._out_of_band.exceeded)
+
+    def _start_waiting(self) -> None:
+        for lane in (self._out_of_band, self._in_band):
+            if lane is None:
+                continue
+            waiting = lane.waiting
+            while waiting and not self._closed:
+                head = waiting[0]
+                if not head.done and lane.running >= lane.limit:
+                    break
+                if lane is self._in_band and not lane.may_start(head.id):
+                    break
+                waiting.popleft()
+                if not head.done:
+                    assert isinstance(head, Request)
+                    head._callback = None
+                    self._monitor.start(head)
+                    if not head.done:
+                        self._run(lane, head)
+                        continue
+                self._reply(head)
+        self._check()
+
+    # -- replies and events
+
+    def _completed(self, request: Request) -> None:
+        lane = self._in_band if not request.oob else self._out_of_band
+        assert lane is not None
+        lane.running -= 1
+        if request.id is ABSENT:
+            lane.unnamed = False
+        self._reply(request)
+        self._go_on()
+
+    def _settled_while_waiting(self, request: Request) -> None:
+        # One without an id keeps its place: its client counts its replies.
+        if request.id is not ABSENT:
+            lane = self._in_band if not request.oob else self._out_of_band
+            assert lane is not None
+            lane.waiting.remove(request)
+            self._reply(request)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._pumping:
+            self._pump()
+            self._changed()
+
+    def _reply(self, request: Request | _Answer) -> None:
+        if self._closed:
+            return
+        if request.error is None:
+            try:
+                self._write(encode_result(request.result, request.id))
+                return
+            except Exception:
+                # The core has looked at the result; this is for what it was told to trust.
+                self._log.failure("while encoding the result of {request!r}", request=request)
+            error: CommandError = GenericError("The result can't be encoded; the reason was logged")
+        else:
+            error = request.error
+        self._write(encode_error(error, request.id))
+
+    def _event(self, message: Any) -> None:
+        data = encode_event(message)
+        if self._out:
+            # Inside a batch: the replies before it go first.
+            self._flush()
+        outgoing = self._outgoing
+        if not outgoing.blocked:
+            outgoing.event(data)
+            return
+        definition = self._monitor.events.definitions.get(message["event"])
+        if definition is None or definition.rate_limit is None:
+            outgoing.event(data)
+        else:
+            outgoing.event(data, lambda: _limit_key(message, definition))
+
+
+def _limit_key(message: Any, definition: Any) -> Hashable:
+    """What tells a rate-limited event from the others: of those with the same key only the latest need wait."""
+    data = message.get("data", {})
+    return (definition.name, *(repr(data.get(member)) for member in definition.key))

@@ -1,0 +1,164 @@
+"""
+C{twistd qmon}: its options, and the service they make.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString
+from twisted.python.usage import Options as _Options
+from twisted.python.usage import UsageError
+
+from twisted_qmon._connection import MAX_CONNECTIONS
+from twisted_qmon._outgoing import MAX_QUEUED, SLOW_CLIENT
+from twisted_qmon._sockets import server_endpoint
+from twisted_qmon.core.monitor import MAX_ABANDONED
+from twisted_qmon.qmp.session import IN_FLIGHT, MAX_MESSAGE
+from twisted_qmon.service import DRAIN
+
+__all__ = ["Options", "makeService"]
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("it must be at least 1")
+    return number
+
+
+def _bytes(value: str) -> int:
+    """A number of bytes, with K, M or G for 1024 and its powers: C{1M}, C{64 MiB}."""
+    match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError("it must be a number of bytes, such as 65536, 64K or 1M")
+    return int(match[1]) << _UNITS[match[2].upper()]
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not 0 <= number < 1e9:
+        raise ValueError("it must be a number of seconds")
+    return number
+
+
+def _seconds_or_off(value: str) -> float | None:
+    if value in ("off", "none"):
+        return None
+    number = _seconds(value)
+    if not number:
+        raise ValueError("it must be more than 0 seconds, or 'off'")
+    return number
+
+
+def _slow_client(value: str) -> str:
+    if value not in SLOW_CLIENT:
+        raise ValueError("it must be 'disconnect' or 'drop-oldest'")
+    return value
+
+
+class Options(_Options):
+    """The options of C{twistd qmon}."""
+
+    synopsis = "[options] [another twistd plugin and its options]"
+    longdesc = (
+        "Serves QMP and the human monitor of this process, of another twistd plugin that runs beside it, or of a QEMU. "
+        "With neither --qmp nor --hmp it serves both, at unix:qmp.sock and unix:hmp.sock; with either, only what is named."
+    )
+    optParameters = [
+        ["qemu", None, None, "Front the QEMU whose QMP server is at this client endpoint."],
+        ["name", None, None, "What query-name answers."],
+        ["prompt", None, "(qmon) ", "The human monitor's prompt."],
+        ["in-flight", None, IN_FLIGHT, "In-band requests of a client that run at a time.", _count],
+        ["timeout", None, None, "Seconds that a command has unless it says otherwise, or 'off'. [default: off]", _seconds_or_off],
+        ["drain", None, DRAIN, "Seconds that pending requests have at the end.", _seconds],
+        ["max-connections", None, MAX_CONNECTIONS, "Connections at each endpoint.", _count],
+        ["max-queued", None, MAX_QUEUED, "Bytes of events that wait for a client that does not read.", _bytes],
+        ["max-message", None, MAX_MESSAGE, "Bytes of the longest message.", _bytes],
+        ["max-abandoned", None, MAX_ABANDONED, "Abandoned executions of a command, beyond which it is refused.", _count],
+        ["slow-client", None, "disconnect",
+         "Beyond --max-queued a client is disconnected (disconnect) or loses events (drop-oldest).", _slow_client],
+        ["negotiation-timeout", None, None, "Seconds for qmp_capabilities, or 'off'. [default: off]", _seconds_or_off],
+        ["idle-timeout", None, None,
+         "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["qmp"] = []
+        self["hmp"] = []
+        self["provider"] = []
+
+    def opt_qmp(self, description: str) -> None:
+        """Serve QMP at this server endpoint (repeatable). [default: unix:qmp.sock]"""
+        self["qmp"].append(description)
+
+    def opt_hmp(self, description: str) -> None:
+        """Serve the human monitor at this server endpoint (repeatable). [default: unix:hmp.sock]"""
+        self["hmp"].append(description)
+
+    def opt_provider(self, name: str) -> None:
+        """Load commands: an installed provider plugin's name, or the dotted name of a class, function or object (repeatable)."""
+        self["provider"].append(name)
+
+    def postOptions(self) -> None:
+        """
+        :raise UsageError: when a description makes no sense
+        """
+        if not self["qmp"] and not self["hmp"]:
+            self["qmp"] = ["unix:qmp.sock"]
+            self["hmp"] = ["unix:hmp.sock"]
+        for option in ("qmp", "hmp"):
+            for description in self[option]:
+                try:
+                    server_endpoint(None, description)
+                except ValueError as e:
+                    raise UsageError(f"--{option}: {e}") from e
+        if self["qemu"] is not None:
+            try:
+                clientFromString(None, self["qemu"])
+            except Exception as e:
+                raise UsageError(f"--qemu: {self['qemu']!r} is no client endpoint: {e}") from e
+
+
+def makeService(options: Options) -> Any:
+    """
+    :param options: parsed options
+    :return: the service that C{twistd qmon} runs
+    """
+    from twisted_qmon._reactor import global_reactor
+    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.request import Request
+    from twisted_qmon.providers.quit import Quit
+    from twisted_qmon.service import make_monitor_service
+
+    reactor = global_reactor()
+    monitor = Monitor(
+        options["name"], clock=reactor, timeout=options["timeout"], max_abandoned=options["max-abandoned"]
+    )
+    service = make_monitor_service(
+        reactor,
+        monitor,
+        options["qmp"],
+        options["hmp"],
+        prompt=options["prompt"],
+        drain=options["drain"],
+        in_flight=options["in-flight"],
+        max_message=options["max-message"],
+        negotiation_timeout=options["negotiation-timeout"],
+        max_connections=options["max-connections"],
+        max_queued=options["max-queued"],
+        slow_client=options["slow-client"],
+        idle_timeout=options["idle-timeout"],
+    )
+
+    def stop(request: Request) -> Any:
+        # The reply to `quit` goes out when this fires; the end of file after it.
+        done = service.shut_down("host-qmp-quit", request)
+        return done.addCallback(lambda _: reactor.callLater(0, reactor.stop)).addCallback(lambda _: None)
+
+    monitor.register(Quit(stop))
+    return service

@@ -1,0 +1,280 @@
+"""
+In-memory clients of a monitor, for tests of your commands and of ours: no socket, no reactor, no waiting.
+
+::
+
+    clock = Clock()
+    monitor = Monitor(clock=clock)
+    monitor.register(Balloon())
+    client = QMPConnection(monitor)
+    assert client.execute("query-balloon") == {"return": {"actual": 536870912}}
+
+L{QMPConnection} is a machine, L{HMPConnection} a person; L{connected_client} gives a L{QMPClient<twisted_qmon.QMPClient>} that is
+connected to a server of the monitor.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from twisted_qmon.hmp.protocol import HMPFactory
+from twisted_qmon.qmp.protocol import QMPFactory
+
+if TYPE_CHECKING:
+    from twisted_qmon.core.monitor import Monitor
+
+__all__ = ["Connection", "HMPConnection", "MemoryTransport", "QMPConnection", "connected_client"]
+
+
+class MemoryTransport(StringTransport):
+    """
+    A transport with a write buffer: once its peer stops reading and more than the high-water mark is in it, it tells its producer
+    to pause, as a socket's does.
+
+    :ivar high_water: bytes that may be in the buffer before the producer is paused
+    :ivar reading: the peer reads: what is written is taken at once
+    """
+
+    high_water = 1 << 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+        self.pauses = 0
+        self.taken = bytearray()
+        self.protocol: Any = None
+        self._producer_paused = False
+
+    def write(self, data: bytes) -> None:
+        if self.disconnected:
+            return
+        super().write(data)
+        if self.reading:
+            self._take()
+        elif len(self.value()) > self.high_water and self.producer is not None:
+            self._producer_paused = True
+            self.producer.pauseProducing()
+
+    def _take(self) -> None:
+        self.taken += self.value()
+        self.clear()
+
+    @property
+    def disconnected(self) -> bool:
+        """C{connectionLost} has been told."""
+        return not self.connected
+
+    connected = True
+
+    def stop_reading(self) -> None:
+        """The peer reads no more."""
+        self.reading = False
+
+    def read_on(self) -> None:
+        """The peer reads again: the buffer empties, and the producer may go on."""
+        self.reading = True
+        self._take()
+        if self._producer_paused and self.producer is not None:
+            self._producer_paused = False
+            self.producer.resumeProducing()
+        self._close_if_done()
+
+    def pauseProducing(self) -> None:
+        self.pauses += 1
+        super().pauseProducing()
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self.disconnecting and self.reading and self.producer is None:
+            self.disconnect(ConnectionDone())
+
+    def unregisterProducer(self) -> None:
+        super().unregisterProducer()
+        self._close_if_done()
+
+    def abortConnection(self) -> None:
+        self.disconnect(ConnectionAborted())
+
+    def disconnect(self, reason: Exception) -> None:
+        """Tell the protocol that the connection is over, once."""
+        if self.connected:
+            self.connected = False
+            self.disconnecting = True
+            self.protocol.connectionLost(Failure(reason))
+
+
+class Connection:
+    """
+    One in-memory connection to a factory.
+
+    :ivar transport: the server's side of it
+    :ivar protocol: the server's protocol
+    :ivar closed: the server has ended the connection
+    """
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+        factory.doStart()
+        protocol = factory.buildProtocol(None)
+        self.refused = protocol is None
+        self.transport = MemoryTransport()
+        self.protocol: Any = protocol
+        if protocol is not None:
+            self.transport.protocol = protocol
+            protocol.makeConnection(self.transport)
+
+    @property
+    def closed(self) -> bool:
+        return self.refused or self.transport.disconnected
+
+    def send_bytes(self, data: bytes) -> None:
+        """
+        Send bytes.
+
+        :raise RuntimeError: when the server has suspended reading, as a socket would keep them from it
+        """
+        if self.transport.producerState == "paused":
+            raise RuntimeError("the server does not read: it is suspended")
+        self.protocol.dataReceived(data)
+
+    def take_bytes(self) -> bytes:
+        """:return: what the server has written since the last call, as far as this client reads"""
+        data = bytes(self.transport.taken)
+        self.transport.taken.clear()
+        return data
+
+    def half_close(self) -> None:
+        """Send no more, but go on reading."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.readConnectionLost()
+        else:
+            self.lose()
+
+    def lose(self) -> None:
+        """Go away without a word."""
+        self.transport.disconnect(ConnectionLost())
+
+
+class QMPConnection(Connection):
+    """
+    A machine at the monitor's QMP.
+
+    :param monitor: the monitor
+    :param negotiate: negotiate the capabilities at once
+    :param oob: and enable out-of-band execution
+    :param options: those of L{QMPFactory<twisted_qmon.QMPFactory>}, or C{factory=}: one that several share
+    :ivar greeting: what the server said first
+    """
+
+    def __init__(self, monitor: Monitor, *, negotiate: bool = True, oob: bool = False, **options: Any) -> None:
+        super().__init__(options.pop("factory", None) or QMPFactory(monitor, **options))
+        self._rest = b""
+        self._number = 0
+        self.greeting: Any = None
+        if self.refused:
+            return
+        messages = self.received()
+        self.greeting = messages[0] if messages else None
+        if negotiate:
+            self.send({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"] if oob else []}})
+            answer = self.received()
+            if answer != [{"return": {}}]:
+                raise AssertionError(f"the negotiation was answered {answer!r}")
+
+    def send(self, *messages: Any) -> None:
+        """Send messages: JSON values, or bytes as they are; all in one piece."""
+        self.send_bytes(b"".join(m if isinstance(m, bytes) else json.dumps(m).encode() + b"\n" for m in messages))
+
+    def received(self) -> list[Any]:
+        """
+        :return: the messages received since the last call
+        :raise AssertionError: when something is no line of JSON in pure ASCII that ends in CR LF
+        """
+        data = self._rest + self.take_bytes()
+        *lines, self._rest = data.split(b"\r\n")
+        for line in lines:
+            if not line.isascii() or b"\n" in line:
+                raise AssertionError(f"not one line of pure ASCII: {line!r}")
+        return [json.loads(line) for line in lines]
+
+    def execute(self, name: str, arguments: Any = None, **members: Any) -> Any:
+        """
+        Send a command with an id of its own, and look for its reply.
+
+        :param members: further members of the message
+        :return: the reply without its id, or C{None} if it has not come
+        :raise AssertionError: when something else came before it; take that with L{received} first
+        """
+        self._number += 1
+        id = f"test-{self._number}"
+        message = {"execute": name, "id": id, **members}
+        if arguments is not None:
+            message["arguments"] = arguments
+        self.send(message)
+        replies = self.received()
+        if not replies:
+            return None
+        if len(replies) != 1 or replies[0].get("id") != id:
+            raise AssertionError(f"expected one reply with the id {id!r}, got {replies!r}")
+        del replies[0]["id"]
+        return replies[0]
+
+
+class HMPConnection(Connection):
+    """
+    A person at the human monitor.
+
+    :param monitor: the monitor
+    :param options: those of L{HMPFactory<twisted_qmon.HMPFactory>}, or C{factory=}: one that several share
+    :ivar banner: what the monitor said first
+    """
+
+    def __init__(self, monitor: Monitor, **options: Any) -> None:
+        super().__init__(options.pop("factory", None) or HMPFactory(monitor, **options))
+        self.banner = "" if self.refused else self.output()
+
+    def type(self, line: str) -> str:
+        """
+        Type a line.
+
+        :return: what the monitor has printed since the last look
+        """
+        self.send_bytes(line.encode() + b"\n")
+        return self.output()
+
+    def output(self) -> str:
+        """:return: what the monitor has printed since the last call"""
+        return self.take_bytes().decode("utf-8")
+
+
+def connected_client(monitor: Monitor, **options: Any) -> tuple[Any, Any]:
+    """
+    Connect a L{QMPClient<twisted_qmon.QMPClient>} to a server of the monitor, in memory.
+
+    :param options: those of L{QMPFactory<twisted_qmon.QMPFactory>}
+    :return: the client, negotiated, and the C{IOPump} whose C{flush()} carries bytes to and fro
+    """
+    from twisted.test.iosim import FakeTransport, IOPump
+
+    from twisted_qmon.qmp.client import QMPClient
+
+    factory = QMPFactory(monitor, **options)
+    server: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
+    client = QMPClient(clock=monitor.clock)
+    client_end = client.protocol()
+    server_transport = FakeTransport(server, isServer=True)
+    client_transport = FakeTransport(client_end, isServer=False)
+    client_end.makeConnection(client_transport)
+    server.makeConnection(server_transport)
+    pump = IOPump(client_end, server, client_transport, server_transport, False)
+    pump.flush()
+    return client, pump
