@@ -84,7 +84,7 @@ class Scope:
             try:
                 return typing.get_type_hints(holder, dict(self.namespace), names(), include_extras=True)["it"]
             except NameError as e:
-                name = e.name
+                name = e.name or str(e)
             except RecursionError:
                 raise
             except Exception as e:

@@ -133,6 +133,8 @@ def _parameter(compiler: ShapeCompiler, parameter: HandlerParameter, found: Hand
 
 # -- parameters from args_type
 
+_SIZE = Width("size", 0, (1 << 64) - 1)
+
 #: What each letter is where the handler says nothing, and which kinds of annotation go with it.
 _LETTERS: Mapping[str, tuple[Callable[[], Shape], frozenset[str]]] = {
     **dict.fromkeys("FBsS", (shapes.text, frozenset({"str", "enum"}))),
@@ -143,7 +145,6 @@ _LETTERS: Mapping[str, tuple[Callable[[], Shape], frozenset[str]]] = {
     "-": (shapes.boolean, frozenset({"bool"})),
     "O": (lambda: shapes.mapping(None), frozenset({"object"})),
 }
-_SIZE = Width("size", 0, (1 << 64) - 1)
 
 #: The letters of the three arguments that C{/} stands for.
 _FORMAT_LETTERS = dict(zip(FORMAT_KEYS, "lsl", strict=True))

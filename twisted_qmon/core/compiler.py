@@ -284,7 +284,7 @@ def _dataclass_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
         elif item.default is not dataclasses.MISSING:
             absent = _constant(item.default)
         member = compiler.member(item.name, annotation, scope, optional=absent is not None, absent=absent)
-        member.keyword = item.kw_only
+        member.keyword = item.kw_only is True
         members.append(member)
     return members
 

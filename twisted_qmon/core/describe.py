@@ -48,7 +48,7 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
 
 
 def _write_member(member: ParameterInfo, known: _Known) -> dict[str, Any]:
-    described = {"name": member.name, "type": _write_type(member.type, known)}
+    described: dict[str, Any] = {"name": member.name, "type": _write_type(member.type, known)}
     if member.optional:
         described["optional"] = True
     return described

@@ -148,7 +148,7 @@ def _plain(info: TypeInfo) -> TypeInfo:
 def _variants(info: TypeInfo) -> list[tuple[str, TypeInfo]]:
     """The values of a flat union's tag, each with the members that are its variant's own."""
     common = {member.name for member in info.members or ()}
-    variants = []
+    variants: list[tuple[str, TypeInfo]] = []
     for option in info.options:
         members = option.members or ()
         rest = TypeInfo("object", option.name, members=tuple(m for m in members if m.name not in common))

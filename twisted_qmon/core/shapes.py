@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "Misfit",
     "Shape",
     "anything",
+    "as_tuple",
     "boolean",
     "enumeration",
     "integer",
@@ -268,6 +269,7 @@ def listing(element: Shape | None) -> Shape:
     :return: the shape of a list
     """
     element = element or anything()
+    any_element = element.info.kind == "any"
     take_one, give_one = element.take, element.give
     takes = _all_as_is(element.take_as_is)
     gives = _all_as_is(element.give_as_is)
@@ -291,7 +293,9 @@ def listing(element: Shape | None) -> Shape:
             return value
         if not isinstance(value, (list, tuple)):
             raise _refuse(value, "a list")
-        result = []
+        if any_element and type(value) is list:
+            return plain(value)  # type: ignore[no-any-return]
+        result: list[Any] = []
         changed = type(value) is not list
         for item in value:
             try:
@@ -306,13 +310,19 @@ def listing(element: Shape | None) -> Shape:
     return Shape(TypeInfo("list", element=element.info), take, give, frozenset({"array"}))
 
 
+def as_tuple(shape: Shape) -> Shape:
+    """:return: the shape of a list that is a tuple in Python"""
+    take = shape.take
+    return replace(shape, take=lambda value: tuple(take(value)), take_as_is="")
+
+
 def mapping(element: Shape | None) -> Shape:
     """
     :param element: the shape of the values; C{None}: any
     :return: the shape of an object with any members
     """
-    if element is None:
-        element = anything()
+    element = element or anything()
+    any_element = element.info.kind == "any"
     take_one, give_one = element.take, element.give
     takes = _all_as_is(element.take_as_is)
     gives = _all_as_is(element.give_as_is)
@@ -334,6 +344,8 @@ def mapping(element: Shape | None) -> Shape:
     def give(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise _refuse(value, "a dict")
+        if any_element and type(value) is dict:
+            return plain(value)  # type: ignore[no-any-return]
         for key in value:
             if not isinstance(key, str):
                 raise Unfit(f"a member's name is a string, not {key!r}")
