@@ -25,7 +25,7 @@ def _cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(inputs, st.lists(st.integers(0, 1 << 20), max_size=8))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_pieces(data: bytes, places: list[int]) -> None:
     """However the bytes are cut, the messages are the same."""
     whole = exact(read(data, fast=False))
@@ -34,14 +34,14 @@ def test_pieces(data: bytes, places: list[int]) -> None:
 
 
 @given(inputs)
-@settings(max_examples=600)
+@settings(max_examples=200)
 def test_paths(data: bytes) -> None:
     """The fast path and the dialect make the same of anything, down to the types."""
     assert exact(read(data)) == exact(read(data, fast=False))
 
 
-@given(st.lists(mutated(), max_size=6), st.sampled_from([b"\n", b"\r\n", b""]))
-@settings(max_examples=300)
+@given(st.lists(mutated(), max_size=4), st.sampled_from([b"\n", b"\r\n", b""]))
+@settings(max_examples=200)
 def test_paths_in_batches(parts: list[bytes], between: bytes) -> None:
     """That holds too where good messages and bad ones share a chunk."""
     data = (COMMAND % 1 + between).join(part + between for part in parts)
@@ -49,7 +49,7 @@ def test_paths_in_batches(parts: list[bytes], between: bytes) -> None:
 
 
 @given(written())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_gate(data: bytes) -> None:
     """What passes the gate is what the dialect reads."""
     expected = exact(read(data, fast=False))
@@ -229,7 +229,7 @@ def test_single_token_limit() -> None:
     """A token that alone is beyond the limit is given up where it passes it, and what follows is lexed anew."""
     # Eleven bytes, eleven more, nine letters that are a keyword, and a quote.
     assert errors(b'"' + b"a" * 30 + b'"', max_message=10) == [SIZE, SIZE, "invalid keyword 'aaaaaaaaa'"]
-    assert errors(b'"' + b"a" * 28 + b" 1 ", max_message=10) == [SIZE, "invalid keyword '" + "a" * 7 + "'", ""]
+    assert errors(b'"' + b"a" * 28 + b" 1 ", max_message=10) == [SIZE, SIZE, "invalid keyword 'aaaaaaa'", ""]
     assert errors(b'"' + b"a" * 10 + b"@", max_message=10) == [SIZE, "stray '@'"]
     assert errors(b"1" * 25 + b" ", max_message=10) == [SIZE, SIZE, ""]
 
