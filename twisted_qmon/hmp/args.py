@@ -90,7 +90,11 @@ class _Reader:
                 return
             cursor.at += 1
             cursor.skip_blanks()
-        elif not cursor.next and (item.optional or item.letter == "O"):
+        elif not cursor.next and item.optional:
+            return
+        elif not cursor.next and item.letter == "O":
+            # No options are options too.
+            self.arguments[item.key] = {}
             return
         read = _READERS.get(item.letter)
         if read is None:
@@ -141,8 +145,7 @@ class _Reader:
             if sticky.letter != "i":
                 sticky.size = size or sticky.size
         self.arguments["count"] = count
-        kind = self.types.get("format")
-        self.arguments["format"] = ord(sticky.letter) if kind is not None and kind.kind == "int" else sticky.letter
+        self.arguments["format"] = sticky.letter
         self.arguments["size"] = sticky.size if sticky.letter != "i" else size or -1
 
     def _string(self, item: ArgsItem) -> str:

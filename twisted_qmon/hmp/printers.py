@@ -89,7 +89,7 @@ def _lines(value: Any, kind: TypeInfo | None, depth: int) -> list[str]:
     if isinstance(value, (list, tuple)):
         return _list(value, kind, depth)
     if isinstance(value, str) and depth == 0:
-        return printable(value, keep="\n\t").rstrip("\n").split("\n")
+        return printable(value.replace("\r\n", "\n"), keep="\n\t").rstrip("\n").split("\n")
     return [_scalar(value, kind)]
 
 
