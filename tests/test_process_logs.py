@@ -44,7 +44,7 @@ def test_keeps_what_is_logged_formatted() -> None:
     """An event is kept with time, level, namespace and its text, formatted at that moment."""
     fixture = _Fixture()
     things = ["one"]
-    fixture.log.warn("there is {things}", things=things, log_time=12.000345)
+    fixture.log.emit(LogLevel.warn, "there is {things}", things=things, log_time=12.000345)
     things.append("two")
     (info,) = fixture.keeper.last(None, None, None)
     assert info.text == "there is ['one']"
@@ -121,7 +121,7 @@ class TestLevels:
         Logger("apple", observer=fixture.publisher).debug("other")
         assert fixture.texts() == ["mine"]
         fixture.keeper.set_level(Level.ERROR, "app.web")
-        fixture.log.warn("no more")
+        fixture.log.emit(LogLevel.warn, "no more")
         assert fixture.texts() == ["mine"]
 
     def test_everything_else(self) -> None:
@@ -155,7 +155,7 @@ class TestLevels:
         """The application's own observers get all that they got before."""
         fixture = _Fixture()
         seen: list[Any] = []
-        fixture.publisher.addObserver(seen.append)
+        fixture.publisher.addObserver(seen.append)  # type: ignore[arg-type]
         fixture.keeper.set_level(Level.CRITICAL, "")
         fixture.log.debug("d")
         assert len(seen) == 1
@@ -248,8 +248,13 @@ class TestEmitting:
         """A log call in another thread emits nothing there; the reactor is asked to."""
         fixture = _Fixture()
         asked: list[Any] = []
-        fixture.reactor.callFromThread = lambda call, *args: asked.append((call, args))  # type: ignore[method-assign]
-        thread = Thread(target=lambda: [fixture.log.info("{n}", n=number) for number in range(3)])
+        fixture.reactor.callFromThread = lambda call, *args: asked.append((call, args))  # type: ignore[attr-defined]
+
+        def work() -> None:
+            for number in range(3):
+                fixture.log.info("{n}", n=number)
+
+        thread = Thread(target=work)
         thread.start()
         thread.join(30)
         assert len(asked) == 1

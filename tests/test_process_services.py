@@ -221,7 +221,7 @@ class StopAndStartTests(SynchronousTestCase):
         started: Deferred[None] = Deferred()
 
         class Slow(Service):
-            async def startService(self) -> None:  # type: ignore[override]
+            async def startService(self) -> None:
                 super().startService()
                 await started
 

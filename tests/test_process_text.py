@@ -38,7 +38,14 @@ def test_a_time_span_is_in_a_unit_that_fits(seconds: float, expected: str) -> No
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536 << 10, "1.5 MiB"), (3 << 30, "3.0 GiB"), (2**70, "1024.0 EiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536 << 10, "1.5 MiB"),
+        (3 << 30, "3.0 GiB"),
+        (2**70, "1024.0 EiB"),
+    ],
 )
 def test_a_size_is_in_a_unit_that_fits(count: int, expected: str) -> None:
     """Bytes in binary units."""
@@ -164,7 +171,12 @@ def test_ports_and_connections() -> None:
         """
     )
     assert text.ports([]) == "no listening ports"
-    connection: dict[str, Any] = {"peer": "tcp:127.0.0.1:4000", "host": "tcp:127.0.0.1:80", "protocol": "HTTP", "class": "Server"}
+    connection: dict[str, Any] = {
+        "peer": "tcp:127.0.0.1:4000",
+        "host": "tcp:127.0.0.1:80",
+        "protocol": "HTTP",
+        "class": "Server",
+    }
     assert text.connections([{**connection, "received": 2048, "sent": 10}, {**connection, "peer": ""}]) == _lines(
         """
         peer                host              received  sent  queued  protocol
@@ -206,7 +218,10 @@ def test_the_stacks() -> None:
     frame = {"file": "/app/web.py", "line": 12, "function": "serve", "source": "await gate"}
     info: dict[str, Any] = {
         "threads": [{"name": "MainThread", "id": 7, "stack": [{"file": "/app/x.py", "line": 1, "function": "f"}]}],
-        "coroutines": [{"name": "serve", "count": 3, "stack": [frame]}, {"name": "other", "count": 1, "stack": [frame]}],
+        "coroutines": [
+            {"name": "serve", "count": 3, "stack": [frame]},
+            {"name": "other", "count": 1, "stack": [frame]},
+        ],
     }
     assert text.stacks(info) == _lines(
         """

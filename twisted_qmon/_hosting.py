@@ -49,7 +49,7 @@ class Hosting(MultiService):
     """
 
     def __init__(self, name: str, hosted: Any) -> None:
-        super().__init__()
+        MultiService.__init__(self)
         self._name = name
         self._hosted = hosted
         if hosted.name is None and hosted.parent is None:
@@ -59,7 +59,7 @@ class Hosting(MultiService):
     def privilegedStartService(self) -> None:
         """:raise SystemExit: with one line, when a part of it can't"""
         with start_up(self._name):
-            super().privilegedStartService()
+            MultiService.privilegedStartService(self)
 
     def startService(self) -> None:
         """:raise SystemExit: with one line, when a part of it can't"""

@@ -267,8 +267,10 @@ def ports(reactor: Any) -> list[PortInfo]:
         if IListeningPort.providedBy(port):
             factory = getattr(port, "factory", None) or getattr(port, "protocol", None)
             factory = _unwrapped(factory, "wrappedFactory")
-            where = address(_guarded(lambda port=port: port.getHost(), None))
-            found.append(PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", _fd(port)))
+            where = address(_guarded(port.getHost, None))
+            found.append(
+                PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", _fd(port))
+            )
     return sorted(found, key=lambda port: port.address)
 
 
@@ -319,8 +321,8 @@ def connections(reactor: Any) -> list[ConnectionInfo]:
         received, sent = _counted(transport)
         found.append(
             ConnectionInfo(
-                peer=address(_guarded(lambda transport=transport: transport.getPeer(), None)),
-                host=address(_guarded(lambda transport=transport: transport.getHost(), None)),
+                peer=address(_guarded(transport.getPeer, None)),
+                host=address(_guarded(transport.getHost, None)),
                 protocol=qual(type(protocol)) if protocol is not None else "",
                 class_=qual(type(transport)),
                 received=received,

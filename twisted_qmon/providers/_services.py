@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import IService, IServiceCollection
+from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -216,7 +216,9 @@ def _start_service(service: Any) -> Deferred[Any]:
 
     def roll_back(failure: Failure) -> Deferred[Any]:
         def failed_again(second: Failure) -> None:
-            _log.debug("while stopping {service!r}, which had failed to start: {why}", service=service, why=_reason(second))
+            _log.debug(
+                "while stopping {service!r}, which had failed to start: {why}", service=service, why=_reason(second)
+            )
 
         return maybeDeferred(service.stopService).addErrback(failed_again).addCallback(lambda _: failure)
 

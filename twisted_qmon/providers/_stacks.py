@@ -27,6 +27,9 @@ MAX_FRAMES = 100
 #: How many different places where coroutines wait are told.
 MAX_COROUTINES = 1000
 
+# The generator that awaiting a Deferred makes.
+_AWAIT = vars(Deferred)["__await__"].__code__
+
 
 @dataclass(slots=True)
 class FrameInfo:
@@ -121,7 +124,7 @@ def _coroutine_frames(outermost: Any) -> Iterator[FrameType]:
     for _ in range(MAX_FRAMES):
         frame = _frame_of(waiting) if isinstance(waiting, (CoroutineType, GeneratorType)) else None
         # The last step is Deferred.__await__, a generator of Twisted's own.
-        if frame is None or frame.f_code is Deferred.__await__.__code__:
+        if frame is None or frame.f_code is _AWAIT:
             return
         yield frame
         waiting = _awaited(waiting)
@@ -147,7 +150,9 @@ def _suspended(objects: Iterable[Any]) -> list[Any]:
 
 def _generators_waiting_for(deferred: Any) -> Iterator[Any]:
     # Twisted hands the generator to the callback that will run it on; there is no other trace of it.
-    for step in list(deferred.callbacks):
+    # Its list of callbacks has had this name since 25.5, and reading the other one warns since then.
+    steps = getattr(deferred, "_callbacks", None)
+    for step in list(deferred.callbacks if steps is None else steps):
         if isinstance(step, tuple) and isinstance(step[0], tuple):
             for argument in step[0][1] or ():
                 if isinstance(argument, GeneratorType) and inspect.getgeneratorstate(argument) == inspect.GEN_SUSPENDED:

@@ -44,15 +44,17 @@ _log = Logger()
 class _Watch(Service):
     """Runs while the process is measured."""
 
+    name = "process"
+
     def __init__(self, process: Process) -> None:
         self._process = process
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._process.start()
 
     def stopService(self) -> None:
-        super().stopService()
+        Service.stopService(self)
         self._process.stop()
 
 
@@ -106,7 +108,7 @@ class Process(CommandProvider):
         self._managed = False
 
     @property
-    def monitor(self) -> Monitor | None:  # type: ignore[override]
+    def monitor(self) -> Monitor | None:
         """The monitor it is registered with. Being registered starts the measuring, and being unregistered ends it."""
         return self._monitor
 
@@ -124,9 +126,7 @@ class Process(CommandProvider):
             no more with being registered
         """
         self._managed = True
-        watch = _Watch(self)
-        watch.setName("process")
-        return watch
+        return _Watch(self)
 
     def start(self) -> None:
         """Measure and watch, from when the reactor runs. Does nothing if it does already."""
@@ -319,5 +319,3 @@ class Process(CommandProvider):
     def _emit_log(self, data: dict[str, Any], timestamp: Mapping[str, int]) -> None:
         if self._monitor is not None:
             self._monitor.emit("LOG", data, timestamp=timestamp)
-
-
