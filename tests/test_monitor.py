@@ -476,7 +476,7 @@ class RegistryTests(SynchronousTestCase):
         """What makes no sense is refused when it is declared or registered."""
         for bad in ({"on_disconnect": "maybe"}, {"timeout": 0}, {"aliases": "q"}):
             with self.assertRaises(RegistrationError):
-                command(**bad)  # type: ignore[call-overload]
+                command(**bad)
         for name in ("", "a b", "a/b", "a\n"):
             with self.assertRaises(RegistrationError):
                 Command(lambda: None, CommandOptions(name))

@@ -156,7 +156,7 @@ class NegotiationTests(SessionTests):
         """The greeting waits for a monitor that is not ready, but no longer than two seconds; meanwhile nothing is read."""
         for seconds in (0.5, 2):
             ready: Deferred[None] = Deferred()
-            self.monitor.ready = lambda ready=ready: ready  # type: ignore[misc]
+            self.monitor.ready = lambda ready=ready: ready
             client = self.client(negotiate=False)
             self.assertEqual((client.greeting, client.transport.producerState), (None, "paused"))
             self.clock.advance(seconds)
@@ -495,7 +495,7 @@ class EndTests(SessionTests):
         """Limits that make no sense are refused."""
         for options in ({"in_flight": 0}, {"max_message": 0}, {"slow_client": "wait"}, {"max_connections": 0}):
             with self.assertRaises(ValueError):
-                QMPFactory(self.monitor, **options)  # type: ignore[arg-type]
+                QMPFactory(self.monitor, **options)
 
     def test_unencodable(self) -> None:
         """A result that the core was told to trust, but that can't be encoded, is still answered, once."""

@@ -160,7 +160,7 @@ class MonitorFactory(ServerFactory):
         if self._closing is not None or len(self.connections) >= self.max_connections:
             self.connectionLimitExceeded(addr)
             return None
-        return super().buildProtocol(addr)  # type: ignore[arg-type]
+        return super().buildProtocol(addr)
 
     def connectionLimitExceeded(self, addr: Any) -> None:
         """One connection more than C{max_connections}, or one that comes while they are being ended: it is closed at once."""

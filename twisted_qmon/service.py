@@ -141,7 +141,12 @@ class MonitorService(MultiService):
         if self._shutdown is None:
             self._shutdown = Deferred.fromCoroutine(self._shut_down(reason, request))
         done: Deferred[None] = Deferred()
-        self._shutdown.addBoth(lambda result: (done.callback(None), result)[1])
+
+        def tell(result: Any) -> Any:
+            done.callback(None)
+            return result
+
+        self._shutdown.addBoth(tell)
         return done
 
     async def _shut_down(self, reason: str, request: Request | None) -> None:
@@ -173,7 +178,7 @@ class MonitorService(MultiService):
     async def _stop(self) -> None:
         await self.shut_down("host-signal")
         await DeferredList([factory.close(LINGER) for factory in self.factories])
-        await super().stopService()  # type: ignore[misc]
+        await super().stopService()
 
 
 def _swallow(deferred: Any, log: Logger) -> Deferred[Any]:

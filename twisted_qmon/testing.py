@@ -18,10 +18,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.qmp.protocol import QMPFactory
@@ -39,6 +41,9 @@ class MemoryTransport(StringTransport):
 
     :ivar high_water: bytes that may be in the buffer before the producer is paused
     :ivar reading: the peer reads: what is written is taken at once
+    :ivar taken: what the peer has read
+    :ivar pauses: how often reading from it was paused
+    :ivar disconnected: C{connectionLost} has been told
     """
 
     high_water = 1 << 16
@@ -50,6 +55,7 @@ class MemoryTransport(StringTransport):
         self.taken = bytearray()
         self.protocol: Any = None
         self._producer_paused = False
+        self.disconnected = False
 
     def write(self, data: bytes) -> None:
         if self.disconnected:
@@ -64,13 +70,6 @@ class MemoryTransport(StringTransport):
     def _take(self) -> None:
         self.taken += self.value()
         self.clear()
-
-    @property
-    def disconnected(self) -> bool:
-        """C{connectionLost} has been told."""
-        return not self.connected
-
-    connected = True
 
     def stop_reading(self) -> None:
         """The peer reads no more."""
@@ -106,8 +105,8 @@ class MemoryTransport(StringTransport):
 
     def disconnect(self, reason: Exception) -> None:
         """Tell the protocol that the connection is over, once."""
-        if self.connected:
-            self.connected = False
+        if not self.disconnected:
+            self.disconnected = True
             self.disconnecting = True
             self.protocol.connectionLost(Failure(reason))
 
@@ -263,18 +262,36 @@ def connected_client(monitor: Monitor, **options: Any) -> tuple[Any, Any]:
     :param options: those of L{QMPFactory<twisted_qmon.QMPFactory>}
     :return: the client, negotiated, and the C{IOPump} whose C{flush()} carries bytes to and fro
     """
-    from twisted.test.iosim import FakeTransport, IOPump
-
     from twisted_qmon.qmp.client import QMPClient
 
-    factory = QMPFactory(monitor, **options)
-    server: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
-    client = QMPClient(clock=monitor.clock)
-    client_end = client.protocol()
-    server_transport = FakeTransport(server, isServer=True)
-    client_transport = FakeTransport(client_end, isServer=False)
-    client_end.makeConnection(client_transport)
-    server.makeConnection(server_transport)
-    pump = IOPump(client_end, server, client_transport, server_transport, False)
-    pump.flush()
-    return client, pump
+    endpoint = _MemoryEndpoint(QMPFactory(monitor, **options))
+    connecting = QMPClient.connect(endpoint, clock=monitor.clock)
+    endpoint.pump.flush()
+    connected: list[Any] = []
+    connecting.addBoth(connected.append)
+    if not connected:
+        raise AssertionError("the client is not connected yet: is the monitor ready?")
+    if isinstance(connected[0], Failure):
+        connected[0].raiseException()
+    return connected[0], endpoint.pump
+
+
+@implementer(IStreamClientEndpoint)
+class _MemoryEndpoint:
+    """Connects to a factory in this process, over an C{IOPump}."""
+
+    def __init__(self, factory: QMPFactory) -> None:
+        self._factory = factory
+        self.pump: Any = None
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        from twisted.test.iosim import FakeTransport, IOPump
+
+        server = self._factory.buildProtocol(None)
+        client = protocolFactory.buildProtocol(None)
+        server_end = FakeTransport(server, isServer=True)
+        client_end = FakeTransport(client, isServer=False)
+        self.pump = IOPump(client, server, client_end, server_end, False)
+        client.makeConnection(client_end)
+        server.makeConnection(server_end)
+        return succeed(client)

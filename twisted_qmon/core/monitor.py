@@ -122,8 +122,7 @@ class Monitor:
             self._registry.remove(commands)
             raise
         self._providers[id(provider)] = (provider, commands, events)
-        if hasattr(type(provider), "monitor"):
-            provider.monitor = self
+        _set_monitor(provider, self)
 
     def unregister(self, provider: Any) -> None:
         """
@@ -138,8 +137,7 @@ class Monitor:
             raise RegistrationError(f"{provider!r} is not registered") from None
         self._registry.remove(commands)
         self.events.remove(events)
-        if hasattr(type(provider), "monitor"):
-            provider.monitor = None
+        _set_monitor(provider, None)
 
     @property
     def providers(self) -> tuple[Any, ...]:
@@ -285,8 +283,7 @@ class Monitor:
                 f"the handler of {request.name!r} returned a Deferred that was returned before: each request needs its own"
             )
         deferred._qmon_taken = True  # type: ignore[attr-defined]
-        request._deferred = deferred
-        deferred.addCallbacks(self._fired, self._failed, callbackArgs=(request, command), errbackArgs=(request,))
+        self._attach(request, deferred, command)
         if request._deferred is None:
             return
         if request.done:
@@ -297,6 +294,10 @@ class Monitor:
             self._keep(request)
         if timeout is not None:
             request._timer = self.clock.callLater(timeout, self._timed_out, request, timeout)
+
+    def _attach(self, request: Request, deferred: Deferred[Any], command: Any) -> None:
+        request._deferred = deferred
+        deferred.addCallbacks(self._fired, self._failed, callbackArgs=(request, command), errbackArgs=(request,))
 
     def _fired(self, result: Any, request: Request, command: Any) -> None:
         request._deferred = None
@@ -455,14 +456,13 @@ class Monitor:
         """
         self.refuse()
 
+        cancelled: list[Request] = []
+
         def give_up() -> None:
-            late = [request for request in self.pending if request is not exclude]
-            nonlocal cancelled
-            cancelled = len(late)
-            for request in late:
+            cancelled.extend(request for request in self.pending if request is not exclude)
+            for request in cancelled:
                 self.cancel(request)
 
-        cancelled = 0
         empty = self.pending.when_empty(exclude)
         if empty.called:
             return succeed(0)
@@ -471,9 +471,14 @@ class Monitor:
         def stopped(_: object) -> int:
             if timer.active():
                 timer.cancel()
-            return cancelled
+            return len(cancelled)
 
         return empty.addCallback(stopped)
+
+
+def _set_monitor(provider: Any, monitor: Monitor | None) -> None:
+    if hasattr(type(provider), "monitor"):
+        provider.monitor = monitor
 
 
 def _outcome(request: Request) -> Deferred[Any]:

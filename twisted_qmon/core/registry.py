@@ -42,24 +42,23 @@ class Registry:
         :return: them, as a list
         :raise RegistrationError: when something is not an L{ICommand}, or a name or alias is taken
         """
-        commands = list(commands)
+        added: list[Any] = list(commands)
         words: dict[str, str] = {}
-        for command in commands:
-            if not ICommand.providedBy(command):
-                raise RegistrationError(f"{command!r} does not provide ICommand")
+        for command in added:
+            _require_command(command)
             for word in (command.name, *command.info.aliases):
                 owner = words.get(word) or (None if shadow else self._words.get(word))
                 if owner is not None:
                     what = "a command" if owner == word else f"an alias of the command {owner!r}"
                     raise RegistrationError(f"the name {word!r} is already taken: it is {what}")
                 words[word] = command.name
-        for command in commands:
-            covered = self._active.pop(command.name, None)
-            if covered is not None:
-                self._covered.setdefault(command.name, []).append(covered)
-            self._active[command.name] = command
+        for command in added:
+            name = command.name
+            if name in self._active:
+                self._covered.setdefault(name, []).append(self._active.pop(name))
+            self._active[name] = command
         self._changed()
-        return commands
+        return added
 
     def remove(self, commands: Iterable[Any]) -> None:
         """Take commands out again, and uncover what they covered. One that is not there is passed over."""
@@ -116,3 +115,8 @@ class Registry:
             )
             self._schema = (key, JSONText.of(entries))
         return self._schema[1]
+
+
+def _require_command(command: Any) -> None:
+    if not ICommand.providedBy(command):
+        raise RegistrationError(f"{command!r} does not provide ICommand")

@@ -89,7 +89,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
         """The client reads no more: there is nobody to serve."""
         self.transport.abortConnection()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure | None = None) -> None:
         if self._negotiation_timer is not None:
             self._negotiation_timer.cancel()
             self._negotiation_timer = None
@@ -167,7 +167,7 @@ class QMPFactory(MonitorFactory):
     :raise ValueError: when a limit makes no sense
     """
 
-    protocol = QMPProtocol
+    protocol: Any = QMPProtocol
     kind = "qmp"
 
     def __init__(

@@ -1,0 +1,59 @@
+"""The in-memory clients that users test their commands with."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_qmon import CommandNotFound, Monitor
+from twisted_qmon.testing import HMPConnection, QMPConnection, connected_client
+
+
+class TestingTests(SynchronousTestCase):
+    """Each of them against a monitor with a slow command."""
+
+    def setUp(self) -> None:
+        self.monitor = Monitor("m", clock=Clock())
+        self.slow: Deferred[int] = Deferred()
+        self.monitor.register_command("slow", lambda: self.slow, help="takes its time")
+
+    def test_machine(self) -> None:
+        """A machine's reply is there at once, or C{None} until it comes."""
+        client = QMPConnection(self.monitor)
+        self.assertIn("QMP", client.greeting)
+        self.assertEqual(client.execute("query-name"), {"return": {"name": "m"}})
+        self.assertIsNone(client.execute("slow"))
+        self.slow.callback(7)
+        self.assertEqual(client.received(), [{"return": 7, "id": "test-2"}])
+        with self.assertRaises(AssertionError):
+            client.send(b'{"execute":"query-name"}')
+            client.execute("query-name")
+
+    def test_person(self) -> None:
+        """A person sees what is printed, and a prompt."""
+        person = HMPConnection(self.monitor, prompt="(m) ")
+        self.assertTrue(person.banner.endswith("(m) "))
+        self.assertEqual(person.type("info name"), "m\r\n(m) ")
+        self.assertEqual(person.type("slow"), "")
+        self.assertEqual(person.transport.producerState, "paused")
+        with self.assertRaises(RuntimeError):
+            person.type("help")
+        self.slow.callback(7)
+        self.assertEqual(person.output(), "7\r\n(m) ")
+
+    def test_client(self) -> None:
+        """A real client is connected and negotiated; the pump carries the bytes."""
+        client, pump = connected_client(self.monitor)
+        answer = client.execute("query-name")
+        unknown = client.execute("nope")
+        self.assertNoResult(answer)
+        pump.flush()
+        self.assertEqual(self.successResultOf(answer), {"name": "m"})
+        self.failureResultOf(unknown, CommandNotFound)
+
+    def test_notYetConnected(self) -> None:
+        """A monitor that is not ready has no client yet, and the test is told so."""
+        self.monitor.ready = lambda: Deferred()
+        with self.assertRaises(AssertionError):
+            connected_client(self.monitor)
