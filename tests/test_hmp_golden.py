@@ -17,8 +17,7 @@ from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.testing import HMPConnection
 
 GOLDEN: list[tuple[str, str]] = [
-    (line, text)
-    for line, text in json.loads((Path(__file__).parent / "data" / "hmp-golden.json").read_text())["hmc"]
+    (line, text) for line, text in json.loads((Path(__file__).parent / "data" / "hmp-golden.json").read_text())["hmc"]
 ]
 
 #: Lines whose answer has nothing to do with the monitor; docs/compatibility.md lists them with the reasons.
@@ -89,7 +88,7 @@ def test_the_lines_left_out_are_recorded(line: str) -> None:
         ("print/", 'unexpected end of expression\r\nTry "help print" for more information\r\n'),
         ("print/5xw 1", "0x1\r\n"),
         ("print $eax", 'unknown register\r\nTry "help print" for more information\r\n'),
-        ("print 'é'", "missing terminating ' character\r\nTry \"help print\" for more information\r\n"),
+        ("print 'é'", 'missing terminating \' character\r\nTry "help print" for more information\r\n'),
         ("print 010", "0x8\r\n"),
         ("print 08", 'print|p: extraneous characters at the end of line\r\nTry "help print" for more information\r\n'),
         ("print/d -7/2", "-3\r\n"),
@@ -120,7 +119,10 @@ def test_the_lines_left_out_are_recorded(line: str) -> None:
         ("screendump a -fpng", "Error: There is no console to take a screendump from\r\n"),
         ("screendump a -z", 'screendump: unsupported option -z\r\nTry "help screendump" for more information\r\n'),
         ('savevm "a\\z"', 'savevm: string expected\r\nTry "help savevm" for more information\r\n'),
-        ('savevm "a"b', 'savevm: extraneous characters at the end of line\r\nTry "help savevm" for more information\r\n'),
+        (
+            'savevm "a"b',
+            'savevm: extraneous characters at the end of line\r\nTry "help savevm" for more information\r\n',
+        ),
         ("migrate -d", 'migrate: string expected\r\nTry "help migrate" for more information\r\n'),
         (
             "migrate -r -d x:1",
