@@ -90,6 +90,8 @@ class CommandInfo:
     :ivar doc: the text after the first line of the docstring: more help
     :ivar returns: the type of its result, where known
     :ivar origin: where it really runs: empty for here, else the name of the upstream (C{"qemu"})
+    :ivar boxed: the type that the arguments are as a whole, where that is more than a list of parameters: a flat union, say. Its
+        members are the parameters, those of one variant only as optional ones.
     :ivar printer: makes text for a person out of a result. Local only: it never crosses a wire and the core never calls it.
     """
 
@@ -104,4 +106,5 @@ class CommandInfo:
     doc: str = ""
     returns: TypeInfo | None = None
     origin: str = ""
+    boxed: TypeInfo | None = None
     printer: Callable[[Any], str] | None = None

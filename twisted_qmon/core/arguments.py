@@ -32,7 +32,8 @@ from twisted_qmon.core.members import Member, Members
 from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Misfit, Shape
-from twisted_qmon.core.types import Width
+from twisted_qmon.core.types import Boxed, Width
+from twisted_qmon.core.unions import all_members
 from twisted_qmon.errors import GenericError, RegistrationError
 from twisted_qmon.info import ArgsItem, ParameterInfo, TypeInfo
 
@@ -46,6 +47,7 @@ class Signature:
 
     :ivar parameters: its arguments in declared order; C{None}: any
     :ivar items: the parsed C{args_type}, or C{None}
+    :ivar boxed: the type that its arguments are as a whole, where one parameter takes them all
     :ivar returns: the type of its result
     :ivar request_parameter: the name of the handler's parameter that takes the request, or C{None}
     :ivar takes_nothing: it has no arguments: without any, C{bind} has nothing to do
@@ -58,6 +60,7 @@ class Signature:
 
     parameters: tuple[ParameterInfo, ...] | None
     items: tuple[ArgsItem, ...] | None
+    boxed: TypeInfo | None
     returns: TypeInfo
     request_parameter: str | None
     takes_nothing: bool
@@ -78,6 +81,26 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
     """
     found = read_handler(handler)
     compiler = ShapeCompiler()
+    returns, nothing = _result(compiler, found)
+    finish = _finish_nothing if nothing else _finisher(returns)
+    box = _boxed(found)
+    if box is not None:
+        if args_type is not None:
+            raise RegistrationError(f"{found.name}: args_type does not go with Boxed")
+        shape = _parameter(compiler, box, found).shape
+        if shape.info.kind != "object" or shape.info.members is None:
+            raise RegistrationError(f"{found.name}: all the arguments together are an object, not {shape.info.kind}")
+        return Signature(
+            parameters=all_members(shape.info),
+            items=None,
+            boxed=shape.info,
+            returns=returns.info,
+            request_parameter=found.request,
+            takes_nothing=False,
+            returns_nothing=nothing,
+            bind=_box_binder(box.name, shape),
+            finish=finish,
+        )
     items = None if args_type is None else parse_args_type(args_type)
     any_others = found.keywords and items is None
     if items is None:
@@ -85,18 +108,27 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
     else:
         members = _declared(compiler, items, found)
     _check_names(members, found)
-    returns, nothing = _result(compiler, found)
     parameters = None if any_others else tuple(member.info for member in members)
     return Signature(
         parameters=parameters,
         items=items,
+        boxed=None,
         returns=returns.info,
         request_parameter=found.request,
         takes_nothing=parameters == (),
         returns_nothing=nothing,
         bind=_binder(Members(members, others=any_others)),
-        finish=_finish_nothing if nothing else _finisher(returns),
+        finish=finish,
     )
+
+
+def _boxed(found: HandlerSignature) -> HandlerParameter | None:
+    for parameter in found.parameters:
+        if any(isinstance(mark, Boxed) for mark in getattr(parameter.annotation, "__metadata__", ())):
+            if len(found.parameters) > 1 or found.keywords:
+                raise RegistrationError(f"{found.name}: {parameter.name!r} is Boxed, so there are no other parameters")
+            return parameter
+    return None
 
 
 def _check_names(members: list[Member], found: HandlerSignature) -> None:
@@ -107,16 +139,27 @@ def _check_names(members: list[Member], found: HandlerSignature) -> None:
 
 
 def _binder(members: Members) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    def explain(arguments: Any) -> dict[str, Any]:
+    return members.compile_take(_answering(members.take))
+
+
+def _box_binder(name: str, shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    take = shape.take
+    return _answering(lambda arguments: {name: take(arguments)})
+
+
+def _answering(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """What is wrong with the arguments as the answer to the command."""
+
+    def bind(arguments: Any) -> dict[str, Any]:
         try:
-            bound: dict[str, Any] = members.take(arguments)
+            bound: dict[str, Any] = take(arguments)
         except Misfit as e:
             raise GenericError(str(e)) from None
         except RecursionError:
             raise GenericError("JSON nesting depth limit exceeded") from None
         return bound
 
-    return members.compile_take(explain)
+    return bind
 
 
 # -- parameters from annotations

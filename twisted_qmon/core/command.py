@@ -125,6 +125,7 @@ class Command:
             hidden=options.hidden,
             doc=doc,
             returns=signature.returns,
+            boxed=signature.boxed,
             printer=printer,
         )
 

@@ -42,6 +42,8 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
         described["aliases"] = list(info.aliases)
     if info.hidden:
         described["hidden"] = True
+    if info.boxed is not None:
+        described["boxed"] = _write_type(info.boxed, known)
     if info.returns is not None:
         described["returns"] = _write_type(info.returns, known)
     return described
@@ -93,6 +95,8 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
                 items = parse_args_type(args_type)
             except RegistrationError:
                 args_type = None  # of a version that knows more letters: the parameters tell enough
+        boxed = described.get("boxed")
+        boxed = None if boxed is None else _read_type(boxed, known)
         returns = described.get("returns")
         return CommandInfo(
             name=str(described["name"]),
@@ -105,6 +109,7 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
             hidden=described.get("hidden") is True,
             doc=str(described.get("doc", "")),
             returns=None if returns is None else _read_type(returns, known),
+            boxed=boxed,
             origin=str(described.get("origin", "")),
         )
     except (AttributeError, KeyError, TypeError, RecursionError) as e:

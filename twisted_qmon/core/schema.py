@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted_qmon.core.describe import info_from_json, info_to_json
+from twisted_qmon.core.unions import all_members
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 
 __all__ = ["build_schema", "commands_from_schema", "info_from_json", "info_to_json"]
@@ -27,6 +28,8 @@ class _Typed(Protocol):
     def parameters(self) -> tuple[ParameterInfo, ...] | None: ...
     @property
     def returns(self) -> TypeInfo | None: ...
+    @property
+    def boxed(self) -> TypeInfo | None: ...
 
 
 def build_schema(
@@ -46,7 +49,7 @@ def build_schema(
         entry: dict[str, Any] = {
             "name": name,
             "meta-type": "command",
-            "arg-type": types.use_members(typed.parameters),
+            "arg-type": types.use(typed.boxed) if typed.boxed else types.use_members(typed.parameters),
             "ret-type": types.use(typed.returns or TypeInfo("any")),
         }
         if oob:
@@ -204,6 +207,7 @@ def commands_from_schema(schema: Iterable[Mapping[str, Any]]) -> dict[str, Comma
             commands[entry["name"]] = CommandInfo(
                 name=entry["name"],
                 parameters=parameters,
+                boxed=reader.type(str(entry.get("arg-type"))) if open_end else None,
                 params=" ".join(shown),
                 returns=reader.type(str(entry.get("ret-type"))),
             )
@@ -262,12 +266,4 @@ class _SchemaReader:
     def parameters(self, name: str) -> tuple[tuple[ParameterInfo, ...], bool]:
         """:return: the arguments of that type; and whether there are more than those of the type itself, by variant"""
         info = self.type(name)
-        parameters = {member.name: member for member in info.members or ()}
-        for option in info.options:
-            for member in option.members or ():
-                known = parameters.get(member.name)
-                if known is None:
-                    parameters[member.name] = ParameterInfo(member.name, member.type, optional=True)
-                elif known.type.kind != member.type.kind:
-                    known.type = TypeInfo("any")
-        return tuple(parameters.values()), bool(info.options)
+        return all_members(info), bool(info.options)

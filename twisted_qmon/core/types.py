@@ -16,6 +16,7 @@ from typing import Annotated
 
 __all__ = [
     "Alternate",
+    "Boxed",
     "Int8",
     "Int16",
     "Int32",
@@ -65,6 +66,15 @@ class Alternate:
     """
 
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """
+    Marks a handler's only parameter as taking all the arguments together, as one object::
+
+        def blockdev_add(self, options: Annotated[BlockdevOptions, Boxed()]) -> None: ...
+    """
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from twisted_qmon.core.shapes import Misfit, Shape
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import ParameterInfo, TypeInfo
 
-__all__ = ["alternate", "tagged"]
+__all__ = ["all_members", "alternate", "tagged"]
 
 _JSON_KINDS: Mapping[type, str] = {
     str: "string",
@@ -154,6 +154,22 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
         info.tag = tag_name
 
     return Shape(info, take, give, frozenset({"object"})), complete
+
+
+def all_members(info: TypeInfo) -> tuple[ParameterInfo, ...]:
+    """
+    :param info: an object
+    :return: its members; of a flat union those of all variants, where those that not all have are optional
+    """
+    members = {member.name: member for member in info.members or ()}
+    for option in info.options:
+        for member in option.members or ():
+            known = members.get(member.name)
+            if known is None:
+                members[member.name] = ParameterInfo(member.name, member.type, optional=True)
+            elif known.type.kind != member.type.kind:
+                members[member.name] = ParameterInfo(member.name, TypeInfo("any"), known.optional)
+    return tuple(members.values())
 
 
 def _tag_shape(info: TypeInfo, values: tuple[str, ...]) -> Shape:
