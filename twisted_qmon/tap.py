@@ -5,6 +5,8 @@ C{twistd qmon}: its options, and the service they make.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from textwrap import TextWrapper
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
@@ -12,7 +14,15 @@ from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
 from twisted_qmon._connection import MAX_CONNECTIONS
+from twisted_qmon._hosting import Hosting, one_line, start_up
 from twisted_qmon._outgoing import MAX_QUEUED, SLOW_CLIENT
+from twisted_qmon._plugins import (
+    ProviderError,
+    find_provider,
+    installed_providers,
+    installed_services,
+    register_provider,
+)
 from twisted_qmon._sockets import server_endpoint
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.qmp.session import IN_FLIGHT, MAX_MESSAGE
@@ -91,6 +101,30 @@ class Options(_Options):
         self["qmp"] = []
         self["hmp"] = []
         self["provider"] = []
+        self.providers: list[tuple[str, Any]] = []
+        self.plugins: dict[str, Any] = {}
+
+    @property
+    def subCommands(self) -> Iterator[tuple[str, None, Callable[[], Any], str]]:
+        """The plugins that can run beside the monitor, as Twisted's own C{twistd} lists them."""
+        for plugin in installed_services():
+            self.plugins[plugin.tapname] = plugin
+            yield (plugin.tapname, None, lambda plugin=plugin: _options_of(plugin), plugin.description)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """:return: the usage; with it the providers that are installed"""
+        usage = super().getUsage(width)
+        providers = installed_providers()
+        if hasattr(self, "subOptions") or not providers:
+            return usage
+        column = max(len(name) for name in providers) + 6
+        lines = [
+            TextWrapper(width or 80, initial_indent=f"    {name:{column - 4}}", subsequent_indent=" " * column).fill(
+                factory.description
+            )
+            for name, factory in providers.items()
+        ]
+        return usage + "Providers:\n" + "\n".join(lines) + "\n"
 
     def opt_qmp(self, description: str) -> None:
         """Serve QMP at this server endpoint (repeatable). [default: unix:qmp.sock]"""
@@ -106,8 +140,17 @@ class Options(_Options):
 
     def postOptions(self) -> None:
         """
-        :raise UsageError: when a description makes no sense
+        :raise UsageError: when a description makes no sense, or a provider can't be found
         """
+        try:
+            self._check()
+        except UsageError:
+            if hasattr(self, "subOptions"):
+                # Or the usage would be that of the plugin beside us, which has no part in this.
+                del self.subOptions
+            raise
+
+    def _check(self) -> None:
         if not self["qmp"] and not self["hmp"]:
             self["qmp"] = ["unix:qmp.sock"]
             self["hmp"] = ["unix:hmp.sock"]
@@ -122,6 +165,22 @@ class Options(_Options):
                 clientFromString(None, self["qemu"])
             except Exception as e:
                 raise UsageError(f"--qemu: {self['qemu']!r} is no client endpoint: {e}") from e
+        for text in self["provider"]:
+            try:
+                self.providers.append((text, find_provider(text)))
+            except ProviderError as e:
+                raise UsageError(f"--provider: {e}") from e
+
+
+def _options_of(plugin: Any) -> Any:
+    """
+    :return: an instance of the options of a plugin of twistd
+    :raise UsageError: when the plugin can't be imported
+    """
+    try:
+        return plugin.options()
+    except ImportError as e:
+        raise UsageError(f"{plugin.tapname} can't be loaded: {one_line(e)}") from e
 
 
 def makeService(options: Options) -> Any:
@@ -136,6 +195,7 @@ def makeService(options: Options) -> Any:
     from twisted_qmon.service import make_monitor_service
 
     reactor = global_reactor()
+    hosting = _host(options)
     monitor = Monitor(
         options["name"], clock=reactor, timeout=options["timeout"], max_abandoned=options["max-abandoned"]
     )
@@ -144,6 +204,7 @@ def makeService(options: Options) -> Any:
         monitor,
         options["qmp"],
         options["hmp"],
+        application=hosting,
         prompt=options["prompt"],
         drain=options["drain"],
         in_flight=options["in-flight"],
@@ -161,4 +222,24 @@ def makeService(options: Options) -> Any:
         return done.addCallback(lambda _: reactor.callLater(0, reactor.stop)).addCallback(lambda _: None)
 
     monitor.register(Quit(stop))
-    return service
+    if hosting is not None:
+        service.setServiceParent(hosting)
+    root = service if hosting is None else hosting
+    for text, make in options.providers:
+        try:
+            register_provider(monitor, text, make(reactor, root))
+        except ProviderError as e:
+            raise SystemExit(f"twistd qmon: --provider: {e}") from e
+    return root
+
+
+def _host(options: Options) -> Hosting | None:
+    """
+    :return: the service of the plugin that was named, in the parent that it shares with the monitor; C{None} if none was
+    :raise SystemExit: with one line, when the plugin can't make it
+    """
+    name = options.subCommand
+    if name is None:
+        return None
+    with start_up(name):
+        return Hosting(name, options.plugins[name].makeService(options.subOptions))
