@@ -409,7 +409,7 @@ def test_interrupted_delivery() -> None:
 
 
 def test_one_encoding_for_a_thousand_clients() -> None:
-    """10,000 events, 1,000 at a time, to 1,000 receivers: each is encoded once, and every receiver has them in order."""
+    """1,000 events to 1,000 receivers: each is encoded once, and every receiver has them in order."""
     table, _, _ = make(Event("A", n=int))
     encodings = 0
     position = [0] * 1000
@@ -431,11 +431,10 @@ def test_one_encoding_for_a_thousand_clients() -> None:
 
     for number in range(1000):
         table.subscribe(client(number))
-    for turn in range(10):
-        for n in range(1000):
-            table.emit("A", {"n": 1000 * turn + n})
-    assert position == [10_000] * 1000
-    assert encodings == 10_000
+    for n in range(1000):
+        table.emit("A", {"n": n})
+    assert position == [1000] * 1000
+    assert encodings == 1000
 
 
 # -- rate limit

@@ -79,7 +79,7 @@ async def at_pause_points(job: Job) -> None:
     """Work that never ends by itself, and offers a pause point each time the clock ticks."""
     while True:
         await job.pause_point()
-        await deferLater(job._clock, 0.1)  # type: ignore[arg-type]
+        await deferLater(job._clock, 0.1)
 
 
 async def ready(job: Job) -> None:
@@ -112,7 +112,7 @@ def test_verbs(verb: str) -> None:
 
 
 # How to bring a job to each state: the work, the verbs on the way (at the state named), and its options.
-ROADS: dict[str, tuple[Any, dict[str, str], dict[str, bool]]] = {
+ROADS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "created": (forever, {}, {}),
     "running": (forever, {}, {}),
     "paused": (at_pause_points, {"created": "pause"}, {}),
@@ -540,21 +540,22 @@ def test_several_at_a_pause_point() -> None:
 def test_leaving_a_pause_point() -> None:
     """Work that gives up waiting at its pause point makes the job run again."""
     ours = Ours()
-    points: list[Deferred[None]] = []
+    points: list[Deferred[Any]] = []
 
     async def work(job: Job) -> None:
-        points.append(job.pause_point())
+        await deferLater(ours.clock, 0.1)
+        for _ in range(2):
+            points.append(job.pause_point().addErrback(lambda failure: failure.trap(CancelledError)))
         await Deferred()
 
-    ours.monitor.subscribe(lambda m: ours.call("job-pause", id="j") if m["data"]["status"] == "created" else None)
-    job = ours.jobs.start("j", "test", at_pause_points)
-    assert job.status is JobStatus.PAUSED
-    leave = job.pause_point()
-    leave.addErrback(lambda failure: failure.trap(CancelledError))
-    leave.cancel()
-    assert job.status is JobStatus.PAUSED
+    ours.jobs.start("j", "test", work)
+    ours.call("job-pause", id="j")
+    ours.clock.advance(0.1)
+    points[0].cancel()
+    assert states_of(ours) == "created running paused"
+    points[1].cancel()
+    assert states_of(ours) == "created running paused running"
     ours.call("job-resume", id="j")
-    assert job.status is JobStatus.RUNNING
 
 
 @pytest.mark.parametrize("rest", [None, "a value"])
@@ -653,7 +654,12 @@ def test_finalize_in_the_event() -> None:
     """A receiver may finalize and dismiss a job while it is told of its states."""
     ours = Ours()
     verbs = {"pending": "job-finalize", "concluded": "job-dismiss"}
-    ours.monitor.subscribe(lambda m: m["data"]["status"] in verbs and ours.call(verbs[m["data"]["status"]], id="j"))
+
+    def act(message: Any) -> None:
+        if message["data"]["status"] in verbs:
+            ours.call(verbs[message["data"]["status"]], id="j")
+
+    ours.monitor.subscribe(act)
     job = ours.jobs.start("j", "test", nothing, auto_dismiss=False)
     ours.clock.advance(0)
     assert states_of(ours) == "created running waiting pending concluded null"
@@ -882,11 +888,18 @@ def test_drain_leaves_nobody_behind(on_stop: str, ending: str, flush_logged_erro
 # -- for people
 
 
+def printer_of(ours: Ours) -> Callable[[Any], str]:
+    """What makes text of the result of query-jobs."""
+    found = ours.monitor.command("query-jobs")
+    assert found is not None
+    printer: Callable[[Any], str] = found.info.printer
+    return printer
+
+
 def test_table() -> None:
     """`info jobs`: bar, per cent, rate and time left of those that run; the error of those that failed."""
     ours = Ours()
-    printer = ours.monitor.command("query-jobs").info.printer
-    assert printer is not None
+    printer = printer_of(ours)
     assert printer(ours.call("query-jobs")) == "No jobs"
     broken = ours.jobs.start("broken", "copy", failing, auto_dismiss=False)
     broken.progress(1, 3)
@@ -908,8 +921,7 @@ def test_table() -> None:
 def test_no_rate_while_paused() -> None:
     """A pause does not count, neither while it lasts nor afterwards."""
     ours = Ours()
-    printer = ours.monitor.command("query-jobs").info.printer
-    assert printer is not None
+    printer = printer_of(ours)
     job = ours.jobs.start("j", "copy", at_pause_points)
     ours.clock.pump([0.1] * 100)
     job.progress(100, 1000)
@@ -925,8 +937,7 @@ def test_no_rate_while_paused() -> None:
 
 def test_table_of_a_remote_monitor() -> None:
     """Jobs that are not ours, or are gone since, have a line all the same."""
-    printer = Ours().monitor.command("query-jobs").info.printer
-    assert printer is not None
+    printer = printer_of(Ours())
     info = {"id": "x", "type": "copy", "status": "running", "current-progress": 7, "total-progress": 5}
     assert "[####################]  100 %" in printer([info])
 
@@ -947,7 +958,7 @@ class RandomJob(RuleBasedStateMachine):
         self.next_id = 0
         self.new_states: list[str] = []
 
-    def start_over(self, **options: bool) -> None:
+    def start_over(self, **options: Any) -> None:
         """A new job whose work does what it is told, and the model's view of it."""
         self.next_id += 1
         self.orders: list[Deferred[str]] = []

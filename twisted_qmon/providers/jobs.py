@@ -34,6 +34,8 @@ from twisted_qmon.providers._job import Job, Work
 from twisted_qmon.providers._job_states import JobStatus
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
     from twisted_qmon import Monitor
 
 __all__ = ["MAX_JOBS", "STOP_GRACE", "Job", "JobInfo", "JobStatus", "Jobs"]
@@ -183,16 +185,16 @@ class Jobs(CommandProvider):
         :return: fires when all are concluded, with how many were cancelled because time was up
         """
         late: list[Job] = []
+        timers: list[IDelayedCall] = []
         if self.monitor is None or not self._alive():
             return succeed(0)
         clock = self.monitor.clock
 
         def time_is_up() -> None:
-            nonlocal timer
             late.extend(self._alive())
             for job in late:
                 self._stop(job)
-            timer = clock.callLater(STOP_GRACE, give_up)
+            timers.append(clock.callLater(STOP_GRACE, give_up))
 
         def give_up() -> None:
             for job in self._alive():
@@ -200,12 +202,13 @@ class Jobs(CommandProvider):
 
         def all_ended(_: object) -> int:
             self._draining = False
-            if timer.active():
-                timer.cancel()
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
             return len(late)
 
         self._draining = True
-        timer = clock.callLater(seconds, time_is_up)
+        timers.append(clock.callLater(seconds, time_is_up))
         left = self._alive()
         everything = _all_of([job.ended() for job in left]).addCallback(all_ended)
         for job in left:
