@@ -101,7 +101,6 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
     variants: dict[str, Shape] = {}
     classes: dict[type, Shape] = {}
     tag: list[Member] = []
-    before: list[Member] = []
 
     def take(value: Any) -> Any:
         try:
@@ -112,8 +111,8 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
     def slow(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise Misfit.kind("object")
-        # What is common to all variants and declared before the tag is looked at before it.
-        Members([*before, tag[0]], others=True).take(value)
+        # First of all the members, wherever the classes have it: without it nobody knows what the others should be.
+        Members(tag, others=True).take(value)
         return variants[value[tag[0].wire]].take(value)
 
     def give(value: Any) -> Any:
@@ -146,10 +145,7 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
         common = _common(members, tag_name)
         kind = TypeInfo("enum", tags[0].shape.info.name, tuple(variants))
         tag.append(Member(tags[0].name, tag_name, _tag_shape(kind, tuple(variants)), optional=False))
-        before.extend(member for member in common[: [member.wire for member in common].index(tag_name)])
-        info.members = tuple(
-            ParameterInfo(tag_name, kind) if member.wire == tag_name else member.info for member in common
-        )
+        info.members = (ParameterInfo(tag_name, kind), *(member.info for member in common))
         info.options = tuple(shape.info for shape, _ in parts)
         info.tag = tag_name
 
@@ -184,12 +180,12 @@ def _tag_shape(info: TypeInfo, values: tuple[str, ...]) -> Shape:
 
 
 def _common(variants: Sequence[Members], tag: str) -> list[Member]:
-    """The members that all variants have, of one type, in the order of the first."""
+    """The members that all variants have, of one type, in the order of the first; without the tag."""
     first, *rest = variants
     return [
         member
         for member in first.members
-        if member.wire == tag or all(any(_alike(member, other) for other in variant.members) for variant in rest)
+        if member.wire != tag and all(any(_alike(member, other) for other in variant.members) for variant in rest)
     ]
 
 
