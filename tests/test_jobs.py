@@ -16,14 +16,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyObject
 
 from tests.job_scenarios import RANDOM, SCENARIOS, Ours, Scenario, random_scenario
-from twisted_qmon import CommandError, DeviceNotFound, GenericError, Monitor, RegistrationError, ShuttingDown, command
+from twisted_qmon import (
+    CommandError,
+    DeviceNotFound,
+    Event,
+    EventError,
+    GenericError,
+    Monitor,
+    RegistrationError,
+    ShuttingDown,
+    command,
+    make_monitor_service,
+)
 from twisted_qmon.core.command import CommandProvider
 from twisted_qmon.interfaces import ICommandProvider
 from twisted_qmon.providers._job_states import TRANSITIONS, VERBS, JobStatus, RateMeter
-from twisted_qmon.providers.jobs import STOP_GRACE, Job, Jobs
+from twisted_qmon.providers.human import HumanMonitorCommand
+from twisted_qmon.providers.jobs import STOP_GRACE, Job, Jobs, _duration, _short
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "qemu-jobs.json").read_text())
 
@@ -382,6 +395,63 @@ def test_cancelled_after_the_work() -> None:
     ours.clock.advance(0)
     assert states_of(ours) == "created running aborting concluded null"
     assert job.error == "Operation canceled"
+
+
+def test_complete_after_cancel() -> None:
+    """A job that has been cancelled can't be completed any more, in QEMU's words."""
+    ours = Ours()
+    ours.jobs.start("j", "test", ready)
+    ours.call("job-cancel", id="j")
+    with pytest.raises(GenericError, match="The active block job 'j' cannot be completed"):
+        ours.call("job-complete", id="j")
+    ours.clock.advance(0)
+    assert states_of(ours) == "created running ready aborting concluded null"
+
+
+def test_canceller_that_raises(flush_logged_errors: Callable[..., Any]) -> None:
+    """Work that can't even be cancelled without an exception ends its job all the same."""
+    ours = Ours()
+
+    def canceller(deferred: Any) -> None:
+        raise ValueError("no")
+
+    job = ours.jobs.start("j", "test", lambda job: Deferred(canceller))
+    ours.call("job-cancel", id="j")
+    ours.clock.advance(0)
+    assert job.error == "Job 'j' failed for a reason that was logged"
+    assert states_of(ours) == "created running aborting concluded null"
+    assert len(flush_logged_errors(ValueError)) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_abandon(when: str) -> None:
+    """A job can be ended without its work at any time; once it is over, that is nothing."""
+    ours = Ours()
+    work: Deferred[None] = Deferred()
+    job = ours.jobs.start("j", "test", work)
+    if when != "before":
+        work.callback(None)
+    if when == "after":
+        ours.clock.advance(0)
+    job.abandon()
+    job.abandon()
+    ours.clock.advance(1)
+    ended = "waiting pending concluded null" if when == "after" else "aborting concluded null"
+    assert states_of(ours) == f"created running {ended}"
+
+
+def test_spoilt_event(flush_logged_errors: Callable[..., Any]) -> None:
+    """Somebody covers the event with one of other members: that is logged, and the job is none the worse."""
+    ours = Ours()
+
+    class Spoiler(CommandProvider):
+        events = (Event("JOB_STATUS_CHANGE", other=int),)
+
+    ours.monitor.register(Spoiler(), shadow=True)
+    job = ours.jobs.start("j", "test", nothing)
+    ours.clock.advance(0)
+    assert job.status is JobStatus.NULL
+    assert len(flush_logged_errors(EventError)) == 6
 
 
 def test_error_while_cancelled() -> None:
@@ -885,7 +955,73 @@ def test_drain_leaves_nobody_behind(on_stop: str, ending: str, flush_logged_erro
     assert not flush_logged_errors()
 
 
+def test_drain_without_time() -> None:
+    """With no time to spare all are cancelled, and have the grace to end."""
+    ours = Ours()
+    ours.jobs.start("j", "test", forever, on_stop="wait")
+    results = drained(ours, 0)
+    ours.clock.advance(0)
+    assert results == [1]
+
+
+def test_service_stops() -> None:
+    """When the service stops, the end of each job is told before SHUTDOWN; those that are to be waited for are."""
+    reactor = MemoryReactorClock()
+    monitor = Monitor(clock=reactor)
+    service = make_monitor_service(reactor, monitor, drain=5)
+    service.privilegedStartService()
+    service.startService()
+    told: list[str] = []
+    monitor.subscribe(lambda m: told.append(" ".join([m["event"], m.get("data", {}).get("status", "")]).strip()))
+    jobs = Jobs.of(monitor)
+    jobs.start("c", "test", forever)
+    jobs.start("w", "test", lambda job: deferLater(reactor, 3), on_stop="wait")
+    del told[:]
+    stopped: list[Any] = []
+    service.stopService().addBoth(stopped.append)
+    for _ in range(40):
+        reactor.advance(0.1)
+    change = "JOB_STATUS_CHANGE"
+    assert told == [
+        *(f"{change} {status}" for status in ("aborting", "concluded", "null")),
+        *(f"{change} {status}" for status in ("waiting", "pending", "concluded", "null")),
+        "SHUTDOWN",
+    ]
+    assert stopped == [None]
+
+
 # -- for people
+
+
+def test_short_numbers() -> None:
+    """Rates and times have few figures, however big they are."""
+    numbers = [0, 0.5, 999, 999.7, 12345, 4.56e6, 7.891e9, 1e12, 3e15, 2e20]
+    assert [_short(number) for number in numbers] == [
+        "0", "0.5", "999", "1k", "12.3k", "4.56M", "7.89G", "1T", "3P", "200000P",
+    ]  # fmt: skip
+    assert [_duration(seconds) for seconds in (0.4, 59.6, 3600, 359999, 1e8)] == [
+        "0:00:00", "0:01:00", "1:00:00", "99:59:59", "months",
+    ]  # fmt: skip
+
+
+def test_typed() -> None:
+    """A person types `info jobs`, and the verbs with their ids."""
+    ours = Ours()
+    ours.monitor.register(HumanMonitorCommand())
+    ours.jobs.start("j0", "copy", forever).progress(1, 4)
+
+    def typed(line: str) -> list[str]:
+        text: str = ours.call("human-monitor-command", **{"command-line": line})
+        return text.splitlines()
+
+    assert typed("info jobs") == [
+        "ID  TYPE  STATUS   PROGRESS                      RATE  LEFT",
+        "j0  copy  running  [#####---------------]  25 %",
+    ]
+    assert typed("job-resume j0") == ["Error: Can't resume a job that was not paused"]
+    assert typed("job-cancel j0") == []
+    ours.clock.advance(0)
+    assert typed("info jobs") == ["No jobs"]
 
 
 def printer_of(ours: Ours) -> Callable[[Any], str]:

@@ -287,14 +287,12 @@ class Job:
         self._clock.callLater(0, self._cancel_work)
 
     def _cancel_work(self) -> None:
-        try:
-            if self._work is not None:
-                self._work.cancel()
-            parked, self._parked = self._parked, []
-            for deferred in parked:
-                deferred.cancel()
-        except Exception:
-            self._log.failure("while cancelling {job!r}", job=self)
+        if self._work is not None:
+            self._work.cancel()
+        # Strands of the work that its cancellation did not reach.
+        parked, self._parked = self._parked, []
+        for deferred in parked:
+            deferred.cancel()
 
     def abandon(self) -> None:
         """End it now, whatever its work does. What comes of that later is logged."""

@@ -29,7 +29,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from twisted_qmon import CommandProvider, Event, GenericError, command
-from twisted_qmon.errors import RegistrationError, ShuttingDown
+from twisted_qmon.errors import EventError, RegistrationError, ShuttingDown
 from twisted_qmon.providers._job import Job, Work
 from twisted_qmon.providers._job_states import JobStatus
 
@@ -233,7 +233,11 @@ class Jobs(CommandProvider):
         if job.status is JobStatus.NULL and self._jobs.get(job.id) is job:
             del self._jobs[job.id]
         if self.monitor is not None:
-            self.monitor.emit("JOB_STATUS_CHANGE", {"status": job.status, "id": job.id})
+            try:
+                self.monitor.emit("JOB_STATUS_CHANGE", {"status": job.status, "id": job.id})
+            except EventError:
+                # Whoever spoilt the event, the job must not stop half-way.
+                self._log.failure("while telling that {job!r}", job=job)
         if self._draining and not job.is_over:
             self._stop_if_due(job)
 
