@@ -4,7 +4,9 @@ Finding what others have installed: providers by name or dotted name, and the pl
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any
@@ -85,6 +87,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _import(name: str) -> Any:
+    # The script twistd looks beside itself, not where it is started. Last, so that nothing installed is hidden.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         return namedAny(name)
     except InvalidName as e:
