@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -128,6 +129,7 @@ class MonitorService(MultiService):
         """Begin, or begin again after a stop."""
         self._shutdown = None
         self.monitor.accept()
+        self.monitor.events.mute(False)
         super().privilegedStartService()
 
     def shut_down(self, reason: str, request: Request | None = None) -> Deferred[None]:
@@ -170,6 +172,7 @@ class MonitorService(MultiService):
             self._log.info("the drain was clean: {pending} pending requests were answered", pending=pending)
         self.monitor.events.flush()
         self.monitor.emit("SHUTDOWN", {"guest": False, "reason": reason})
+        self.monitor.events.mute()
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when nothing of it is left: no listening port, no connection"""
@@ -177,6 +180,8 @@ class MonitorService(MultiService):
 
     async def _stop(self) -> None:
         await self.shut_down("host-signal")
+        # Who is in the middle of a batch of replies finishes it first.
+        await deferLater(self._reactor, 0)
         await DeferredList([factory.close(LINGER) for factory in self.factories])
         await super().stopService()
 

@@ -155,6 +155,7 @@ class EventTable:
         self._named: dict[str, _Subscribers] = {}
         self._queue: deque[EventMessage] = deque()
         self._delivering = False
+        self._muted = False
         self._limits: dict[str, _RateLimit] = {}
 
     # -- definitions
@@ -278,7 +279,13 @@ class EventTable:
         for _, message in sorted(kept, key=lambda entry: entry[0]):
             self._send(message)
 
+    def mute(self, muted: bool = True) -> None:
+        """Emit nothing any more, without a word: nothing comes after C{SHUTDOWN}. C{False}: emit again."""
+        self._muted = muted
+
     def _send(self, message: EventMessage) -> None:
+        if self._muted:
+            return
         if self._delivering and len(self._queue) >= MAX_NESTED:
             raise EventError(f"event {message.name}: more than {MAX_NESTED} events from within the delivery of one")
         self._queue.append(message)

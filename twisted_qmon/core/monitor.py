@@ -338,6 +338,9 @@ class Monitor:
         if callback is not None:
             request._callback = None
             callback(request)
+        # Whoever waits for the last request to be answered is told after its answer.
+        if self.pending.waiters:
+            self.pending.tell_waiters()
 
     # -- requests that stay for a while
 

@@ -24,11 +24,12 @@ class Pending:
 
     :ivar abandoned: by number, the requests that were answered before their handlers were done
     :ivar abandoned_by_name: how many of them there are of each command
+    :ivar waiters: who waits for the last one to be answered
     """
 
     def __init__(self) -> None:
         self._by_caller: dict[Any, dict[int, Request]] = {}
-        self._waiters: list[tuple[Request | None, Deferred[None]]] = []
+        self.waiters: list[tuple[Request | None, Deferred[None]]] = []
         self.abandoned: dict[int, Request] = {}
         self.abandoned_by_name: Counter[str] = Counter()
 
@@ -54,8 +55,6 @@ class Pending:
         del mine[request.number]
         if not mine:
             del self._by_caller[request.caller]
-        if self._waiters:
-            self._tell_waiters()
 
     def of(self, caller: Any) -> list[Request]:
         """:return: a caller's requests, oldest first"""
@@ -94,16 +93,17 @@ class Pending:
     def when_empty(self, exclude: Request | None) -> Deferred[None]:
         """:return: fires when no request is left but C{exclude}; at once if so now"""
         deferred: Deferred[None] = Deferred()
-        self._waiters.append((exclude, deferred))
-        self._tell_waiters()
+        self.waiters.append((exclude, deferred))
+        self.tell_waiters()
         return deferred
 
-    def _tell_waiters(self) -> None:
-        for waiter in list(self._waiters):
+    def tell_waiters(self) -> None:
+        """Fire what L{when_empty} returned, where it is time."""
+        for waiter in list(self.waiters):
             exclude, deferred = waiter
             left = len(self)
             if left == 0 or (left == 1 and exclude is not None and self.holds(exclude)):
-                self._waiters.remove(waiter)
+                self.waiters.remove(waiter)
                 deferred.callback(None)
 
 

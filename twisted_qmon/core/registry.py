@@ -63,15 +63,16 @@ class Registry:
     def remove(self, commands: Iterable[Any]) -> None:
         """Take commands out again, and uncover what they covered. One that is not there is passed over."""
         for command in commands:
-            covered = self._covered.get(command.name, [])
-            if self._active.get(command.name) is command:
-                del self._active[command.name]
+            name = command.name
+            covered = self._covered.get(name, [])
+            if name in self._active and self._active[name] is command:
+                del self._active[name]
                 if covered:
-                    self._active[command.name] = covered.pop()
+                    self._active[name] = covered.pop()
             elif command in covered:
                 covered.remove(command)
             if not covered:
-                self._covered.pop(command.name, None)
+                self._covered.pop(name, None)
         self._changed()
 
     def _changed(self) -> None:
