@@ -35,7 +35,6 @@ def start_up(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        _log.debug("{what} failed to start:\n{traceback}", what=what, traceback=Failure().getTraceback())
         raise SystemExit(f"twistd qmon: {what}: {one_line(e)}") from e
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from textwrap import TextWrapper
 from typing import Any
 
@@ -30,6 +31,7 @@ from twisted_qmon.service import DRAIN
 
 __all__ = ["Options", "makeService"]
 
+_PLUGIN = "[another twistd plugin and its options]"
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
 
 
@@ -73,7 +75,7 @@ def _slow_client(value: str) -> str:
 class Options(_Options):
     """The options of C{twistd qmon}."""
 
-    synopsis = "[options] [another twistd plugin and its options]"
+    synopsis = f"[options] {_PLUGIN}"
     longdesc = (
         "Serves QMP and the human monitor of this process, of another twistd plugin that runs beside it, or of a QEMU. "
         "With neither --qmp nor --hmp it serves both, at unix:qmp.sock and unix:hmp.sock; with either, only what is named."
@@ -109,7 +111,12 @@ class Options(_Options):
         """The plugins that can run beside the monitor, as Twisted's own C{twistd} lists them."""
         for plugin in installed_services():
             self.plugins[plugin.tapname] = plugin
-            yield (plugin.tapname, None, lambda plugin=plugin: _options_of(plugin), plugin.description)
+            yield (plugin.tapname, None, partial(_options_of, plugin), plugin.description)
+
+    def getSynopsis(self) -> str:
+        """:return: the line of the usage; before another plugin's, without the place for one"""
+        synopsis = super().getSynopsis()
+        return synopsis.replace(" " + _PLUGIN, "") if hasattr(self, "subOptions") else synopsis
 
     def getUsage(self, width: int | None = None) -> str:
         """:return: the usage; with it the providers that are installed"""
