@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from twisted_qmon.core import events as events_module
+from twisted_qmon.core import rate_limit
 from twisted_qmon.core.events import Event, EventMessage, EventTable, wire_timestamp
 from twisted_qmon.errors import EventError, RegistrationError
 
@@ -66,6 +67,7 @@ def test_foreign_name() -> None:
         ({"key": ("id",), "name": str}, "'id' is not a member"),
         ({"data": str}, "maps names"),
         ({"data": {"a": int}, "a": int}, "given twice"),
+        ({"data": {"a-b": int}, "a_b": int}, "given twice"),
         ({"a": object()}, "STOP"),
     ],
 )
@@ -160,10 +162,11 @@ def test_no_data(data: dict[str, Any] | None, check: bool) -> None:
 
 def test_dashed_member() -> None:
     """Members are emitted in Python's spelling or that of the wire, and come out in that of the wire."""
-    table, _, seen = make(Event("QUORUM_FAILURE", node_name=str))
-    table.emit("QUORUM_FAILURE", {"node_name": "q"})
-    table.emit("QUORUM_FAILURE", {"node-name": "q"})
-    assert [message.data for message in seen] == [{"node-name": "q"}] * 2
+    for event in (Event("QUORUM_FAILURE", node_name=str), Event("QUORUM_FAILURE", data={"node-name": str})):
+        table, _, seen = make(event)
+        table.emit("QUORUM_FAILURE", {"node_name": "q"})
+        table.emit("QUORUM_FAILURE", {"node-name": "q"})
+        assert [message.data for message in seen] == [{"node-name": "q"}] * 2
 
 
 def test_optional_member() -> None:
@@ -557,7 +560,7 @@ def test_remove_sends_what_is_kept() -> None:
 
 def test_number_of_keys_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """With too many keys at a time the others go out at once: nothing is lost, and memory does not grow."""
-    monkeypatch.setattr(events_module, "MAX_KEYS", 3)
+    monkeypatch.setattr(rate_limit, "MAX_KEYS", 3)
     table, clock, seen = make(Event("A", rate_limit=1.0, key=("n",), n=int))
     for n in (0, 1, 2, 3, 3, 0):
         table.emit("A", {"n": n})

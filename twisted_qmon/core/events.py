@@ -10,33 +10,27 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.logger import Logger
 
 from twisted_qmon.core.arguments import compile_members
+from twisted_qmon.core.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.info import ParameterInfo
 
-__all__ = ["MAX_KEYS", "Event", "EventMessage", "EventTable", "Receiver", "wire_timestamp"]
-
-#: Of one rate-limited event, how many keys may have a running period at a time. QEMU has no such limit: there a key
-#: that a guest can choose lets memory grow. What comes with yet another key goes out at once: nothing is lost, and
-#: nothing is remembered.
-MAX_KEYS = 1000
+__all__ = ["MAX_NESTED", "Event", "EventMessage", "EventTable", "Receiver", "wire_timestamp"]
 
 #: How many events receivers may emit, within one delivery, ahead of what has been delivered. Beyond it
 #: L{EventTable.emit} raises.
 MAX_NESTED = 100_000
 
-_sequence = count()
 _NAME = re.compile(r"(?:__[A-Za-z0-9.-]+_)?[A-Z][A-Z0-9_]*")
 
 
@@ -115,11 +109,12 @@ class Event:
             raise RegistrationError(
                 f"event {name}: data maps names of members to types; so a member 'data' goes into it"
             )
-        twice = set(members).intersection(data or ())
+        types = {member.replace("-", "_"): type_ for member, type_ in (data or {}).items()}
+        twice = types.keys() & members
         if twice:
             raise RegistrationError(f"event {name}: member {min(twice)!r} is given twice")
         try:
-            record = compile_members({**(data or {}), **members})
+            record = compile_members({**types, **members})
         except (TypeError, ValueError) as e:
             raise RegistrationError(f"event {name}: {e}") from e
         self.name = name
@@ -156,7 +151,7 @@ class EventTable:
         self._queue: deque[EventMessage] = deque()
         self._delivering = False
         self._muted = False
-        self._limits: dict[str, _RateLimit] = {}
+        self._limits: dict[str, RateLimit] = {}
 
     # -- definitions
 
@@ -267,7 +262,7 @@ class EventTable:
             return
         limit = self._limits.get(name)
         if limit is None:
-            limit = self._limits[name] = _RateLimit(definition.rate_limit, definition.key, self._get_clock, self._send)
+            limit = self._limits[name] = RateLimit(definition.rate_limit, definition.key, self._get_clock, self._send)
         limit.take(message)
 
     def flush(self) -> None:
@@ -339,54 +334,6 @@ def _ignore(message: EventMessage) -> None:
     """Stands in for a receiver that unsubscribed while an event was being delivered."""
 
 
-class _RateLimit:
-    """
-    QEMU's rate limit of one event: the first of a key goes out at once and starts a period; of those that come while it
-    runs the latest is kept; at its end that one goes out and another period starts; with nothing kept the key is
-    forgotten.
-    """
-
-    def __init__(
-        self, period: float, key: tuple[str, ...], get_clock: Callable[[], IReactorTime], send: Receiver
-    ) -> None:
-        self._period = period
-        self._key = key
-        self._get_clock = get_clock
-        self._send = send
-        self._timers: dict[Hashable, IDelayedCall] = {}
-        self._kept: dict[Hashable, tuple[int, EventMessage]] = {}
-
-    def take(self, message: EventMessage) -> None:
-        data = message.data
-        key = tuple(_hashable(data.get(part)) for part in self._key)
-        if key in self._timers:
-            self._kept[key] = (next(_sequence), message)
-            return
-        if len(self._timers) < MAX_KEYS:
-            self._start(key)
-        self._send(message)
-
-    def _start(self, key: Hashable) -> None:
-        self._timers[key] = self._get_clock().callLater(self._period, self._expired, key)
-
-    def _expired(self, key: Hashable) -> None:
-        entry = self._kept.pop(key, None)
-        if entry is None:
-            del self._timers[key]
-        else:
-            self._start(key)
-            self._send(entry[1])
-
-    def stop(self) -> list[tuple[int, EventMessage]]:
-        """End all periods. Returns what was kept, each with a number that says when."""
-        for timer in self._timers.values():
-            timer.cancel()
-        kept = list(self._kept.values())
-        self._timers.clear()
-        self._kept.clear()
-        return kept
-
-
 def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
     """
     A timestamp as on the wire.
@@ -407,8 +354,3 @@ def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
         else:
             return {"seconds": seconds, "microseconds": microseconds}
     raise EventError(f"{when!r} is no timestamp")
-
-
-def _hashable(value: Any) -> Hashable:
-    """Of a key member's value, something that can be a part of a dictionary's key."""
-    return repr(value) if isinstance(value, (dict, list)) else (type(value), value)
