@@ -126,9 +126,11 @@ class Console:
         :param text: without its end
         :raise RuntimeError: when it is suspended
         """
+        if self._closed:
+            return
         if self.suspended:
             raise RuntimeError("this console waits for a command to complete")
-        if self._closed or not text.strip(BLANKS):
+        if not text.strip(BLANKS):
             return
         controls = [c for c in text if (c < " " and c not in BLANKS) or c == "\x7f"]
         if controls:

@@ -116,9 +116,9 @@ def _more(doc: str) -> Iterable[str]:
             keep = not match["what"].startswith("raise")
             name = match["name"] if match["what"] == "param" else "returns"
             line = f"{name}: {match['text']}"
-        elif line and not line[0].isspace():
+        elif not line.strip() or not line[0].isspace():
             keep = True
-        if keep:
+        if keep and (line.strip() or (lines and lines[-1])):
             lines.append(_MARKUP.sub(r"\1", line).strip())
     while lines and not lines[-1]:
         lines.pop()
