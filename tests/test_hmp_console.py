@@ -225,7 +225,8 @@ class SuspensionTests(ConsoleCase):
         """But not for ever."""
         for finish in (True, False):
             monitor, clock = FakeMonitor([ADD], {"add": 1}), Clock()
-            monitor.pending = waiting = []
+            waiting: list[Deferred[Any]] = []
+            monitor.pending = waiting
             console = self.make(monitor, clock=clock)
             self.assertTrue(console.suspended)
             if finish:

@@ -22,6 +22,9 @@ _log = Logger()
 #: The QMP command that runs a line as a person would type it.
 HMC = "human-monitor-command"
 
+#: How the names of those commands begin that complete what takes long on a QEMU behind: they have the names of its own as aliases.
+LONG = "qmon-"
+
 _QUERY = "query-"
 
 
@@ -40,6 +43,11 @@ class Entry:
     names: tuple[str, ...]
     sub: bool = False
     ours: bool = True
+
+    @property
+    def completes(self) -> bool:
+        """It comes before a command of the same name of a QEMU behind: the console's own, and what we complete for that QEMU."""
+        return self.ours and (self in OWN or self.info.name.startswith(LONG))
 
     @property
     def alternatives(self) -> str:
@@ -95,10 +103,12 @@ class Names:
     def is_upstream(self, word: str, *, sub: bool = False) -> bool:
         """The QEMU behind has a human command of that name, and it is meant when a person types it."""
         entry = self.find(word, sub=sub)
-        if not self.behind or (entry is not None and entry.ours):
+        if not self.behind or (entry is not None and entry.completes):
             return False
-        # As long as it has not said what it has, it is asked.
-        return self.upstream is None or word in (self.upstream.sub if sub else self.upstream.top)
+        if self.upstream is None:
+            # As long as it has not said what it has, it is asked.
+            return entry is None or not entry.ours
+        return word in (self.upstream.sub if sub else self.upstream.top)
 
     def entries(self, *, sub: bool = False) -> list[Entry]:
         """:return: each command once, those hidden left out"""
@@ -144,7 +154,10 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
             if entry.sub:
                 names.sub.setdefault(word, entry)
         for word in entry.info.aliases:
-            names.top.setdefault(word, entry)
+            if names.behind and entry.completes:
+                names.top[word] = entry
+            else:
+                names.top.setdefault(word, entry)
     for entry in OWN:
         for word in entry.names:
             names.top.setdefault(word, entry)

@@ -192,7 +192,7 @@ class Console:
         except LineError as error:
             self._print(error.text)
         except Exception:
-            self._fail("while running a line", Failure())  # type: ignore[no-untyped-call]
+            self._fail("while running a line", Failure())
 
     def _fail(self, doing: str, failure: Failure) -> None:
         self._log.failure("{doing} of {caller}", failure, doing=doing, caller=self.caller.name)
