@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from twisted_qmon.core.hash_order import first_unexpected
 from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.shapes import Misfit, Shape
 from twisted_qmon.info import ParameterInfo
@@ -81,8 +82,8 @@ class Members:
         """
         The plain road in.
 
-        :raise Misfit: for the first member, in declared order, that is missing or wrong; then for the first, in the order in
-            which they were sent, that is not declared
+        :raise Misfit: for the first member, in declared order, that is missing or wrong; then for the first, in QEMU's order,
+            that is not declared
         """
         if not isinstance(value, Mapping):
             raise Misfit.kind("object")
@@ -103,7 +104,8 @@ class Members:
         for name in value:
             if name not in self._wire:
                 if not self.others:
-                    raise Misfit("Parameter '", "' is unexpected", name)
+                    unexpected = [other for other in value if other not in self._wire]
+                    raise Misfit("Parameter '", "' is unexpected", first_unexpected(value, unexpected))
                 found[name] = value[name]
         return found if self.make is None else self.make(**found)
 

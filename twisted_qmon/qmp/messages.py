@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted_qmon.core.hash_order import qdict_bucket
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
@@ -31,7 +32,7 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
     command = None
-    for key in sorted(message, key=_bucket) if len(message) > 1 else message:
+    for key in sorted(message, key=qdict_bucket) if len(message) > 1 else message:
         value = message[key]
         if key == "execute" or (key == "exec-oob" and oob):
             if type(value) is not str:
@@ -47,18 +48,6 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     if command is None:
         raise GenericError("QMP input lacks member 'execute'")
     return message[command], message.get("arguments"), command == "exec-oob"
-
-
-def _bucket(key: str) -> int:
-    """
-    Where QEMU's QDict keeps a key: its members come in the order of 512 buckets. (Newest first within one; two keys of one
-    message in one bucket are too rare to tell apart.)
-    """
-    data = key.encode("utf-8", "surrogatepass")
-    value = 0x238F13AF * len(data)
-    for index, byte in enumerate(data):
-        value += byte << (5 * index % 24)
-    return (1103515243 * (value & 0xFFFFFFFF) + 12345 & 0xFFFFFFFF) % 512
 
 
 def encode_result(result: Any, id: Any) -> bytes:
