@@ -160,6 +160,11 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self._end(error)
         return waiting
 
+    def abort(self, error: CommandError) -> None:
+        """Close the connection without waiting for a server that does not read or answer; tell everybody who waits."""
+        self._paused = True
+        self.close(error)
+
     # -- Twisted's side
 
     def connectionMade(self) -> None:
@@ -253,6 +258,9 @@ class PreparedEndpoint:
         self._endpoint = endpoint
         self._factory = _ConnectionFactory(make)
         self._prepare = prepare
+
+    def __repr__(self) -> str:
+        return repr(self._endpoint)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         def connected(connection: Any) -> Deferred[Any]:

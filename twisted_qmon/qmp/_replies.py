@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from twisted_qmon.core.result import JSONText
 from twisted_qmon.qmp.reader import Malformed, MessageReader
 from twisted_qmon.qmp.writer import encode
 
-__all__ = ["MAX_MESSAGE", "UNSET", "Malformed", "Message", "MessageTooLong", "RawMessage", "ReplyReader"]
+__all__ = ["MAX_MESSAGE", "UNSET", "Malformed", "Message", "MessageTooLong", "RawMessage", "ReplyReader", "text_of"]
 
 #: Bytes that one message of the server may have; a client that accepts less than QEMU sends is of no use (its schema
 #: has 200 KB, a dump of the guest's memory through C{human-monitor-command} many times that).
@@ -73,6 +74,17 @@ _whole_reply = re.compile(rb'\{"return": ?.*, ?"id": ?(?P<id>\d{1,18})\}\s*\Z', 
 class MessageTooLong(Exception):
     """The server sends a message of more bytes than are accepted. What comes after it can't be told from it any
     more."""
+
+
+def text_of(message: AnyMessage) -> JSONText:
+    """
+    :param message: of a reader in raw mode; it has a C{return} member
+    :return: its result, as it came (in pure ASCII, which QEMU always writes)
+    """
+    text = bytes(message.returned)
+    if not text.isascii():
+        text = encode(msgspec.json.decode(text))
+    return JSONText(text)
 
 
 class ReplyReader:
