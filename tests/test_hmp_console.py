@@ -356,6 +356,8 @@ class InFrontOfQEMUTests(ConsoleCase):
             CommandInfo("query-jobs", origin="qemu", help="QMP only"),
             CommandInfo("balloon", origin="qemu"),
             CommandInfo("query-pending", help="ours"),
+            CommandInfo("migrate", origin="qemu"),
+            CommandInfo("blockdev-add", origin="qemu"),
             MIGRATE,
         ]
         answers = {
@@ -388,6 +390,7 @@ class InFrontOfQEMUTests(ConsoleCase):
             self.run_line(console, "help").splitlines(),
             [
                 "balloon target -- request VM to change its memory allocation (in MB)",
+                "blockdev-add  --",
                 "drive_add [-n] [[<domain>:]<bus>:]<slot>",
                 "[file=file][,if=type] -- add drive to PCI storage controller",
                 "help|? [cmd] -- show the help",

@@ -22,7 +22,7 @@ _log = Logger()
 #: The QMP command that runs a line as a person would type it.
 HMC = "human-monitor-command"
 
-#: How the names of those commands begin that complete what takes long on a QEMU behind: they have the names of its own as aliases.
+#: How the names of those commands begin that complete what takes long on a QEMU behind; the names of its own are their aliases.
 LONG = "qmon-"
 
 _QUERY = "query-"
@@ -144,20 +144,18 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
             theirs = {} if names.upstream is None else names.upstream.sub if sub else names.upstream.top
             words = tuple(sorted(words, key=lambda word: word not in theirs))
         entries.append(Entry(info, words, sub, ours))
-    # A command's own name is stronger than another's alias.
-    for entry in entries:
-        first = entry.info.name[len(_QUERY) :] if entry.sub else entry.info.name
-        if first in entry.names:
-            (names.sub if entry.sub else names.top)[first] = entry
-    for entry in entries:
-        for word in entry.names:
-            if entry.sub:
-                names.sub.setdefault(word, entry)
-        for word in entry.info.aliases:
-            if names.behind and entry.completes:
-                names.top[word] = entry
-            else:
+    # Ours are stronger than those of a QEMU behind, whose names our long commands have as aliases; within both, a command's own
+    # name is stronger than another's alias.
+    for group in ([entry for entry in entries if entry.ours], [entry for entry in entries if not entry.ours]):
+        for entry in group:
+            first = entry.info.name[len(_QUERY) :] if entry.sub else entry.info.name
+            if first in entry.names:
+                (names.sub if entry.sub else names.top).setdefault(first, entry)
+        for entry in group:
+            for word in entry.info.aliases:
                 names.top.setdefault(word, entry)
+                if entry.sub:
+                    names.sub.setdefault(word, entry)
     for entry in OWN:
         for word in entry.names:
             names.top.setdefault(word, entry)
