@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["PATIENCE", "QMP", "Twistd", "free_port", "until"]
+__all__ = ["PATIENCE", "QMP", "Program", "Twistd", "free_port", "until"]
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,7 +31,7 @@ def free_port() -> int:
         return port
 
 
-def until(what: str, holds: Any, process: Twistd | None = None) -> Any:
+def until(what: str, holds: Any, process: Program | None = None) -> Any:
     """
     Ask again and again.
 
@@ -122,33 +122,23 @@ class QMP:
         self.socket.close()
 
 
-class Twistd:
+class Program:
     """
-    A process of C{twistd -n qmon}, ended with the C{with} statement.
+    A process with a monitor, ended with the C{with} statement.
 
     :param folder: where it runs, and where its sockets are
-    :param arguments: what follows C{qmon}
+    :param command: the program and its arguments
     :param paths: folders in which it finds modules and plugins, besides ours
-    :param python: the interpreter
-    :param before: options of twistd itself
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        arguments: Iterable[str],
-        *,
-        paths: Iterable[Path] = (),
-        python: str = sys.executable,
-        before: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, folder: Path, command: Iterable[str], *, paths: Iterable[Path] = ()) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*paths, ROOT)))}
         self.folder = folder
         self._clients: list[QMP] = []
         self.log = folder / "output"
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
-                [python, "-c", "from twisted.scripts.twistd import run; run()", "-n", *before, "qmon", *arguments],
+                list(command),
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -156,7 +146,7 @@ class Twistd:
                 stderr=subprocess.STDOUT,
             )
 
-    def __enter__(self) -> Twistd:
+    def __enter__(self) -> Any:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -191,3 +181,15 @@ class Twistd:
     def ends(self) -> int:
         """Wait for its end. :return: its exit status"""
         return self.popen.wait(PATIENCE)
+
+
+class Twistd(Program):
+    """
+    A process of C{twistd -n qmon}.
+
+    :param arguments: what follows C{qmon}
+    """
+
+    def __init__(self, folder: Path, arguments: Iterable[str], *, paths: Iterable[Path] = ()) -> None:
+        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"]
+        super().__init__(folder, [*twistd, "qmon", *arguments], paths=paths)

@@ -1,0 +1,62 @@
+"""
+Long work as a job: a command that begins it and returns, a progress that anybody may look at, pause and cancel.
+
+    twistd -n qmon --provider long_job.Checksum
+    socat - UNIX-CONNECT:hmp.sock
+
+    (qmon) checksum big /usr/bin/python3
+    (qmon) info jobs
+    (qmon) job-pause big
+    (qmon) job-cancel big
+
+The result goes out as an event, since whoever began the job may be gone when it ends.
+"""
+
+import hashlib
+import os
+
+from twisted.internet.task import deferLater
+
+from twisted_qmon import CommandProvider, Event, GenericError, command
+from twisted_qmon.providers.jobs import Job, Jobs
+
+#: Bytes that are read in one turn of the reactor.
+PIECE = 1 << 16
+
+
+class Checksum(CommandProvider):
+    """The checksums of files, however big."""
+
+    events = [Event("CHECKSUM_COMPLETED", job_id=str, path=str, sha256=str)]
+
+    @command(args_type="job-id:s,path:F")
+    def checksum(self, job_id: str, path: str) -> None:
+        """
+        compute the checksum of a file in the background
+
+        :param job_id: what the job is called
+        :param path: the file
+        """
+        try:
+            file = open(path, "rb")  # noqa: SIM115 (the job closes it)
+        except OSError as e:
+            # Raised before the job begins, it is the answer to the command.
+            raise GenericError(f"Can't read {path}: {e.strerror}") from e
+
+        async def work(job: Job) -> None:
+            with file:
+                total = os.fstat(file.fileno()).st_size
+                digest = hashlib.sha256()
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                    job.progress(file.tell(), total)
+                    # Here it may be paused; and everybody else gets a turn.
+                    await job.pause_point()
+                    await deferLater(self.monitor.clock, 0)
+            self.monitor.emit("CHECKSUM_COMPLETED", {"job-id": job_id, "path": path, "sha256": digest.hexdigest()})
+
+        try:
+            Jobs.of(self.monitor).start(job_id, "checksum", work)
+        except BaseException:
+            file.close()
+            raise

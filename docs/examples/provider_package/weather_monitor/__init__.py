@@ -1,0 +1,1 @@
+"""The weather, in the monitor of any Twisted process."""
