@@ -318,7 +318,7 @@ class Server:
         left = len(client.owed) + len(client.owed_in_order)
         if not client.left and client.connection.transport.reading:
             # The server closed it, and not because it did not read: then everything had been asked and answered.
-            assert client.half_closed and left == 0, f"closed with {left} requests unanswered"
+            assert (client.half_closed, left) == (True, 0), f"closed with {left} requests unanswered"
         self.unanswered_at_loss += left
 
     def stop(self) -> None:
@@ -340,7 +340,7 @@ class Server:
         assert len(self.monitor.pending) == 0
         assert not self.monitor.pending.abandoned
         for client in self.clients:
-            assert not client.owed and not client.owed_in_order and not client.backlog, "left unanswered"
+            assert not (client.owed or client.owed_in_order or client.backlog), "left unanswered"
             client.connection.lose()
         self.monitor.events.flush()
         assert not self.factory.connections
