@@ -12,7 +12,7 @@ from twisted_qmon.core.hash_order import qdict_bucket
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
-from twisted_qmon.qmp.writer import encode
+from twisted_qmon.qmp.writer import encode_line, verbatim
 
 __all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result"]
 
@@ -56,29 +56,24 @@ def encode_result(result: Any, id: Any) -> bytes:
     :raise TypeError: when the result is nothing that JSON can say
     """
     if type(result) is JSONText:
-        if id is ABSENT:
-            return b'{"return":%b}\r\n' % result.text
-        return b'{"return":%b,"id":%b}\r\n' % (result.text, encode(id))
-    if id is ABSENT:
-        return encode({"return": result}) + b"\r\n"
-    return encode({"return": result, "id": id}) + b"\r\n"
+        result = verbatim(result.text)
+    return encode_line({"return": result} if id is ABSENT else {"return": result, "id": id})
 
 
 def encode_error(error: CommandError, id: Any) -> bytes:
     """:return: the line of an error reply"""
-    if id is ABSENT:
-        return encode({"error": error.to_wire()}) + b"\r\n"
-    return encode({"id": id, "error": error.to_wire()}) + b"\r\n"
+    wire = error.to_wire()
+    return encode_line({"error": wire} if id is ABSENT else {"id": id, "error": wire})
 
 
 def encode_event(message: Any) -> bytes:
     """:return: the line of an event; encoded once, however many sessions it goes to"""
     line: bytes | None = message.encoded
     if line is None:
-        line = message.encoded = encode(message) + b"\r\n"
+        line = message.encoded = encode_line(message)
     return line
 
 
 def encode_greeting(version: dict[str, Any], capabilities: list[str]) -> bytes:
     """:return: the line that a server begins with"""
-    return encode({"QMP": {"version": version, "capabilities": capabilities}}) + b"\r\n"
+    return encode_line({"QMP": {"version": version, "capabilities": capabilities}})

@@ -12,7 +12,8 @@ somebody holds it. What has been received but not looked at stays where it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from operator import length_hint
 from typing import Any, Literal, Protocol
 
 from twisted.logger import Logger
@@ -129,8 +130,7 @@ class Session:
         self._reader = MessageReader(max_message=max_message)
         self._in_band = _Lane(in_flight)
         self._out_of_band: _Lane | None = None
-        self._batch: list[Any] = []
-        self._position = 0
+        self._batch: Iterator[Any] = iter(())
         self._out: list[bytes] = []
         self._size = 0
         self._holds = 0
@@ -175,7 +175,7 @@ class Session:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        self._batch = []
+        self._batch = iter(())
         self._in_band.waiting.clear()
         self._monitor.leave(self)
 
@@ -192,7 +192,7 @@ class Session:
     @property
     def backlog(self) -> bool:
         """There is input that has been decoded but not looked at."""
-        return self._position < len(self._batch)
+        return length_hint(self._batch) > 0
 
     @property
     def pending(self) -> int:
@@ -213,10 +213,9 @@ class Session:
         self._pumping = True
         try:
             while not self._closed:
-                self._start_waiting()
-                if self._exceeded or self._holds or self._outgoing.blocked:
-                    break
-                if not self._serve_batch():
+                if self._in_band.waiting or self._out_of_band is not None:
+                    self._start_waiting()
+                if self._exceeded or self._holds or self._outgoing.blocked or not self._serve_batch():
                     break
                 if self._size >= HIGH_WATER:
                     self._flush()
@@ -239,20 +238,13 @@ class Session:
     def _serve_batch(self) -> bool:
         """Serve decoded messages until something stops it. :return: whether there was one"""
         batch = self._batch
-        if self._position >= len(batch):
-            batch = self._batch = self._reader.next_batch()
-            self._position = 0
-            if not batch:
+        if not length_hint(batch):
+            batch = self._batch = iter(self._reader.next_batch())
+            if not length_hint(batch):
                 return False
-        position = self._position
-        end = len(batch)
-        serve = self._serve
-        while position < end:
-            message = batch[position]
-            position += 1
-            # What a handler does may lead back here: the place is kept where others find it.
-            self._position = position
-            serve(message)
+        # Whoever stops this finds the rest in the iterator.
+        for message in batch:
+            self._serve(message)
             if self._exceeded or self._size >= HIGH_WATER or self._holds or self._closed:
                 break
         return True
@@ -267,7 +259,7 @@ class Session:
                 and (arguments is None or type(arguments) is dict)
                 and len(message) == 1 + (id is not ABSENT) + (arguments is not None)
             ):
-                self._accept(self._in_band, name, arguments, id)
+                self._accept(self._in_band, name, arguments, id, False)
                 return
         self._serve_unusual(message)
 
@@ -286,12 +278,11 @@ class Session:
         except CommandError as error:
             self._answer(_Answer(error, id))
             return
-        if oob:
-            if self._out_of_band is None:
-                self._out_of_band = _Lane(MAX_OUT_OF_BAND)
-            self._accept(self._out_of_band, name, arguments, id)
-        else:
-            self._accept(self._in_band, name, arguments, id)
+        if oob and self._out_of_band is None:
+            self._out_of_band = _Lane(MAX_OUT_OF_BAND)
+        lane = self._out_of_band if oob else self._in_band
+        assert lane is not None
+        self._accept(lane, name, arguments, id, oob)
 
     def _negotiate(self, name: str, arguments: dict[str, Any] | None) -> None:
         if name != "qmp_capabilities":
@@ -309,9 +300,8 @@ class Session:
             lane.waiting.append(answer)
             self._check()
 
-    def _accept(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any) -> None:
-        oob = lane is not self._in_band
-        if not lane.waiting and (oob or lane.may_start(id)) and lane.running < lane.limit:
+    def _accept(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
+        if not lane.waiting and lane.may_start(id):
             request = self._monitor.submit(name, arguments, self, id=id, oob=oob)
             if request.done:
                 self._reply(request)
@@ -326,7 +316,7 @@ class Session:
 
     def _run(self, lane: _Lane, request: Request) -> None:
         lane.running += 1
-        if request.id is ABSENT:
+        if request.id is ABSENT and not request.oob:
             lane.unnamed = True
         request.notify(self._completed)
 
@@ -340,9 +330,7 @@ class Session:
             waiting = lane.waiting
             while waiting and not self._closed:
                 head = waiting[0]
-                if not head.done and lane.running >= lane.limit:
-                    break
-                if lane is self._in_band and not lane.may_start(head.id):
+                if not lane.may_start(head.id):
                     break
                 waiting.popleft()
                 if not head.done:
@@ -361,7 +349,7 @@ class Session:
         lane = self._in_band if not request.oob else self._out_of_band
         assert lane is not None
         lane.running -= 1
-        if request.id is ABSENT:
+        if request.id is ABSENT and not request.oob:
             lane.unnamed = False
         self._reply(request)
         self._go_on()
