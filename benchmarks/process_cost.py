@@ -1,0 +1,95 @@
+"""
+What the commands about the process cost while nobody asks, and how well their latency figure agrees with a blocking call.
+
+    python benchmarks/process_cost.py [SECONDS]
+
+Two processes run side by side for SECONDS (20), both doing nothing: one with the provider, one without. Their processor time is the
+kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux.
+"""
+
+import random
+import subprocess
+import sys
+import time
+
+IDLE = """
+import sys
+from twisted.internet import reactor
+from twisted_qmon import Monitor
+from twisted_qmon.providers.process import Process
+monitor = Monitor(clock=reactor)
+if sys.argv[1] == "with":
+    monitor.register(Process(reactor))
+reactor.callWhenRunning(print, "running", flush=True)
+reactor.run()
+"""
+
+BLOCK = """
+import time, sys
+from twisted.internet import reactor
+from twisted_qmon import Monitor
+from twisted_qmon.providers.process import Process
+monitor = Monitor(clock=reactor)
+monitor.register(Process(reactor))
+monitor.register_command("block", lambda seconds: time.sleep(seconds))
+
+def ask():
+    monitor.execute("block", {"seconds": float(sys.argv[1])})
+    # In the same turn, and again when the reactor has gone on.
+    same = worst()
+    reactor.callLater(0.2, lambda: (print(same, worst()), reactor.stop()))
+
+def worst():
+    return monitor.execute("query-reactor").result["latency"]["worst"]
+
+reactor.callLater(float(sys.argv[2]), ask)
+reactor.run()
+"""
+
+
+def _spent(process: subprocess.Popen) -> float:
+    with open(f"/proc/{process.pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def idle(seconds: float) -> None:
+    """Print the processor time per second of two processes that do nothing, with the provider and without."""
+    kinds = ("with", "without")
+    processes = {
+        kind: subprocess.Popen([sys.executable, "-c", IDLE, kind], stdout=subprocess.PIPE, text=True) for kind in kinds
+    }
+    try:
+        for process in processes.values():
+            process.stdout.readline()
+        time.sleep(2)
+        began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
+        time.sleep(seconds)
+        for kind, process in processes.items():
+            spent, since = began[kind]
+            share = (_spent(process) - spent) / (time.monotonic() - since)
+            print(f"idle, {kind:7} the provider: {share:.3%} of one core, over {seconds:g} s")
+    finally:
+        for process in processes.values():
+            process.terminate()
+            process.wait()
+            process.stdout.close()
+
+
+def blocking() -> None:
+    """Print what the latency figure makes of calls of known length."""
+    for seconds in (0.1, 0.25, 0.5, 1.0):
+        seen = []
+        for _ in range(5):
+            command = [sys.executable, "-c", BLOCK, str(seconds), str(0.5 + random.random() / 10)]
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            seen.append([float(word) for word in result.stdout.split()])
+        same, after = zip(*seen, strict=True)
+        print(
+            f"blocked for {seconds:4g} s: seen in the same turn as {min(same):.3f} to {max(same):.3f} s,"
+            f" afterwards as {min(after):.3f} to {max(after):.3f} s"
+        )
+
+
+if __name__ == "__main__":
+    idle(float(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    blocking()
