@@ -259,13 +259,14 @@ class Monitor:
             )
             return
         timeout = command.timeout or self.timeout
-        if timeout == inf:
-            timeout = None
         if timeout is not None:
-            request.deadline = self.clock.seconds() + timeout
+            if timeout == inf:
+                timeout = None
+            else:
+                request.deadline = self.clock.seconds() + timeout
         try:
             result = command.invoke(request, request.arguments)
-            if isinstance(result, (Deferred, CoroutineType)):
+            if isinstance(result, Deferred) or type(result) is CoroutineType:
                 self._wait(request, command, result, timeout)
                 return
             result = command.finish(result)
@@ -332,7 +333,7 @@ class Monitor:
         request.done = True
         request.result = result
         request.error = error
-        if self.pending.holds(request):
+        if request._kept:
             self._release(request)
         callback = request._callback
         if callback is not None:

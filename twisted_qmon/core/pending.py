@@ -42,15 +42,20 @@ class Pending:
 
     def holds(self, request: Request) -> bool:
         """:return: whether it is one of those not answered yet"""
-        mine = self._by_caller.get(request.caller)
-        return mine is not None and request.number in mine
+        return request._kept
 
     def add(self, request: Request) -> None:
         """Remember a request."""
-        self._by_caller.setdefault(request.caller, {})[request.number] = request
+        request._kept = True
+        mine = self._by_caller.get(request.caller)
+        if mine is None:
+            self._by_caller[request.caller] = {request.number: request}
+        else:
+            mine[request.number] = request
 
     def remove(self, request: Request) -> None:
         """Forget a request that has been answered."""
+        request._kept = False
         mine = self._by_caller[request.caller]
         del mine[request.number]
         if not mine:

@@ -61,6 +61,7 @@ class Request:
         "__weakref__",
         "_callback",
         "_deferred",
+        "_kept",
         "_monitor",
         "_observer",
         "_timer",
@@ -109,6 +110,7 @@ class Request:
         self.current = self.total = 0
         self._callback: Callable[[Request], object] | None = None
         self._deferred: Deferred[Any] | None = None
+        self._kept = False
         # The rest is set when the request is found to stay for a while (Monitor._keep): most are done before that.
 
     if TYPE_CHECKING:
