@@ -134,7 +134,6 @@ class Process(CommandProvider):
             return
         self._started = True
         self._log_keeper.start()
-        self._running = self._which_run()
         if IReactorCore.providedBy(self._reactor):
             self._reactor.callWhenRunning(self._reactor_runs)
         else:
@@ -144,6 +143,8 @@ class Process(CommandProvider):
         if self._started and self._watch is None:
             # The reactor's thread need not be the one that registered this.
             self._log_keeper.start()
+            # What has started until here is the beginning, and no change.
+            self._running = self._which_run()
             self._latency.start()
             self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
 
