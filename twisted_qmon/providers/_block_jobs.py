@@ -33,8 +33,8 @@ _JOB_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 class BlockJobs(CommandProvider):
     """
-    QEMU begins its block jobs at once, and tells their end in an event. These complete when the job is done, and fail with its error.
-    Cancelling the request cancels the job.
+    QEMU begins its block jobs at once, and tells their end in an event. These complete when the job is done, and fail
+    with its error. Cancelling the request cancels the job.
 
     As on QEMU a job has the name of its disk, so C{info block-jobs}, C{block_job_cancel} and the others find it.
     """
@@ -56,7 +56,7 @@ class BlockJobs(CommandProvider):
         if job_id is None:
             device = arguments.get("device")
             fits = isinstance(device, str) and _JOB_ID.fullmatch(device)
-            job_id = device if fits else f"qmon-{name}-{next(self._numbers)}"
+            job_id = str(device) if fits else f"qmon-{name}-{next(self._numbers)}"
         begin = (name, {"auto-dismiss": False, **arguments, "job-id": job_id})
         return run_job(self._upstream, begin, job_id, request, when_ready=when_ready)
 
@@ -155,8 +155,8 @@ class BlockJobs(CommandProvider):
         """
         write a disk's changes into its backing image, and empty its own
 
-        There is no job for this: C{block-commit} ends with the disk moved to the backing image. So it is QEMU's human command, and
-        QEMU stands still meanwhile.
+        There is no job for this: C{block-commit} ends with the disk moved to the backing image. So it is QEMU's human
+        command, and QEMU stands still meanwhile.
 
         :param device: the disk, or C{all}
         """

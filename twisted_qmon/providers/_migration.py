@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Migration"]
 
-#: C{query-migrate}'s C{status} when there is nothing to wait for any more. From the last two it goes on elsewhere, or by hand.
+#: C{query-migrate}'s C{status} when there is nothing to wait for any more. From the last two it goes on elsewhere, or
+#: by hand.
 _ENDED = frozenset(("completed", "failed", "cancelled", "none", "postcopy-paused", "colo"))
 
 
 class Migration(CommandProvider):
     """
-    QEMU's human C{migrate} keeps the monitor that it was typed in until the migration is over, and can't be told to stop; its QMP
-    C{migrate} only begins one. This one takes its time, tells its progress and can be cancelled.
+    QEMU's human C{migrate} keeps the monitor that it was typed in until the migration is over, and can't be told to
+    stop; its QMP C{migrate} only begins one. This one takes its time, tells its progress and can be cancelled.
     """
 
     def __init__(self, upstream: Upstream) -> None:

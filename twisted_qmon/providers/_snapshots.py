@@ -27,8 +27,8 @@ _CAN_SNAPSHOT = frozenset(("qcow2", "rbd", "sheepdog"))
 
 class Snapshots(CommandProvider):
     """
-    QEMU's human C{savevm} and its like hold up the monitor that they are typed in, and machines have only jobs, which want to know the
-    disks. These choose the disks as the human commands do, and complete when the job is done.
+    QEMU's human C{savevm} and its like hold up the monitor that they are typed in, and machines have only jobs, which
+    want to know the disks. These choose the disks as the human commands do, and complete when the job is done.
 
     QEMU itself stands still while its memory is written or read: what it is asked meanwhile is answered afterwards.
     """
@@ -49,8 +49,8 @@ class Snapshots(CommandProvider):
         """
         save a snapshot of memory and disks
 
-        A snapshot of the same name is replaced: it is deleted first, which is a step of its own, so a failure to save the new one
-        leaves none of that name.
+        A snapshot of the same name is replaced: it is deleted first, which is a step of its own, so a failure to save
+        the new one leaves none of that name.
 
         :param name: its tag; by default made from the time
         """
@@ -127,7 +127,8 @@ class Snapshots(CommandProvider):
 
 def choose_devices(blocks: list[dict[str, Any]], nodes: list[dict[str, Any]], graph: dict[str, Any]) -> list[str]:
     """
-    Choose the disks of a snapshot as QEMU's human monitor does: what is writable and in use by a device, or not in use by anything.
+    Choose the disks of a snapshot as QEMU's human monitor does: what is writable and in use by a device, or not in
+    use by anything.
 
     :param blocks: what C{query-block} says
     :param nodes: what C{query-named-block-nodes} says
@@ -144,8 +145,8 @@ def choose_devices(blocks: list[dict[str, Any]], nodes: list[dict[str, Any]], gr
             parents.setdefault(child["name"], []).append(parent["type"])
     for entry in entries.values():
         name = entry["name"]
-        if entry["type"] == "block-driver" and name in writable and name not in chosen:
-            if name not in parents or "block-backend" in parents[name]:
-                chosen.append(name)
+        in_use = "block-backend" in parents.get(name, ("block-backend",))
+        if entry["type"] == "block-driver" and name in writable and in_use:
+            chosen.append(name)
     # The sort is stable: of those that can, the first.
     return sorted(dict.fromkeys(chosen), key=lambda name: writable[name].get("drv") not in _CAN_SNAPSHOT)

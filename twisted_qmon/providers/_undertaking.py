@@ -24,7 +24,8 @@ __all__ = ["MAX_WATCHED", "POLL", "Undertaking", "Watch", "run_job"]
 #: Seconds between two looks at how far something is, and whether it ended without saying so.
 POLL = 1.0
 
-#: Events that a L{Watch} keeps until they are asked for; beyond it the oldest are dropped (a query tells what they told).
+#: Events that a L{Watch} keeps until they are asked for; beyond it the oldest are dropped (a query tells what they
+#: told).
 MAX_WATCHED = 1000
 
 _log = Logger()
@@ -167,7 +168,8 @@ def run_job(
     :param begin: the command, and all its arguments
     :param job_id: the job's id, as in the arguments
     :param request: the L{Request<twisted_qmon.Request>} on whose behalf; is told the progress
-    :param when_ready: what becomes of a job that is ready to be completed: C{"complete"} completes it, C{"leave"} leaves it at that
+    :param when_ready: what becomes of a job that is ready to be completed: C{"complete"} completes it, C{"leave"}
+        leaves it at that
     :return: fires when it is done; fails with the job's own error. Cancelling it cancels the job.
     """
     work = Undertaking(upstream, begin, ("job-cancel", {"id": job_id}), request.caller)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HEARTBEAT", "IN_FLIGHT", "MAX_HELD_EVENTS", "MAX_WAITING", "Upstream", "UpstreamConnection"]
 
-#: In-band requests that QEMU has at a time. It executes one after the other; the second is there when the first is done. More gain
-#: nothing, can't be taken back, and from the eighth on hold up what is out of band.
+#: In-band requests that QEMU has at a time. It executes one after the other; the second is there when the first is
+#: done. More gain nothing, can't be taken back, and from the eighth on hold up what is out of band.
 IN_FLIGHT = 2
 
 #: Requests that wait for their turn, of all callers together; one more is refused.
@@ -34,8 +34,9 @@ MAX_WAITING = 100_000
 #: Events that wait until QEMU has said what events there are; beyond it the oldest are dropped.
 MAX_HELD_EVENTS = 10_000
 
-#: Seconds of silence, with a request pending, after which QEMU is asked for a sign of life, out of band; and seconds that it has
-#: for it. A main loop that is busy (a snapshot, say) does not keep it from answering that; a stopped process does.
+#: Seconds of silence, with a request pending, after which QEMU is asked for a sign of life, out of band; and seconds
+#: that it has for it. A main loop that is busy (a snapshot, say) does not keep it from answering that; a stopped
+#: process does.
 HEARTBEAT = 5.0
 
 #: The command that asks for the sign of life: allowed out of band, without effect, and in every QEMU since 6.0.
@@ -97,7 +98,8 @@ class UpstreamConnection(ClientConnection[_Forwarded]):
 
 
 def _forget(forwarded: Deferred[JSONText]) -> None:
-    assert isinstance(forwarded, _Forwarded) and forwarded.connection is not None
+    assert isinstance(forwarded, _Forwarded)
+    assert forwarded.connection is not None
     forwarded.connection.withdraw(forwarded.number)
 
 
@@ -107,7 +109,8 @@ class Upstream:
 
     :param endpoint: where its QMP server is
     :param clock: for time limits and the times between attempts
-    :param describe: called with each L{UpstreamConnection} when it is negotiated; its Deferred says that requests may come
+    :param describe: called with each L{UpstreamConnection} when it is negotiated; its Deferred says that requests may
+        come
     :param emit: called with each event (name, data or C{None}, timestamp or C{None})
     :param serving: called when requests are allowed, before events that came meanwhile
     :param lost: called with the reason when a connection is over that requests had been allowed on
@@ -157,8 +160,8 @@ class Upstream:
         :param arguments: as they go to QEMU
         :param caller: on whose behalf; turns go round between callers
         :param oob: out of band, if that is enabled
-        :return: fires with the result as it came; fails with L{CommandError}, at once if QEMU is not connected. Cancelling it takes
-            back what is not sent yet; the reply to what is sent is dropped.
+        :return: fires with the result as it came; fails with L{CommandError}, at once if QEMU is not connected.
+            Cancelling it takes back what is not sent yet; the reply to what is sent is dropped.
         """
         connection = self.connection
         if connection is None:
@@ -194,7 +197,8 @@ class Upstream:
         return (await self.execute(name, arguments, caller)).value
 
     def _cancelled(self, forwarded: Deferred[JSONText]) -> None:
-        assert isinstance(forwarded, _Forwarded) and forwarded.connection is not None
+        assert isinstance(forwarded, _Forwarded)
+        assert forwarded.connection is not None
         if forwarded.number:
             # QEMU executes it all the same, so it keeps its place until the reply is there.
             pending = forwarded.connection.session.pending
@@ -236,8 +240,8 @@ class Upstream:
 
     def watch(self, watcher: Callable[[str, Mapping[str, Any]], None]) -> Callable[[], None]:
         """
-        Be told of QEMU's events (name, data), before the monitor's subscribers are; and of the end of the connection, as an event
-        without name.
+        Be told of QEMU's events (name, data), before the monitor's subscribers are; and of the end of the connection,
+        as an event without name.
 
         :return: call it to be told no more
         """

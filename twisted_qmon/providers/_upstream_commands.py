@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,9 @@ async def describe(connection: UpstreamConnection) -> Description:
         _read_schema(description)
     if "migrate-set-capabilities" in description.infos:
         capabilities = [{"capability": "events", "state": True}]
-        try:
+        # Refused while a migration is running; then it is set already, or L{Migration} has to poll.
+        with suppress(CommandError):
             await connection.ask("migrate-set-capabilities", {"capabilities": capabilities})
-        except CommandError:
-            # Not while a migration is running; then it is set already, or L{Migration} has to poll.
-            pass
     if HMC in description.infos:
         for line in _HELP_LINES:
             description.help[line] = await connection.ask(HMC, {"command-line": line})
@@ -106,7 +105,7 @@ class UpstreamCommand:
     When its caller leaves, what is not sent yet is dropped and what is sent runs to its end, unheard: as on QEMU.
     """
 
-    __slots__ = ("_execute", "info", "name", "oob", "on_disconnect", "timeout")
+    __slots__ = ("_execute", "info", "name", "on_disconnect", "oob", "timeout")
 
     def __init__(self, upstream: Upstream, info: CommandInfo, oob: bool) -> None:
         self._execute = upstream.execute

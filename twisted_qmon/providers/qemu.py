@@ -7,9 +7,10 @@ A door to a real QEMU: its commands, its events and its human monitor, for any n
     monitor.register(qemu)
     qemu.service.setServiceParent(service)
 
-QEMU's commands cover ours of the same names; the rest of ours stand beside them. Commands that take long on QEMU, and hold up who
-typed them there, complete here when they are done: see L{Migration<twisted_qmon.providers._migration.Migration>},
-L{Snapshots<twisted_qmon.providers._snapshots.Snapshots>} and L{BlockJobs<twisted_qmon.providers._block_jobs.BlockJobs>}.
+QEMU's commands cover ours of the same names; the rest of ours stand beside them. Commands that take long on QEMU, and
+hold up who typed them there, complete here when they are done: see
+L{Migration<twisted_qmon.providers._migration.Migration>}, L{Snapshots<twisted_qmon.providers._snapshots.Snapshots>}
+and L{BlockJobs<twisted_qmon.providers._block_jobs.BlockJobs>}.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.command import CommandProvider
@@ -75,13 +77,8 @@ class Qemu(CommandProvider):
     ) -> None:
         if reactor is None:
             reactor = global_reactor()
-        if isinstance(endpoint, str):
-            try:
-                endpoint = clientFromString(reactor, endpoint)
-            except (ValueError, TypeError, IndexError) as e:
-                raise ValueError(f"{endpoint!r} is no client endpoint: {e}") from e
         self.upstream = Upstream(
-            endpoint,
+            _endpoint(endpoint, reactor),
             reactor,
             self._describe,
             self._emit,
@@ -104,7 +101,7 @@ class Qemu(CommandProvider):
     # -- the monitor it is registered with
 
     @property
-    def monitor(self) -> Monitor | None:  # type: ignore[override]
+    def monitor(self) -> Monitor | None:
         """The monitor it is registered with."""
         return self._monitor
 
@@ -193,5 +190,15 @@ class Qemu(CommandProvider):
             self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
 
 
-def _too_late(result: object, seconds: float) -> object:
+def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamClientEndpoint:
+    if not isinstance(endpoint, str):
+        return endpoint
+    try:
+        found: IStreamClientEndpoint = clientFromString(reactor, endpoint)
+        return found
+    except (ValueError, TypeError, IndexError) as e:
+        raise ValueError(f"{endpoint!r} is no client endpoint: {e}") from e
+
+
+def _too_late(result: object, seconds: float) -> Failure | None:
     raise GenericError(f"QEMU did not say within {seconds:g} s what it can do")

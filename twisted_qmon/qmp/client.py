@@ -13,8 +13,7 @@ For one that comes back after each loss, start the service that L{QMPClient.serv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -24,18 +23,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._reactor import global_reactor
-from twisted_qmon.core.schema import commands_from_schema, info_from_json
 from twisted_qmon.errors import (
     CommandCancelled,
     CommandError,
     CommandNotFound,
     CommandTimedOut,
     ConnectionClosed,
-    GenericError,
 )
 from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._clientconnection import NEGOTIATION_TIMEOUT, ClientConnection, PreparedEndpoint, keep_connected
 from twisted_qmon.qmp._clientsession import error_of
+from twisted_qmon.qmp._remote_commands import RemoteCommands
 from twisted_qmon.qmp._replies import MAX_MESSAGE, UNSET, AnyMessage
 
 if TYPE_CHECKING:
@@ -114,8 +112,7 @@ class QMPClient:
         self._max_message = max_message
         self._connection: _Connection | None = None
         self._receivers: dict[object, tuple[_Receiver, frozenset[str] | None]] = {}
-        self._commands: dict[str, CommandInfo] | None = None
-        self._commands_wanted: list[Deferred[dict[str, CommandInfo]]] = []
+        self._commands = RemoteCommands(self.execute)
         self._cancels = True
         self._by_caller: dict[Any, set[_Reply]] = {}
 
@@ -201,14 +198,14 @@ class QMPClient:
 
     def _attach(self, connection: _Connection) -> QMPClient:
         self._connection = connection
-        self._commands = None
+        self._commands.forget()
         self._cancels = True
         return self
 
     def _lost(self, connection: _Connection) -> None:
         if self._connection is connection:
             self._connection = None
-            self._commands = None
+            self._commands.forget()
 
     # -- requests
 
@@ -336,41 +333,7 @@ class QMPClient:
 
     def commands(self) -> Deferred[dict[str, CommandInfo]]:
         """See L{IMonitor.commands}. They are asked for once per connection."""
-        if self._commands is not None:
-            return succeed(self._commands)
-        wanted: Deferred[dict[str, CommandInfo]] = Deferred(self._commands_wanted.remove)
-        self._commands_wanted.append(wanted)
-        if len(self._commands_wanted) == 1:
-            Deferred.fromCoroutine(self._fetch_commands()).addBoth(self._tell_commands)
-        return wanted
-
-    async def _fetch_commands(self) -> dict[str, CommandInfo]:
-        connection = self._connection
-        try:
-            described = await self.execute("query-command-help")
-        except CommandNotFound:
-            schema = await self.execute("query-qmp-schema")
-            commands = _checked(commands_from_schema, schema)
-            if "human-monitor-command" in commands:
-                # A real QEMU: its own human monitor knows these best.
-                commands = {name: replace(info, origin="qemu") for name, info in commands.items()}
-        else:
-            commands = _checked(lambda: {info.name: info for info in map(info_from_json, described)})
-        if self._connection is connection:
-            self._commands = commands
-        return cast("dict[str, CommandInfo]", commands)
-
-    def _tell_commands(self, outcome: Any) -> None:
-        wanted, self._commands_wanted = self._commands_wanted, []
-        for deferred in wanted:
-            deferred.callback(outcome)
-
-
-def _checked(convert: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return convert(*arguments)
-    except (TypeError, ValueError, KeyError, AttributeError) as e:
-        raise GenericError(f"The server's description of its commands makes no sense: {e!r}") from e
+        return self._commands.get()
 
 
 class QMPClientService(Service):
