@@ -537,7 +537,7 @@ def test_flush() -> None:
     table, clock, seen = make(
         Event("A", rate_limit=1.0, key=("k",), k=str, n=int), Event("B", rate_limit=5.0, n=int), Event("C", n=int)
     )
-    for n, (name, k) in enumerate([("A", "x"), ("B", ""), ("A", "y"), ("B", ""), ("A", "y"), ("A", "x"), ("B", "")]):
+    for n, (name, k) in enumerate([("A", "x"), ("B", ""), ("A", "y"), ("B", ""), ("A", "y"), ("B", ""), ("A", "x")]):
         table.emit(name, {"k": k, "n": n} if name == "A" else {"n": n})
     assert numbers(seen) == [0, 1, 2]
     table.flush()
@@ -555,6 +555,18 @@ def test_remove_sends_what_is_kept() -> None:
     table.emit("A", {"n": 1})
     table.remove([event])
     assert numbers(seen) == [0, 1]
+    assert not clock.getDelayedCalls()
+
+
+def test_covering_sends_what_is_kept() -> None:
+    """So it is when an event is covered by another definition, which has a limit of its own."""
+    table, clock, seen = make(Event("A", rate_limit=1.0, n=int))
+    table.emit("A", {"n": 0})
+    table.emit("A", {"n": 1})
+    table.define([Event("A", check=False)], shadow=True)
+    table.emit("A", {"n": 2})
+    table.emit("A", {"n": 3})
+    assert numbers(seen) == [0, 1, 2, 3]
     assert not clock.getDelayedCalls()
 
 

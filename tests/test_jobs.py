@@ -736,6 +736,67 @@ def test_finalize_in_the_event() -> None:
     assert job.is_over
 
 
+@pytest.mark.parametrize("auto_dismiss", [True, False])
+def test_dismiss_in_the_event(auto_dismiss: bool) -> None:
+    """A receiver may dismiss a job in the very event, also one that is dismissed by itself a moment later."""
+    ours = Ours()
+
+    def act(message: Any) -> None:
+        if message["data"]["status"] == "concluded":
+            ours.call("job-dismiss", id="j")
+
+    ours.monitor.subscribe(act)
+    job = ours.jobs.start("j", "test", nothing, auto_dismiss=auto_dismiss)
+    ended = []
+    job.ended().addCallback(ended.append)
+    ours.clock.advance(0)
+    assert states_of(ours) == "created running waiting pending concluded null"
+    assert ended == [job]
+
+
+def test_leaving_a_pause_point_when_it_ends() -> None:
+    """Work that gives up waiting in the moment in which it is resumed does no harm."""
+    ours = Ours()
+    points: list[Deferred[Any]] = []
+
+    async def work(job: Job) -> None:
+        await deferLater(ours.clock, 0.1)
+        points.append(job.pause_point().addErrback(lambda failure: failure.trap(CancelledError)))
+        await points[0]
+
+    def act(message: Any) -> None:
+        if points:
+            points[0].cancel()
+
+    ours.jobs.start("j", "test", work)
+    ours.call("job-pause", id="j")
+    ours.clock.advance(0.1)
+    ours.monitor.subscribe(act)
+    ours.call("job-resume", id="j")
+    ours.clock.advance(0)
+    assert states_of(ours) == "created running paused running waiting pending concluded null"
+
+
+def test_no_pause_once_cancelled() -> None:
+    """A job that is cancelled does not pause any more, whatever is asked of it: it is on its way out."""
+    ours = Ours()
+    tidied: list[bool] = []
+
+    async def tidy(job: Job) -> None:
+        try:
+            await Deferred()
+        finally:
+            await job.pause_point()
+            tidied.append(True)
+
+    ours.jobs.start("j", "test", tidy)
+    ours.call("job-cancel", id="j")
+    ours.call("job-pause", id="j")
+    ours.clock.advance(0)
+    assert tidied == [True]
+    assert states_of(ours) == "created running aborting concluded null"
+
+
 # -- progress
 
 

@@ -246,8 +246,7 @@ class Job:
         if self.cancelled:
             raise GenericError(f"The active block job '{self.id}' cannot be completed")
         self._completing = True
-        if not self._pause_requested:
-            self._wake()
+        self._wake()
 
     def finalize(self) -> None:
         """
