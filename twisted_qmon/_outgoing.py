@@ -18,14 +18,17 @@ SLOW_CLIENT = ("disconnect", "drop-oldest")
 
 
 class _Entry:
-    """One message that waits. C{data} is C{None} once it has been dropped."""
+    """
+    A message that waits and is more than an event's bytes: a reply, an event of which only the latest is wanted, or the place
+    where events were dropped (C{data} is C{None}, C{lost} their number).
+    """
 
-    __slots__ = ("data", "is_event", "lost")
+    __slots__ = ("data", "key", "lost")
 
-    def __init__(self, data: bytes | None, is_event: bool) -> None:
+    def __init__(self, data: bytes | None, key: Hashable = None, lost: int = 0) -> None:
         self.data = data
-        self.is_event = is_event
-        self.lost = 0
+        self.key = key
+        self.lost = lost
 
 
 class Outgoing:
@@ -43,7 +46,7 @@ class Outgoing:
     :ivar blocked: messages wait
     :ivar queued: bytes of events that wait
     :ivar lost: events that were dropped
-    :ivar lost_message: makes the bytes that tell of C{n} dropped events; C{None}: nothing is told
+    :ivar lost_message: makes the bytes that tell of so many dropped events; by default nothing is told
     """
 
     __slots__ = (
@@ -66,7 +69,7 @@ class Outgoing:
         self._on_blocked = blocked
         self._on_unblocked = unblocked
         # Made when first needed: most connections never do.
-        self._entries: deque[_Entry] | None = None
+        self._entries: deque[bytes | _Entry] | None = None
         self._by_key: dict[Hashable, _Entry] | None = None
         self.max_queued = max_queued
         self.policy = policy
@@ -74,14 +77,14 @@ class Outgoing:
         self.closed = False
         self.queued = 0
         self.lost = 0
-        self.lost_message: Callable[[int], bytes] | None = None
+        self.lost_message: Callable[[int], bytes] = lambda number: b""
 
     def reply(self, data: bytes) -> None:
         """Send bytes that must not be dropped."""
         if not self.blocked:
             self._write(data)
         elif not self.closed:
-            self._queue().append(_Entry(data, False))
+            self._queue().append(_Entry(data))
 
     def event(self, data: bytes, key: Callable[[], Hashable] | None = None) -> None:
         """
@@ -96,7 +99,7 @@ class Outgoing:
         elif not self.closed:
             self._enqueue(data, key() if key is not None else None)
 
-    def _queue(self) -> deque[_Entry]:
+    def _queue(self) -> deque[bytes | _Entry]:
         if self._entries is None:
             self._entries = deque()
             self._by_key = {}
@@ -109,9 +112,7 @@ class Outgoing:
             older = self._by_key.pop(key, None)
             if older is not None and older.data is not None:
                 self.queued -= len(older.data)
-                older.data = None
-                if not older.lost:
-                    entries.remove(older)
+                entries.remove(older)
         if self.queued + len(data) > self.max_queued:
             if self.policy == "disconnect":
                 self.close()
@@ -119,51 +120,55 @@ class Outgoing:
                 return
             self._drop_oldest(entries, self.queued + len(data) - self.max_queued)
             if self.queued + len(data) > self.max_queued:
-                self._mark_lost(entries, 1)
+                self._mark_lost(entries)
                 return
-        entry = _Entry(data, True)
-        entries.append(entry)
         self.queued += len(data)
-        if key is not None:
-            self._by_key[key] = entry
-
-    def _drop_oldest(self, entries: deque[_Entry], size: int) -> None:
-        dropped = 0
-        marker = None
-        for entry in entries:
-            if size <= 0:
-                break
-            if entry.lost:
-                marker = marker or entry
-            elif entry.is_event and entry.data is not None:
-                size -= len(entry.data)
-                self.queued -= len(entry.data)
-                entry.data = None
-                dropped += 1
-                if marker is None:
-                    marker = entry
-        if dropped and marker is not None:
-            marker.lost += dropped
-            self.lost += dropped
-        # What has been dropped from the front need not be stepped over next time.
-        while len(entries) > 1 and entries[0].data is None and not entries[0].lost:
-            entries.popleft()
-        if len(entries) > 2 and entries[0].lost:
-            first = entries.popleft()
-            while entries and entries[0].data is None and not entries[0].lost:
-                entries.popleft()
-            entries.appendleft(first)
-
-    def _mark_lost(self, entries: deque[_Entry], number: int) -> None:
-        for entry in entries:
-            if entry.lost:
-                entry.lost += number
-                break
+        if key is None:
+            # The bytes alone: ten thousand of them, the same for a thousand clients, are to cost no more than a pointer each.
+            entries.append(data)
         else:
-            marker = _Entry(None, True)
-            marker.lost = number
-            entries.append(marker)
-        self.lost += number
+            entry = self._by_key[key] = _Entry(data, key)
+            entries.append(entry)
+
+    def _drop_oldest(self, entries: deque[bytes | _Entry], size: int) -> None:
+        kept: list[bytes | _Entry] = []
+        marker: _Entry | None = None
+        while entries and size > 0:
+            entry = entries.popleft()
+            event = self._event_of(entry)
+            if event is None:
+                kept.append(entry)
+                if isinstance(entry, _Entry) and entry.lost:
+                    marker = entry
+                continue
+            size -= len(event)
+            self.lost += 1
+            if marker is None:
+                marker = _Entry(None)
+                kept.append(marker)
+            marker.lost += 1
+        entries.extendleft(reversed(kept))
+
+    def _event_of(self, entry: bytes | _Entry) -> bytes | None:
+        """Take an event that has left the queue off the books. :return: its bytes; C{None} if it is no event"""
+        if isinstance(entry, bytes):
+            data = entry
+        elif entry.key is not None and entry.data is not None:
+            data = entry.data
+            if self._by_key is not None:
+                self._by_key.pop(entry.key, None)
+        else:
+            return None
+        self.queued -= len(data)
+        return data
+
+    def _mark_lost(self, entries: deque[bytes | _Entry]) -> None:
+        self.lost += 1
+        for entry in entries:
+            if isinstance(entry, _Entry) and entry.lost:
+                entry.lost += 1
+                return
+        entries.append(_Entry(None, lost=1))
 
     def block(self) -> None:
         """The transport wants no more for now. It may say so again and again."""
@@ -179,14 +184,12 @@ class Outgoing:
         entries = self._entries
         while entries and not self.blocked:
             entry = entries.popleft()
-            data = entry.data
-            if entry.lost:
-                data = self.lost_message(entry.lost) if self.lost_message is not None else None
-            elif data is not None and entry.is_event:
-                self.queued -= len(data)
-            if data is not None:
-                # May call block() before it returns.
-                self._write(data)
+            data = self._event_of(entry)
+            if data is None:
+                assert isinstance(entry, _Entry)
+                data = entry.data if entry.data is not None else self.lost_message(entry.lost)
+            # May call block() before it returns.
+            self._write(data)
         if self.blocked:
             return
         self._entries = self._by_key = None
