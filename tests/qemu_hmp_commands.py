@@ -53,7 +53,7 @@ def _print(count: int = 1, format: str = "x", size: int = 4, val: int = 0) -> st
     if format == "u":
         return str(unsigned)
     if format == "c":
-        return _c_character(unsigned % 256)
+        return _c_character(unsigned % 2**32)
     return str(val)
 
 
@@ -64,7 +64,7 @@ def _sendkey(keys: str, **arguments: Any) -> str | None:
 
 
 def _device_add(device: dict[str, str]) -> NoReturn:
-        # Its args_type does not tell which key a first word without `=` belongs to: QEMU's table of options does.
+    # Its args_type does not tell which key a first word without `=` belongs to: QEMU's table of options does.
     driver = device.get("driver") or next((key for key, value in device.items() if value == "on"), None)
     if driver is None:
         raise GenericError("Parameter 'driver' is missing")
