@@ -346,8 +346,6 @@ class Monitor:
     # -- requests that stay for a while
 
     def _keep(self, request: Request) -> None:
-        request._timer = None
-        request.abandoned = request.detached = False
         request.created = self.clock.seconds()
         self.pending.add(request)
 
@@ -395,7 +393,7 @@ class Monitor:
             self.pending.abandon(request)
 
     def _late(self, request: Request, failure: Failure | None) -> None:
-        abandoned = getattr(request, "abandoned", False)
+        abandoned = request.abandoned
         if abandoned:
             request.abandoned = False
             self.pending.recover(request)

@@ -5,7 +5,9 @@ One execution of one command: who asked, under which id, until when; how far it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct
 
 from twisted_qmon.errors import CommandError
 
@@ -32,9 +34,11 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-class Request:
+class Request(Struct, eq=False, weakref=True):
     """
     One command being served. A handler that has a parameter annotated C{Request} is given it.
+
+    It is a C{Struct} because there is one for each command, and those are made quickly.
 
     A request is settled once, with a result or an error; whatever its handler does later changes nothing for the caller.
 
@@ -55,69 +59,30 @@ class Request:
     """
 
     # Found by this mark where importing this module would be circular.
-    __qmon_request__ = True
+    __qmon_request__: ClassVar[bool] = True
 
-    __slots__ = (
-        "__weakref__",
-        "_callback",
-        "_deferred",
-        "_kept",
-        "_monitor",
-        "_observer",
-        "_timer",
-        "abandoned",
-        "arguments",
-        "caller",
-        "cancelled",
-        "created",
-        "current",
-        "deadline",
-        "detached",
-        "done",
-        "error",
-        "id",
-        "name",
-        "number",
-        "oob",
-        "result",
-        "total",
-    )
-
-    def __init__(
-        self,
-        monitor: Monitor,
-        number: int,
-        name: str,
-        arguments: Mapping[str, Any] | None,
-        caller: Any,
-        id: Any,
-        oob: bool,
-        observer: Callable[[int, int], None] | None,
-    ) -> None:
-        self._monitor = monitor
-        self.number = number
-        self.name = name
-        self.arguments = arguments
-        self.caller = caller
-        self.id = id
-        self.oob = oob
-        self._observer = observer
-        self.done = False
-        self.error: CommandError | None = None
-        self.result: Any = None
-        self.cancelled = False
-        self.deadline: float | None = None
-        self.current = self.total = 0
-        self._callback: Callable[[Request], object] | None = None
-        self._deferred: Deferred[Any] | None = None
-        self._kept = False
-        # The rest is set when the request is found to stay for a while (Monitor._keep): most are done before that.
-
-    if TYPE_CHECKING:
-        _timer: IDelayedCall | None
-        abandoned: bool
-        created: float
-        detached: bool
+    _monitor: Monitor
+    number: int
+    name: str
+    arguments: Mapping[str, Any] | None
+    caller: Any
+    id: Any
+    oob: bool = False
+    _observer: Callable[[int, int], None] | None = None
+    done: bool = False
+    error: CommandError | None = None
+    result: Any = None
+    cancelled: bool = False
+    created: float = 0.0
+    deadline: float | None = None
+    current: int = 0
+    total: int = 0
+    abandoned: bool = False
+    detached: bool = False
+    _callback: Callable[[Request], object] | None = None
+    _deferred: Deferred[Any] | None = None
+    _timer: IDelayedCall | None = None
+    _kept: bool = False
 
     def progress(self, current: int, total: int) -> None:
         """
