@@ -5,11 +5,13 @@ C{twistd qmon}: its options, and the service they make.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from textwrap import TextWrapper
 from typing import Any
 
+from twisted.application.app import ServerOptions
 from twisted.internet.endpoints import clientFromString
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
@@ -145,6 +147,20 @@ class Options(_Options):
         """Load commands: an installed provider plugin's name, or the dotted name of a class, function or object (repeatable)."""
         self["provider"].append(name)
 
+    def parseOptions(self, options: Any = None) -> None:
+        """
+        :raise UsageError: when something is wrong with them; under C{twistd} it ends there, with the usage, one line, and status 1
+        """
+        try:
+            super().parseOptions(options)
+        except UsageError as e:
+            if not isinstance(self.parent, ServerOptions):
+                raise
+            # Older ones of Twisted print the same, and end with status 0.
+            print(self.parent)
+            print(f"{' '.join(sys.argv[:2])}: {e}")
+            raise SystemExit(1) from e
+
     def postOptions(self) -> None:
         """
         :raise UsageError: when a description makes no sense, or a provider can't be found
@@ -228,7 +244,16 @@ def makeService(options: Options) -> Any:
         done = service.shut_down("host-qmp-quit", request)
         return done.addCallback(lambda _: reactor.callLater(0, reactor.stop)).addCallback(lambda _: None)
 
-    monitor.register(Quit(stop))
+    if options["qemu"] is None:
+        monitor.register(Quit(stop))
+    else:
+        # In front of a QEMU `quit` is QEMU's.
+        from twisted_qmon.providers.qemu import Qemu
+
+        qemu = Qemu(options["qemu"], reactor)
+        qemu.service.setServiceParent(service)
+        monitor.register(qemu)
+        monitor.register(Quit(stop, "qmon-quit", ()))
     if hosting is not None:
         service.setServiceParent(hosting)
     root = service if hosting is None else hosting
