@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_qmon import CommandProvider, Event, Monitor, QMPFactory, command
-from twisted_qmon.qmp.writer import encode as encode_value
+from twisted_qmon.core.events import EventMessage
 
 CLIENTS = 1000
 EVENTS = 10_000
@@ -93,12 +93,20 @@ class FanOutTests(SynchronousTestCase):
         sessions = self.make(CLIENTS, lambda number: Counting(lines, number == 0))
         for _, wire in sessions:
             wire.position = 0
-        with patch("twisted_qmon.qmp.messages.encode", wraps=encode_value) as encode:
+        slot: Any = EventMessage.__dict__["encoded"]
+        encodings = 0
+
+        def encoded(message: EventMessage, line: bytes | None) -> None:
+            nonlocal encodings
+            encodings += line is not None
+            slot.__set__(message, line)
+
+        with patch.object(EventMessage, "encoded", property(slot.__get__, encoded)):
             for turn in range(EVENTS // PER_TURN):
                 for n in range(PER_TURN):
                     self.monitor.emit("TICK", {"n": turn * PER_TURN + n})
                 self.clock.advance(0.001)
-        self.assertEqual(encode.call_count, EVENTS)
+        self.assertEqual(encodings, EVENTS)
         self.assertEqual([json.loads(line)["data"]["n"] for line in lines], list(range(EVENTS)))
         self.assertEqual({(wire.position, wire.strays) for _, wire in sessions}, {(EVENTS, 0)})
 
