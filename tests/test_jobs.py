@@ -747,7 +747,7 @@ def test_dismiss_in_the_event(auto_dismiss: bool) -> None:
 
     ours.monitor.subscribe(act)
     job = ours.jobs.start("j", "test", nothing, auto_dismiss=auto_dismiss)
-    ended = []
+    ended: list[Any] = []
     job.ended().addCallback(ended.append)
     ours.clock.advance(0)
     assert states_of(ours) == "created running waiting pending concluded null"
