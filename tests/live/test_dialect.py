@@ -47,9 +47,18 @@ class RealQEMU:
         self._folder = tempfile.TemporaryDirectory()
         self._path = os.path.join(self._folder.name, "qmp")
         self._process = subprocess.Popen(
-            [program, "-nodefaults", "-machine", "none", "-display", "none"]
-            + ["-qmp", f"unix:{self._path},server=on,wait=off"],
+            [
+                program,
+                "-nodefaults",
+                "-machine",
+                "none",
+                "-display",
+                "none",
+                "-qmp",
+                f"unix:{self._path},server=on,wait=off",
+            ],
             stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + PATIENCE
         while not os.path.exists(self._path) and time.monotonic() < deadline:
@@ -94,7 +103,7 @@ def our_answer(pieces: list[bytes]) -> list[str]:
     for piece in pieces:
         assert transport.producerState == "producing", "suspended for ever"
         protocol.dataReceived(piece)
-    lines = transport.value().decode("ascii").splitlines(keepends=True)
+    lines: list[str] = transport.value().decode("ascii").splitlines(keepends=True)
     assert all(line.endswith("\r\n") for line in lines)
     return lines[1:]
 
@@ -176,10 +185,11 @@ def compare(qemu: RealQEMU, seed: int, count: int) -> list[str]:
 
 
 @pytest.mark.live
-def test_same_replies() -> None:
+def test_same_replies(capsys: pytest.CaptureFixture[str]) -> None:
     """Two thousand random cases get from us the replies that QEMU gives."""
     seed = int(os.environ.get("QMON_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"seed {seed}")
+    with capsys.disabled():
+        sys.stdout.write(f" seed {seed} ")
     qemu = RealQEMU()
     try:
         differences = compare(qemu, seed, COUNT)

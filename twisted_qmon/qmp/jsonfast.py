@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from twisted_qmon.qmp.jsonparser import MAX_NESTING
+from twisted_qmon.qmp.jsonstrings import RISKY_UTF8
 
 __all__ = ["decode_checked", "decode_plain"]
 
@@ -35,9 +36,6 @@ _RISKY_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|[fF]|003[aA])")
 
 # C{0e1}: one number for msgspec, a 0 and a keyword for QEMU.
 _RISKY_NUMBER = re.compile(rb"[ \t\r\n:,\[-]0[eE]")
-
-# Noncharacters in UTF-8 hold one of these.
-_RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
 
 # Nineteen digits may be more than 64 bits.
 _ZERO_DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -74,7 +72,7 @@ def decode_checked(data: bytes) -> list[Any] | None:
     """
     if _BACKSLASH in data and _RISKY_ESCAPE.search(data):
         return None
-    if not data.isascii() and any(risk in data for risk in _RISKY_UTF8):
+    if not data.isascii() and any(risk in data for risk in RISKY_UTF8):
         return None
     if _RISKY_NUMBER.search(data) or _MANY_DIGITS in data.translate(_ZERO_DIGITS):
         return None

@@ -90,13 +90,15 @@ _STRINGS = (DOUBLE, DOUBLE_ESCAPE, SINGLE, SINGLE_ESCAPE)
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _RESYNC = re.compile(rb"[\[\]{}:,\x00-\x08\n-\x1f\xfe\xff]")
 
+# A few blanks. Not any number: where nothing follows that matches, they would be tried one by one.
+_BLANKS = rb"[ \t\r\n]{0,16}"
 _PLAIN = rb'"([^"\\\x00-\x1f\x80-\xff]*)"'
 _INTEGER = rb"(-?(?:0|[1-9][0-9]{0,17}))"
 
 # One whole token: structural, plain string in either quotes, integer, any other number, keyword, any other string. Numbers and
 # keywords only where what follows surely ends them.
 _TOKEN = re.compile(
-    rb"[ \t\r\n]*(?:([{}\[\]:,])|" + _PLAIN + rb"|'([^'\\\x00-\x1f\x80-\xff]*)'"
+    _BLANKS + rb"(?:([{}\[\]:,])|" + _PLAIN + rb"|'([^'\\\x00-\x1f\x80-\xff]*)'"
     rb"|(?:" + _INTEGER + rb"|(-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?)|([a-z]{1,40}))(?=[ \t\r\n,:\[\]{}])"
     rb'|("[^"\\\x00-\x1f\xfe\xff]*(?:\\[^\x00-\x1f\xfe\xff][^"\\\x00-\x1f\xfe\xff]*)*"'
     rb"|'[^'\\\x00-\x1f\xfe\xff]*(?:\\[^\x00-\x1f\xfe\xff][^'\\\x00-\x1f\xfe\xff]*)*'))"
@@ -106,7 +108,7 @@ _TEXTS = (_DQ_TEXT, _SQ_TEXT)
 
 # A whole member of an object, up to and with what follows it: four tokens at once.
 _MEMBER = re.compile(
-    rb"[ \t\r\n]*" + _PLAIN + rb"[ \t\r\n]*:[ \t\r\n]*(?:" + _PLAIN + rb"|" + _INTEGER + rb")[ \t\r\n]*([,}])"
+    _BLANKS + _PLAIN + _BLANKS + rb":" + _BLANKS + rb"(?:" + _PLAIN + rb"|" + _INTEGER + rb")" + _BLANKS + rb"([,}])"
 )
 
 # Items of a list without blanks between them, each with its comma.
@@ -200,7 +202,12 @@ class Lexer:
                         continue
             found = match(data, at, end)
             if found is None:
-                return self._begin(data, at, end)
+                space = _SPACE.match(data, at, end)
+                assert space is not None
+                if at == space.end():
+                    return self._begin(data, at)
+                at = space.end()
+                continue
             at = found.end()
             kind = found.lastindex
             if kind == _STRUCTURAL:
@@ -240,13 +247,8 @@ class Lexer:
         self.parser.items(items, len(run))
         return True
 
-    def _begin(self, data: bytes, at: int, end: int) -> int:
-        """Begin a token that is not whole or not good, behind any space."""
-        space = _SPACE.match(data, at, end)
-        assert space is not None
-        at = space.end()
-        if at == end:
-            return at
+    def _begin(self, data: bytes, at: int) -> int:
+        """Begin a token that is not whole or not good."""
         byte = data[at]
         self._state = _NEXT[START][byte]
         if self._state == BAD:

@@ -12,16 +12,26 @@ import msgspec
 
 __all__ = ["StringDecoder", "decode_string", "show_token"]
 
+#: Bytes of a bad token that an error shows. (QEMU shows all of it, which may be 64 MiB.)
+MAX_SHOWN = 1 << 20
+
 _INVALID_ESCAPE = "invalid escape sequence in string"
 _INVALID_UTF8 = "invalid UTF-8 sequence in string"
 
 # The longest element that has to be seen whole: a surrogate pair, twelve bytes of escapes.
 _LOOKAHEAD = 12
 
-# Text that means the same to msgspec and to QEMU. It has no raw double quote, so it can be put between two.
-_PLAIN = re.compile(rb'(?:[^\\"\x80-\xff]|\\["\\/bfnrt])+')
+# ASCII text without C{\\u}. It has no raw double quote, so it can be put between two.
+_PLAIN = re.compile(rb'(?:[^\\"\x80-\xff]|\\["\\/bfnrt\'])+')
 _UNICODE_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
+#: Noncharacters in UTF-8 hold one of these.
+RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
+# What QEMU takes for one bad sequence, each byte as "surrogateescape" gives it.
+_BAD_SEQUENCE = re.compile(
+    "[\udcc0-\udcdf][\udc80-\udcbf]?|[\udce0-\udcef][\udc80-\udcbf]{0,2}|[\udcf0-\udcf7][\udc80-\udcbf]{0,3}"
+    "|[\udcf8-\udcfb][\udc80-\udcbf]{0,4}|[\udcfc-\udcfd][\udc80-\udcbf]{0,5}|[\udc80-\udcff]"
+)
 _CONTINUATION = re.compile(rb"[\x80-\xbf]*")
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
@@ -39,9 +49,6 @@ _SIMPLE_ESCAPES = {
     ord("r"): "\r",
     ord("t"): "\t",
 }
-# The least code point that a sequence of so many bytes may stand for; anything below is overlong.
-_LEAST = {2: 0x80, 3: 0x800, 4: 0x10000, 5: 0x200000, 6: 0x4000000}
-
 _decode_json_string = msgspec.json.Decoder(str).decode
 
 
@@ -59,61 +66,37 @@ def _is_character(point: int) -> bool:
     )
 
 
-def _utf8_character(data: bytes, at: int) -> tuple[int, int]:
-    """
-    The code point (-1 if there is none) at a position, and where the next one begins.
-
-    U+0000 may be written C0 80 ("modified UTF-8"). A bad sequence ends where its continuation bytes end.
-    """
-    lead = data[at]
-    at += 1
-    if lead < 0x80:
-        return lead, at
-    if lead >= 0xFE or lead < 0xC0:
-        return -1, at
-    length = 2
-    while lead & (0x80 >> length):
-        length += 1
-    point = lead & (0x7F >> length)
-    for _ in range(length - 1):
-        if at >= len(data) or data[at] & 0xC0 != 0x80:
-            return -1, at
-        point = point << 6 | data[at] & 0x3F
-        at += 1
-    overlong = point < _LEAST[length] and not (point == 0 and length == 2)
-    return (point if _is_character(point) and not overlong else -1), at
-
-
 def _decode_utf8(data: bytes) -> tuple[str, bool]:
     """
-    A run of bytes as text, with U+FFFD for each sequence that QEMU refuses.
+    Bytes as text, with U+FFFD for each sequence that QEMU refuses. U+0000 may be written C0 80 ("modified UTF-8").
 
     :return: the text, and whether all of it was good
     """
+    good = True
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        pass
-    else:
-        if not _NONCHARACTER.search(text):
-            return text, True
-    good = True
-    characters = []
-    at = 0
-    while at < len(data):
-        point, at = _utf8_character(data, at)
-        if point < 0:
-            good = False
-            point = 0xFFFD
-        characters.append(chr(point))
-    return "".join(characters), good
+        text = data.decode("utf-8", "surrogateescape").replace("\udcc0\udc80", "\0")
+        text, bad = _BAD_SEQUENCE.subn("\ufffd", text)
+        good = not bad
+    if any(risk in data for risk in RISKY_UTF8):
+        text, bad = _NONCHARACTER.subn("\ufffd", text)
+        good = good and not bad
+    return text, good
 
 
 def show_token(token: bytes) -> str:
     """
     A token as the text of an error shows it: up to the first NUL, bad UTF-8 as U+FFFD (one for each sequence).
     """
-    return _decode_utf8(token.partition(b"\0")[0])[0]
+    return _decode_utf8(token[:MAX_SHOWN].partition(b"\0")[0])[0]
+
+
+def _decode_plain(text: bytes) -> str:
+    """ASCII text without C{\\u}, all at once by msgspec, which only doesn't know C{\\'}."""
+    if b"\\'" in text:
+        text = b"\\\\".join([part.replace(b"\\'", b"'") for part in text.split(b"\\\\")])
+    return _decode_json_string(b'"%b"' % text)
 
 
 class StringDecoder:
@@ -165,7 +148,7 @@ class StringDecoder:
                 if plain is not None:
                     # The end may cut an escape in two, but then its backslash is not part of the match.
                     at = plain.end()
-                    self._parts.append(_decode_json_string(b'"%b"' % plain.group()))
+                    self._parts.append(_decode_plain(plain.group()))
                 if at >= safe:
                     break
                 at = self._special(data, at, safe)

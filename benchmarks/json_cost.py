@@ -1,0 +1,124 @@
+"""
+What big and hostile messages cost: C{python benchmarks/json_cost.py}.
+
+A command of 16 MiB arrives in pieces of 4 KiB, in several shapes. For each: CPU seconds for all of it; the same for a quarter of
+it, times four (where that is much less, the cost is not linear); the longest that a reader was busy with one piece of 4 KiB, and
+with one of 64 KiB, as a socket gives them: so long others wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+try:
+    from twisted_qmon.qmp.reader import Malformed, MessageReader
+except ImportError:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from twisted_qmon.qmp.reader import Malformed, MessageReader
+
+PIECE = 4096
+SOCKET_PIECE = 65536
+
+HEAD = b'{"execute":"x","id":[0'
+TAIL = b"]}"
+
+
+def _same(piece: bytes) -> Callable[[int], Iterator[bytes]]:
+    """A list of items that fill a piece each."""
+    assert len(piece) == PIECE, len(piece)
+
+    def pieces(size: int) -> Iterator[bytes]:
+        yield HEAD
+        for _ in range(size // PIECE):
+            yield piece
+        yield TAIL
+
+    return pieces
+
+
+def _cut(item: bytes, head: bytes = HEAD, tail: bytes = TAIL, tokens: int = 0) -> Callable[[int], Iterator[bytes]]:
+    """Short items, cut where the piece ends; not so many that the message would have too many tokens."""
+
+    most = (1 << 21) // tokens - 10 if tokens else 1 << 24
+
+    def pieces(size: int) -> Iterator[bytes]:
+        data = head + item * min(size // len(item), most * size >> 24) + tail
+        for at in range(0, len(data), PIECE):
+            yield data[at : at + PIECE]
+
+    return pieces
+
+
+SHAPES: dict[str, Callable[[int], Iterator[bytes]]] = {
+    "one long string": _cut(b"s", HEAD + b',"', b'"' + TAIL),
+    "many short strings": _cut(b',"a short string of some 30 bytes"'),
+    "pieces that end in }": _same(b',{"a":"' + b"s" * (PIECE - 9) + b'"}'),
+    "pieces that end in a newline": _same(b',"' + b"s" * (PIECE - 4) + b'"\n'),
+    "short strings, blanks between": _cut(b', "a short string of some 30 bytes"\n'),
+    "small objects": _cut(b',{"name":"a1234567","value":12345678,"on":true}', tokens=14),
+    "one string, all \\n": _cut(b"\\n", HEAD + b',"', b'"' + TAIL),
+    "one string, all \\'": _cut(b"\\'", HEAD + b',"', b'"' + TAIL),
+    "one string, all \\u00e9": _cut(b"\\u00e9", HEAD + b',"', b'"' + TAIL),
+    "one string, all C0 80": _cut(b"\xc0\x80", HEAD + b',"', b'"' + TAIL),
+    "one string in UTF-8": _cut("\u00e9\U0001f600".encode(), HEAD + b',"', b'"' + TAIL),
+    "one number": _cut(b"1"),
+    "one keyword": _cut(b"a", HEAD + b","),
+    "lists in lists": _cut(b"[" * 1000 + b"]" * 1000 + b",", HEAD + b",", b"0" + TAIL, tokens=2001),
+    "blanks": _cut(b" "),
+    "an error at the beginning": _cut(b',"a short string of some 30 bytes"', b"{]" + HEAD + b" 1"),
+    "brackets, all of them errors": _cut(b"]", b"", b""),
+    "stray bytes": _cut(b"\x01", b"", b""),
+    "commands": _cut(b'{"execute":"query-version","id":123}\r\n', b"", b""),
+}
+
+
+_TOO_MANY = Malformed("JSON token count limit exceeded")
+
+
+def measure(pieces: Iterator[bytes]) -> tuple[float, float, int]:
+    """
+    Read it all.
+
+    :return: CPU seconds, the longest for one piece, how many messages it was
+    """
+    reader = MessageReader()
+    messages = 0
+    worst = 0.0
+    begin = time.process_time()
+    for piece in pieces:
+        before = time.process_time()
+        reader.feed(piece)
+        while batch := reader.next_batch():
+            messages += len(batch)
+            assert batch[0] != _TOO_MANY
+        worst = max(worst, time.process_time() - before)
+    return time.process_time() - begin, worst, messages
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--mib", type=float, default=16.0, help="size of the message (default 16)")
+    parser.add_argument("shapes", nargs="*", help="names of shapes; all, if none is given")
+    options = parser.parse_args()
+    size = int(options.mib * (1 << 20))
+    print(f"{'':32}{'CPU s':>8}{'4 x 1/4':>9}{'4 KiB ms':>10}{'64 KiB ms':>11}{'messages':>10}")
+    for name, shape in SHAPES.items():
+        if options.shapes and name not in options.shapes:
+            continue
+        seconds, worst, messages = measure(shape(size))
+        quarter, _, _ = measure(shape(size // 4))
+        data = b"".join(shape(min(size, 1 << 20)))
+        _, longest, _ = measure(data[at : at + SOCKET_PIECE] for at in range(0, len(data), SOCKET_PIECE))
+        print(
+            f"{name:32}{seconds:8.2f}{4 * quarter:9.2f}{worst * 1e3:10.2f}{longest * 1e3:11.2f}{messages:10}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
