@@ -34,6 +34,13 @@ COMMANDS = {
 }
 
 
+def _run(reactor: Any) -> None:
+    """Tell those who wait for the reactor to run that it does."""
+    for hook, args, kwargs in reactor.whenRunningHooks:
+        hook(*args, **kwargs)
+    reactor.whenRunningHooks.clear()
+
+
 class _Slow(Service):
     """Takes until its Deferred fires to stop."""
 
@@ -50,7 +57,6 @@ class ProcessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.reactor.running = True
         self.publisher = LogPublisher()
         self.root = MultiService()
         self.own = self._service("qmon")
@@ -62,6 +68,7 @@ class ProcessTests(SynchronousTestCase):
         self.monitor.subscribe(self.events.append)
         self.process = Process(self.reactor, self.root, own=[self.own], publisher=self.publisher)
         self.monitor.register(self.process)
+        _run(self.reactor)
 
     def _service(self, name: str | None, service: Any = None) -> Any:
         service = Service() if service is None else service
@@ -298,8 +305,7 @@ class ProcessTests(SynchronousTestCase):
         monitor.register(process)
         self.assertEqual(reactor.getDelayedCalls(), [])
         reactor.advance(10)
-        for hook, args, kwargs in reactor.whenRunningHooks:
-            hook(*args, **kwargs)
+        _run(reactor)
         reactor.advance(0.05)
         info = self.successResultOf(monitor.execute("query-reactor"))
         self.assertLess(info["latency"]["worst"], 0.001)
@@ -307,7 +313,6 @@ class ProcessTests(SynchronousTestCase):
     def test_its_service_starts_and_stops_it(self) -> None:
         """With a service of its own, being registered is not what starts it."""
         reactor = MemoryReactorClock()
-        reactor.running = True
         process = Process(reactor, publisher=self.publisher)
         service = process.service()
         self.assertEqual(service.name, "process")
@@ -316,6 +321,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(reactor.getDelayedCalls(), [])
         for _ in range(2):
             service.startService()
+            _run(reactor)
             self.assertEqual(len(reactor.getDelayedCalls()), 2)
             service.stopService()
             self.assertEqual(reactor.getDelayedCalls(), [])

@@ -149,7 +149,8 @@ class Options(_Options):
 
     def parseOptions(self, options: Any = None) -> None:
         """
-        :raise UsageError: when something is wrong with them; under C{twistd} it ends there, with the usage, one line, and status 1
+        :raise UsageError: when something is wrong with them
+        :raise SystemExit: instead of that under C{twistd}: with the usage, one line, and status 1
         """
         try:
             super().parseOptions(options)
@@ -157,8 +158,7 @@ class Options(_Options):
             if not isinstance(self.parent, ServerOptions):
                 raise
             # Older ones of Twisted print the same, and end with status 0.
-            print(self.parent)
-            print(f"{' '.join(sys.argv[:2])}: {e}")
+            sys.stdout.write(f"{self.parent}\n{' '.join(sys.argv[:2])}: {e}\n")
             raise SystemExit(1) from e
 
     def postOptions(self) -> None:
