@@ -195,6 +195,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
 
     @property
     def busy(self) -> bool:
+        """A command is pending, or the person has not read its output: so that it may well be silent."""
         return self._suspensions > 0
 
     def readConnectionLost(self) -> None:
