@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.schema import info_to_json
 from twisted_qmon.errors import CommandNotFound, GenericError
 
@@ -106,6 +107,8 @@ class Builtin(CommandProvider):
         Event("EVENTS_LOST", count=int),
     )
 
+    _version: tuple[dict[str, Any], JSONText] | None = None
+
     @command(name="qmp_capabilities", hidden=True)
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
         """
@@ -118,7 +121,10 @@ class Builtin(CommandProvider):
     @command
     def query_version(self) -> VersionInfo:
         """show the version"""
-        return cast(VersionInfo, self._monitor().version)
+        version = self._monitor().version
+        if self._version is None or self._version[0] is not version:
+            self._version = (version, JSONText.of(version))
+        return cast(VersionInfo, self._version[1])
 
     @query_version.printer
     def _(info: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zope.interface import implementer
 
-from twisted_qmon.core.arguments import compile_signature, default_params
+from twisted_qmon.core.arguments import Signature, compile_signature, default_params
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
@@ -81,12 +81,10 @@ class Command:
     """
 
     __slots__ = (
-        "_bare",
-        "_bind",
-        "_request_parameter",
         "finish",
         "handler",
         "info",
+        "invoke",
         "name",
         "on_disconnect",
         "oob",
@@ -111,9 +109,7 @@ class Command:
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
         self.finish = signature.finish
-        self._bind = signature.bind
-        self._request_parameter = signature.request_parameter
-        self._bare = signature.takes_nothing and signature.request_parameter is None
+        self.invoke = _invoker(handler, signature)
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,
@@ -129,16 +125,25 @@ class Command:
             printer=printer,
         )
 
-    def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
-        if self._bare and not arguments:
-            return self.handler()
-        keywords = self._bind(arguments if arguments is not None else {})
-        if self._request_parameter is not None:
-            keywords[self._request_parameter] = request
-        return self.handler(**keywords)
-
     def __repr__(self) -> str:
         return f"<Command {self.name!r}>"
+
+
+def _invoker(handler: Callable[..., Any], signature: Signature) -> Callable[[Request, Mapping[str, Any] | None], Any]:
+    """How a handler with this signature is called."""
+    bind = signature.bind
+    parameter = signature.request_parameter
+
+    def invoke(request: Request, arguments: Mapping[str, Any] | None) -> Any:
+        keywords = bind(arguments or {})
+        if parameter is not None:
+            keywords[parameter] = request
+        return handler(**keywords)
+
+    def invoke_bare(request: Request, arguments: Mapping[str, Any] | None) -> Any:
+        return invoke(request, arguments) if arguments else handler()
+
+    return invoke_bare if signature.takes_nothing and parameter is None else invoke
 
 
 def _split_docstring(handler: Callable[..., Any]) -> tuple[str, str]:

@@ -44,6 +44,9 @@ __all__ = ["MAX_ABANDONED", "Monitor"]
 #: How many executions of one command may be abandoned (settled, but their handler is still at it) before new ones are refused.
 MAX_ABANDONED = 1000
 
+#: What most handlers return. Deferred is an abstract class: asking whether something is one takes longer than many a handler.
+_AT_ONCE = frozenset({dict, list, str, int, float, bool, type(None), JSONText})
+
 
 @implementer(ICaller)
 class _Local:
@@ -85,7 +88,7 @@ class Monitor:
         self._local = _Local()
         self._numbers = count(1).__next__
         self._registry = Registry()
-        self._lookup = self._registry.active.get
+        self._lookup = self._registry.find
         # By the provider's identity (it need not be hashable), or by the name of a single command.
         self._providers: dict[int | str, tuple[Any, list[Any], list[Any]]] = {}
         self._refusal: CommandError | None = None
@@ -208,7 +211,6 @@ class Monitor:
         name: str,
         arguments: Mapping[str, Any] | None,
         caller: Any,
-        *,
         id: Any = ABSENT,
         oob: bool = False,
         progress: Callable[[int, int], None] | None = None,
@@ -266,7 +268,7 @@ class Monitor:
                 request.deadline = self.clock.seconds() + timeout
         try:
             result = command.invoke(request, request.arguments)
-            if isinstance(result, Deferred) or type(result) is CoroutineType:
+            if type(result) not in _AT_ONCE and isinstance(result, (Deferred, CoroutineType)):
                 self._wait(request, command, result, timeout)
                 return
             result = command.finish(result)
@@ -275,7 +277,12 @@ class Monitor:
         except Exception:
             self._settle(request, None, self._opaque(request, Failure()))
         else:
-            self._settle(request, result, None)
+            if request._callback is None and not request._kept and not request.done:
+                # Nobody has heard of it yet: so end nearly all.
+                request.result = result
+                request.done = True
+            else:
+                self._settle(request, result, None)
 
     def _wait(self, request: Request, command: Any, result: Any, timeout: float | None) -> None:
         deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)

@@ -25,10 +25,12 @@ class Registry:
     of the names stays covered, whoever comes and goes above it.
 
     :ivar active: the commands that can be executed, newest registered last
+    :ivar find: C{find(name)}: one of them, or C{None}
     """
 
     def __init__(self) -> None:
         self._active: dict[str, Any] = {}
+        self.find: Callable[[str], Any | None] = self._active.get
         self._covered: dict[str, list[Any]] = {}
         self._words: dict[str, str] = {}
         self._memo: dict[Callable[..., Any], Any] = {}

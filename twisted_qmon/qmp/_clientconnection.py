@@ -154,10 +154,16 @@ class ClientConnection(Protocol, Generic[_Owner]):
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._closed.append(waiting)
-        # Nothing is owed to the server, and one that does not read would keep loseConnection waiting for ever.
-        abort = getattr(self.transport, "abortConnection", None) if self._paused else None
-        (abort or self.transport.loseConnection)()
+        if self._over:
+            return waiting
         self._end(error)
+        transport: Any = self.transport
+        if hasattr(transport, "unregisterProducer"):
+            # With one, the transport would wait for it before it says that this is the end.
+            transport.unregisterProducer()
+        # Nothing is owed to the server, and one that does not read would keep loseConnection waiting for ever.
+        abort = getattr(transport, "abortConnection", None) if self._paused else None
+        (abort or transport.loseConnection)()
         return waiting
 
     def abort(self, error: CommandError) -> None:

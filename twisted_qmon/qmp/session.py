@@ -25,6 +25,7 @@ from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qmp.messages import check_message, encode_error, encode_event, encode_greeting, encode_result
 from twisted_qmon.qmp.reader import Malformed, MessageReader
+from twisted_qmon.qmp.writer import to_ascii
 
 __all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_MESSAGE", "MAX_OUT_OF_BAND", "Session"]
 
@@ -229,7 +230,7 @@ class Session:
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._size = 0
-        self._outgoing.reply(data)
+        self._outgoing.reply(to_ascii(data))
 
     def _write(self, data: bytes) -> None:
         self._out.append(data)
@@ -242,26 +243,35 @@ class Session:
             batch = self._batch = iter(self._reader.next_batch())
             if not length_hint(batch):
                 return False
-        # Whoever stops this finds the rest in the iterator.
+        submit = self._monitor.submit
+        lane = self._in_band
+        # Whoever stops this finds the rest in the iterator. Nearly all messages are plain requests that are done at once: they
+        # are served without leaving this loop.
         for message in batch:
-            self._serve(message)
+            if type(message) is dict and self.negotiated:
+                name = message.get("execute")
+                arguments = message.get("arguments")
+                id = message.get("id", ABSENT)
+                plain = (
+                    type(name) is str
+                    and (arguments is None or type(arguments) is dict)
+                    and len(message) == 1 + (id is not ABSENT) + (arguments is not None)
+                )
+            else:
+                plain = False
+            if not plain:
+                self._serve_unusual(message)
+            elif lane.waiting or lane.running >= lane.limit or (lane.unnamed and id is ABSENT):
+                self._wait(lane, name, arguments, id, False)
+            else:
+                request = submit(name, arguments, self, id)
+                if request.done:
+                    self._reply(request)
+                else:
+                    self._run(lane, request)
             if self._exceeded or self._size >= HIGH_WATER or self._holds or self._closed:
                 break
         return True
-
-    def _serve(self, message: Any) -> None:
-        if type(message) is dict and self.negotiated:
-            name = message.get("execute")
-            arguments = message.get("arguments")
-            id = message.get("id", ABSENT)
-            if (
-                type(name) is str
-                and (arguments is None or type(arguments) is dict)
-                and len(message) == 1 + (id is not ABSENT) + (arguments is not None)
-            ):
-                self._accept(self._in_band, name, arguments, id, False)
-                return
-        self._serve_unusual(message)
 
     def _serve_unusual(self, message: Any) -> None:
         """What is malformed, out of band, or comes before the negotiation is complete."""
@@ -282,7 +292,14 @@ class Session:
             self._out_of_band = _Lane(MAX_OUT_OF_BAND)
         lane = self._out_of_band if oob else self._in_band
         assert lane is not None
-        self._accept(lane, name, arguments, id, oob)
+        if lane.waiting or not lane.may_start(id):
+            self._wait(lane, name, arguments, id, oob)
+            return
+        request = self._monitor.submit(name, arguments, self, id, oob)
+        if request.done:
+            self._reply(request)
+        else:
+            self._run(lane, request)
 
     def _negotiate(self, name: str, arguments: dict[str, Any] | None) -> None:
         if name != "qmp_capabilities":
@@ -300,18 +317,11 @@ class Session:
             lane.waiting.append(answer)
             self._check()
 
-    def _accept(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
-        if not lane.waiting and lane.may_start(id):
-            request = self._monitor.submit(name, arguments, self, id=id, oob=oob)
-            if request.done:
-                self._reply(request)
-                return
-            self._run(lane, request)
-        else:
-            request = self._monitor.prepare(name, arguments, self, id, oob)
-            lane.waiting.append(request)
-            if not request.done:
-                request.notify(self._settled_while_waiting)
+    def _wait(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
+        request = self._monitor.prepare(name, arguments, self, id, oob)
+        lane.waiting.append(request)
+        if not request.done:
+            request.notify(self._settled_while_waiting)
         self._check()
 
     def _run(self, lane: _Lane, request: Request) -> None:
@@ -319,6 +329,7 @@ class Session:
         if request.id is ABSENT and not request.oob:
             lane.unnamed = True
         request.notify(self._completed)
+        self._check()
 
     def _check(self) -> None:
         self._exceeded = self._in_band.exceeded or (self._out_of_band is not None and self._out_of_band.exceeded)
@@ -373,7 +384,9 @@ class Session:
             return
         if request.error is None:
             try:
-                self._write(encode_result(request.result, request.id))
+                data = encode_result(request.result, request.id)
+                self._out.append(data)
+                self._size += len(data)
                 return
             except Exception:
                 # The core has looked at the result; this is for what it was told to trust.
