@@ -5,7 +5,7 @@ What a QEMU says of itself, and the commands and events that follow from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,8 @@ class UpstreamCommands:
         self._description = description
         self._version = JSONText.of(description.version)
         self._merged: dict[str, tuple[Any, JSONText]] = {}
-        self.events: list[Event] = [Event(name, check=False) for name in description.events]
+        self._more_events: list[Event] = []
+        self.events: Sequence[Event] = [Event(name, check=False) for name in description.events]
         answers: dict[str, Callable[[dict[str, Any] | None], JSONText | None]] = {
             "query-version": lambda arguments: None if arguments else self._version,
             "query-commands": lambda arguments: None if arguments else self._commands(),
@@ -184,8 +185,13 @@ class UpstreamCommands:
     def define_event(self, name: str) -> None:
         """Define an event that happens although the schema does not have it."""
         event = Event(name, check=False)
-        self.events.append(event)
         self._monitor.events.define([event])
+        self._more_events.append(event)
+
+    def forget_events(self) -> None:
+        """Undo all L{define_event}."""
+        self._monitor.events.remove(self._more_events)
+        self._more_events.clear()
 
     def _help(self, arguments: dict[str, Any] | None) -> JSONText | None:
         if arguments is None or arguments.keys() != {"command-line"}:

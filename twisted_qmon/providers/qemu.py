@@ -163,6 +163,7 @@ class Qemu(CommandProvider):
     def _unregister(self) -> None:
         registered, self._registered = self._registered, None
         if registered is not None and self._monitor is not None:
+            registered.forget_events()
             self._monitor.unregister(registered)
 
     def _emit(self, name: str, data: Mapping[str, Any] | None, timestamp: Any) -> None:
