@@ -1,4 +1,7 @@
-"""Finding providers and plugins, and running a plugin's service: L{twisted_qmon._plugins}, L{twisted_qmon._hosting}."""
+"""
+Finding providers and plugins, and running a plugin's service: L{twisted_qmon._plugins}, L{twisted_qmon._hosting}, and the options
+of L{twisted_qmon.tap} that have to do with them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_qmon import CommandProvider, Monitor, command
+from twisted_qmon import CommandProvider, Monitor, command, tap
 from twisted_qmon._hosting import Hosting, one_line, start_up
 from twisted_qmon._plugins import (
     ProviderError,
@@ -26,6 +29,7 @@ from twisted_qmon._plugins import (
     register_provider,
 )
 from twisted_qmon.interfaces import ICommandProvider, ICommandProviderFactory
+from twisted_qmon.tap import Options
 
 
 class Weather(CommandProvider):
@@ -38,6 +42,13 @@ class Weather(CommandProvider):
     def query_weather(self) -> str:
         """show the weather"""
         return f"fine {self.place}"
+
+
+class Taken(CommandProvider):
+    """One of whose commands there is already."""
+
+    @command
+    def quit(self) -> None: ...
 
 
 weather = Weather()
@@ -366,3 +377,103 @@ def test_an_exit_keeps_its_words() -> None:
     with pytest.raises(SystemExit, match="^mine$"), start_up("web"):
         raise SystemExit("mine")
     assert one_line(KeyError()) == "KeyError"
+
+
+class TestOptions:
+    """The options of C{twistd qmon} that have to do with plugins."""
+
+    def test_another_plugins_options_follow_its_name(self) -> None:
+        """They are parsed by its own class."""
+        options = Options()
+        options.parseOptions(["--name", "shop", "web", "--path", "."])
+        assert options.subCommand == "web"
+        assert options.subOptions.__class__.__module__ == "twisted.web.tap"
+        assert options["name"] == "shop"
+
+    def test_its_usage_is_shown_for_its_errors_and_ours_for_ours(self) -> None:
+        """The usage that goes with an error is that of the options which are wrong."""
+        options = Options()
+        with pytest.raises(usage.UsageError, match="nonsense"):
+            options.parseOptions(["web", "--nonsense"])
+        assert "--mime-type" in str(options)
+        options = Options()
+        with pytest.raises(usage.UsageError, match="^--qmp: "):
+            options.parseOptions(["--qmp", "nonsense:", "web"])
+        assert "--mime-type" not in str(options)
+        assert "--in-flight" in str(options)
+
+    @pytest.mark.parametrize("arguments", [["nosuch"], ["qmon"], ["--provider", "nosuch"]])
+    def test_what_is_not_there_is_a_usage_error(self, arguments: list[str]) -> None:
+        """A plugin that is not installed (or is this one), and a provider that is not."""
+        with pytest.raises(usage.UsageError, match=r"Unknown command: \w+|no provider 'nosuch' is installed"):
+            Options().parseOptions(arguments)
+
+    def test_a_plugin_that_can_not_be_imported_is_a_usage_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As with what its package needs and is not there."""
+
+        class Broken(_Maker):
+            @property
+            def options(self) -> Any:  # type: ignore[override]
+                raise ImportError("No module named 'needed'")
+
+        monkeypatch.setattr(tap, "installed_services", lambda: [Broken("broken")])
+        with pytest.raises(usage.UsageError, match="^broken can't be loaded: No module named 'needed'$"):
+            Options().parseOptions(["broken"])
+
+    def test_the_help_lists_installed_providers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With their descriptions, in columns; and the plugins that can run beside the monitor."""
+        found = {"a": _Factory("a"), "longer": _Factory("longer")}
+        monkeypatch.setattr(tap, "installed_providers", lambda: found)
+        text = Options().getUsage()
+        assert "Providers:\n    a       what a gives\n    longer  what longer gives\n" in text
+        assert "\n    web  " in text
+        monkeypatch.setattr(tap, "installed_providers", dict)
+        assert "Providers:" not in Options().getUsage()
+
+    def test_the_monitor_and_the_plugin_have_one_parent(self) -> None:
+        """The service that twistd runs has both, the provider is registered, and knows the root of it all."""
+        options = Options()
+        options.parseOptions(["--provider", f"{HERE}.factory", "web", "--path", "."])
+        factory.calls.clear()
+        root = tap.makeService(options)
+        assert [service.name for service in root] == ["web", "qmon"]
+        monitor = root.getServiceNamed("qmon").monitor
+        assert monitor.command("query-weather") is not None
+        assert factory.calls[0][1] is root
+        paths = [info["path"] for info in monitor.execute("query-services").result]
+        assert {"", "web", "qmon"} <= set(paths)
+
+    def test_without_a_plugin_the_monitor_is_all_there_is(self) -> None:
+        """And its own service is the root of the tree."""
+        options = Options()
+        options.parseOptions(["--qmp", "tcp:0:interface=127.0.0.1"])
+        root = tap.makeService(options)
+        assert root.name == "qmon"
+        assert root.monitor.execute("query-services").result[0]["name"] == "qmon"
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("broken", "could not be made: OSError: no sensor"),
+            ("Taken", "can't be registered: the name 'quit' is already"),
+        ],
+    )
+    def test_a_provider_that_fails_ends_the_process_with_one_line(self, name: str, words: str) -> None:
+        """No traceback: a SystemExit with the line."""
+        options = Options()
+        options.parseOptions(["--provider", f"{HERE}.{name}"])
+        with pytest.raises(SystemExit, match=f"^twistd qmon: --provider: {HERE}.{name} {words}"):
+            tap.makeService(options)
+
+    def test_a_plugin_that_fails_ends_the_process_with_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also when it can't even make its service."""
+
+        class Broken(_Maker):
+            def makeService(self, options: Any) -> Any:
+                raise ValueError("no\nuse")
+
+        monkeypatch.setattr(tap, "installed_services", lambda: [Broken("broken")])
+        options = Options()
+        options.parseOptions(["broken"])
+        with pytest.raises(SystemExit, match="^twistd qmon: broken: no use$"):
+            tap.makeService(options)
