@@ -629,7 +629,7 @@ class LifeAndDeathTests(SynchronousTestCase):
 
 def test_merge_keeps_types_apart() -> None:
     """Types that have the same masked name in both schemas are two; builtin types are one."""
-    theirs = [
+    theirs: list[dict[str, Any]] = [
         {"name": "x", "meta-type": "command", "arg-type": "0", "ret-type": "[1]"},
         {"name": "0", "meta-type": "object", "members": []},
         {"name": "1", "meta-type": "enum", "members": [{"name": "a"}], "values": ["a"]},
