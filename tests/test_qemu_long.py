@@ -314,8 +314,9 @@ class BlockJobTests(LongCase):
     def test_backup(self) -> None:
         """The arguments are those of QEMU's human command; a disk whose name is no job id gets another one."""
         done = self.execute("qmon-drive-backup", device="#block1", target="/b", full=True, reuse=True, compress=True)
-        arguments = self.expect("drive-backup", {}, device="#block1", target="/b", sync="full", mode="existing",
-        compress=True) self.assertNotIn("format", arguments)
+        expected = {"device": "#block1", "target": "/b", "sync": "full", "mode": "existing", "compress": True}
+        arguments = self.expect("drive-backup", {}, **expected)
+        self.assertNotIn("format", arguments)
         id = arguments["job-id"]
         self.assertRegex(id, r"^qmon-drive-backup-\d+$")
         self.job(id, "created", "concluded")
