@@ -13,7 +13,8 @@ import time
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from tests.dialect_cases import MODES, LikeQEMU, cut, make_case
 from twisted_qmon import Monitor, QMPFactory
@@ -37,6 +38,7 @@ def fuzz(seed: int, count: int) -> list[str]:
     rng = random.Random(seed)
     wrong: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if "log_failure" in event:
             wrong.append(event["log_failure"].getTraceback())

@@ -108,7 +108,7 @@ def test_msgspec_stays_where_it_is_contained(path: Path) -> None:
     msgspec takes what QEMU refuses, so its JSON functions are used by the readers and the writer of qmp only. The core may ask
     C{msgspec.inspect} what a type is.
     """
-    users = {"twisted_qmon.qmp.reader", "twisted_qmon.qmp.writer", "twisted_qmon.qmp._replies"}
+    users = {"twisted_qmon.qmp.jsonfast", "twisted_qmon.qmp.writer", "twisted_qmon.qmp._replies"}
     tree = ast.parse(path.read_text())
     names = {
         f"{node.value.id}.{node.attr}"

@@ -3,7 +3,8 @@ The fast path: whole messages through msgspec, behind a gate.
 
 msgspec is not QEMU: it takes duplicate keys (the last one wins), C{0e1}, integers of any size and noncharacters. The gate lets
 only through what both are sure to read alike; for all else there is the dialect, which is always right. L{decode_plain} has
-the cheapest gate and takes nearly all commands there are; L{decode_checked} takes more and looks closer.
+the cheapest gate and takes nearly all commands there are; L{decode_checked} takes more and looks closer. The dialect itself has
+msgspec decode text and numbers of which it has already made sure what they are.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from twisted_qmon.qmp.jsonparser import MAX_NESTING
-from twisted_qmon.qmp.jsonstrings import RISKY_UTF8
+__all__ = ["MAX_NESTING", "RISKY_UTF8", "decode_checked", "decode_items", "decode_plain", "decode_text"]
 
-__all__ = ["decode_checked", "decode_plain"]
+#: Arrays and objects inside each other, the message itself included.
+MAX_NESTING = 1024
+
+#: Noncharacters in UTF-8 hold one of these.
+RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _Scalar = str | _Int64 | bool | None
@@ -24,6 +28,12 @@ _Scalar = str | _Int64 | bool | None
 # The types do half of the gate's work: objects only, no lists, no float (so no 0e1), no integer beyond 64 bits, no depth.
 _decode_plain = msgspec.json.Decoder(dict[str, _Scalar | dict[str, _Scalar]]).decode_lines
 _decode_objects = msgspec.json.Decoder(dict[str, Any]).decode_lines
+
+#: Decodes an array of strings and integers.
+decode_items = msgspec.json.Decoder(list[str | int]).decode
+
+#: Decodes one string.
+decode_text = msgspec.json.Decoder(str).decode
 
 _encode = msgspec.json.Encoder().encode
 

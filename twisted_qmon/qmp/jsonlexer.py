@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
+from twisted_qmon.qmp.jsonfast import decode_items
 from twisted_qmon.qmp.jsonparser import FIRST_ITEM, FIRST_KEY, ITEM, KEY, Parser
 from twisted_qmon.qmp.jsonstrings import StringDecoder
 
@@ -113,8 +112,6 @@ _MEMBER = re.compile(
 
 # Items of a list without blanks between them, each with its comma.
 _ITEMS = re.compile(rb'(?:(?:"[^"\\\x00-\x1f\x80-\xff]*"|-?(?:0|[1-9][0-9]{0,17})),){4,}')
-
-_decode_items = msgspec.json.Decoder(list[str | int]).decode
 
 #: At most so many messages are given out by one call, so that a storm of errors is served in turns too.
 MAX_RESULTS = 64
@@ -241,7 +238,7 @@ class Lexer:
 
     def _items(self, run: bytes) -> bool:
         """Take items of a list, if the limits allow it."""
-        items = _decode_items(b"[%b]" % run[:-1])
+        items = decode_items(b"[%b]" % run[:-1])
         if not self.parser.has_room(len(run), 2 * len(items)):
             return False
         self.parser.items(items, len(run))

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted_qmon.qmp.jsonfast import MAX_NESTING
 from twisted_qmon.qmp.jsonstrings import decode_string, show_token
 
-__all__ = ["MAX_NESTING", "MAX_TOKENS", "Malformed", "Parser"]
+__all__ = ["MAX_TOKENS", "Malformed", "Parser"]
 
 #: Tokens in one message.
 MAX_TOKENS = 1 << 21
-
-#: Arrays and objects inside each other, the message itself included.
-MAX_NESTING = 1024
 
 # What the parser waits for.
 TOP, FIRST_ITEM, ITEM, ITEM_END, FIRST_KEY, KEY, COLON, VALUE, MEMBER_END = range(9)

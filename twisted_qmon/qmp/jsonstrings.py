@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-import msgspec
+from twisted_qmon.qmp.jsonfast import RISKY_UTF8, decode_text
 
 __all__ = ["StringDecoder", "decode_string", "show_token"]
 
@@ -25,8 +25,6 @@ _LOOKAHEAD = 12
 _PLAIN = re.compile(rb'(?:[^\\"\x80-\xff]|\\["\\/bfnrt\'])+')
 _UNICODE_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
-#: Noncharacters in UTF-8 hold one of these.
-RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
 # What QEMU takes for one bad sequence, each byte as "surrogateescape" gives it.
 _BAD_SEQUENCE = re.compile(
     "[\udcc0-\udcdf][\udc80-\udcbf]?|[\udce0-\udcef][\udc80-\udcbf]{0,2}|[\udcf0-\udcf7][\udc80-\udcbf]{0,3}"
@@ -49,7 +47,6 @@ _SIMPLE_ESCAPES = {
     ord("r"): "\r",
     ord("t"): "\t",
 }
-_decode_json_string = msgspec.json.Decoder(str).decode
 
 
 class _BadString(Exception):
@@ -96,7 +93,7 @@ def _decode_plain(text: bytes) -> str:
     """ASCII text without C{\\u}, all at once by msgspec, which only doesn't know C{\\'}."""
     if b"\\'" in text:
         text = b"\\\\".join([part.replace(b"\\'", b"'") for part in text.split(b"\\\\")])
-    return _decode_json_string(b'"%b"' % text)
+    return decode_text(b'"%b"' % text)
 
 
 class StringDecoder:
