@@ -143,8 +143,9 @@ class Builtin(CommandProvider):
     @command
     def query_status(self) -> StatusInfo:
         """show whether it runs or shuts down"""
-        running = not self._monitor().refusing
-        return {"running": running, "singlestep": False, "status": "running" if running else "shutdown"}
+        if self._monitor().refusing:
+            return {"running": False, "singlestep": False, "status": "shutdown"}
+        return {"running": True, "singlestep": False, "status": "running"}
 
     @query_status.printer
     def _(info: Any) -> str:

@@ -227,10 +227,10 @@ class Monitor:
         :return: the request; done already, or it notifies once. Nothing is raised.
         """
         request = Request(self, self._numbers(), name, arguments, caller, id, oob, progress)
-        if self._refusal is not None:
-            self._settle(request, None, self._refusal)
-        else:
+        if self._refusal is None:
             self.start(request)
+        else:
+            self._settle(request, None, self._refusal)
         return request
 
     def prepare(self, name: str, arguments: Mapping[str, Any] | None, caller: Any, id: Any, oob: bool) -> Request:

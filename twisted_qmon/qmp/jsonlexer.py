@@ -12,7 +12,7 @@ import re
 
 from twisted_qmon.qmp.jsonfast import decode_items
 from twisted_qmon.qmp.jsonparser import FIRST_ITEM, FIRST_KEY, ITEM, KEY, Parser
-from twisted_qmon.qmp.jsonstrings import StringDecoder
+from twisted_qmon.qmp.jsonstrings import StringDecoder, show_token
 
 __all__ = ["Lexer"]
 
@@ -112,6 +112,9 @@ _MEMBER = re.compile(
 
 # Items of a list without blanks between them, each with its comma.
 _ITEMS = re.compile(rb'(?:(?:"[^"\\\x00-\x1f\x80-\xff]*"|-?(?:0|[1-9][0-9]{0,17})),){4,}')
+
+# The errors for bytes that can begin no token.
+_STRAY_BYTES = [f"JSON parse error, stray '{show_token(bytes([byte]))}'" for byte in range(256)]
 
 #: At most so many messages are given out by one call, so that a storm of errors is served in turns too.
 MAX_RESULTS = 64
@@ -250,7 +253,7 @@ class Lexer:
         self._state = _NEXT[START][byte]
         if self._state == BAD:
             self._state = RECOVERY
-            self.parser.stray(data[at : at + 1])
+            self.parser.abort(_STRAY_BYTES[byte])
         else:
             self._token.append(byte)
         return at + 1

@@ -37,6 +37,8 @@ _ITEM_STATES = (ITEM, FIRST_ITEM)
 _LIST_MAY_END = (ITEM_END, FIRST_ITEM)
 _OBJECT_MAY_END = (MEMBER_END, FIRST_KEY)
 
+_OPENING = (0x7B, 0x5B)
+
 _KEYWORDS = {b"true": True, b"false": False, b"null": None}
 
 
@@ -215,6 +217,9 @@ class Parser:
 
     def structural(self, byte: int) -> None:
         """One of C{{}[]:,}."""
+        if self.state == TOP and byte not in _OPENING and self.max_message > 1:
+            self.out.append(Malformed(f"JSON parse error, {_EXPECTING_VALUE}"))
+            return
         if byte == 0x7B:
             self._braces += 1
         elif byte == 0x7D:

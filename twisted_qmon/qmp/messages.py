@@ -12,7 +12,7 @@ from twisted_qmon.core.hash_order import qdict_bucket
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
-from twisted_qmon.qmp.writer import encode_line, encode_quickly, verbatim
+from twisted_qmon.qmp.writer import encode_line, verbatim
 
 __all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result"]
 
@@ -52,23 +52,12 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
 
 def encode_result(result: Any, id: Any) -> bytes:
     """
-    :param result: verified: plain JSON data, its numbers finite; or a L{JSONText}
-    :return: the line of a successful reply, for L{to_ascii<twisted_qmon.qmp.writer.to_ascii>}
+    :return: the line of a successful reply
     :raise TypeError: when the result is nothing that JSON can say
     """
     if type(result) is JSONText:
         result = verbatim(result.text)
-    if id is ABSENT:
-        return encode_line({"return": result})
-    message = {"return": result, "id": id}
-    if type(id) is str or type(id) is int:
-        try:
-            return encode_quickly(message) + b"\r\n"
-        except Exception:
-            # There is a slower way, or an error worth telling.
-            return encode_line(message)
-    # Another id may be infinite.
-    return encode_line(message)
+    return encode_line({"return": result} if id is ABSENT else {"return": result, "id": id})
 
 
 def encode_error(error: CommandError, id: Any) -> bytes:

@@ -21,11 +21,12 @@ from zope.interface import implementer
 
 from twisted_qmon.core.arguments import compile_signature
 from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qmp.messages import check_message, encode_error, encode_event, encode_greeting, encode_result
 from twisted_qmon.qmp.reader import Malformed, MessageReader
-from twisted_qmon.qmp.writer import to_ascii
+from twisted_qmon.qmp.writer import encode_quickly, to_ascii, verbatim
 
 __all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_MESSAGE", "MAX_OUT_OF_BAND", "Session"]
 
@@ -382,19 +383,30 @@ class Session:
     def _reply(self, request: Request | _Answer) -> None:
         if self._closed:
             return
-        if request.error is None:
-            try:
-                data = encode_result(request.result, request.id)
-                self._out.append(data)
-                self._size += len(data)
-                return
-            except Exception:
-                # The core has looked at the result; this is for what it was told to trust.
-                self._log.failure("while encoding the result of {request!r}", request=request)
-            error: CommandError = GenericError("The result can't be encoded; the reason was logged")
-        else:
-            error = request.error
-        self._write(encode_error(error, request.id))
+        id = request.id
+        try:
+            if request.error is not None:
+                data = encode_error(request.error, id)
+            elif type(id) is str or type(id) is int:
+                result = request.result
+                if type(result) is JSONText:
+                    result = verbatim(result.text)
+                data = encode_quickly({"return": result, "id": id}) + b"\r\n"
+            else:
+                data = encode_result(request.result, id)
+        except Exception:
+            data = self._encode_with_care(request)
+        self._out.append(data)
+        self._size += len(data)
+
+    def _encode_with_care(self, request: Request | _Answer) -> bytes:
+        """A reply that can't be encoded quickly, or not at all."""
+        try:
+            return encode_result(request.result, request.id)
+        except Exception:
+            # The core has looked at the result; this is for what it was told to trust.
+            self._log.failure("while encoding the result of {request!r}", request=request)
+            return encode_error(GenericError("The result can't be encoded; the reason was logged"), request.id)
 
     def _event(self, message: Any) -> None:
         data = encode_event(message)

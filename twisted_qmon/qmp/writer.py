@@ -10,19 +10,17 @@ L{twisted_qmon.qmp.reader} and by QEMU.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-__all__ = ["encode", "encode_line", "encode_lines", "encode_quickly", "to_ascii", "verbatim"]
+__all__ = ["encode", "encode_line", "encode_quickly", "to_ascii", "verbatim"]
 
 #: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
 MAX_DEPTH = 10_000
 
-_encoder = msgspec.json.Encoder()
-_encode = _encoder.encode
-_encode_lines = _encoder.encode_lines
+_encode = msgspec.json.Encoder().encode
 
 # What msgspec raises for what it can't write: too deep, no JSON type, an integer or text that it can't say.
 _REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
@@ -30,6 +28,9 @@ _REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
 #: C{encode_quickly(message)}: a message for L{to_ascii}, without its line end, in the least time. Besides what L{encode_line} asks
 #: for, its numbers are finite. What it raises, L{encode_line} may be able to say.
 encode_quickly = _encode
+
+#: C{verbatim(text)}: a value that is JSON already, to be put into a message: in ASCII, without a newline. It is not looked at.
+verbatim = msgspec.Raw
 
 _DELETE = 0x7F
 _NEWLINE = b"\r\n"
@@ -98,36 +99,9 @@ def encode_line(message: Any) -> bytes:
     return data + _NEWLINE
 
 
-def encode_lines(messages: Sequence[Any]) -> bytes:
-    """
-    A batch of messages at once; each as by L{encode_line}.
-
-    :raise TypeError: when JSON can't say one of them; then nothing of the batch is written
-    """
-    try:
-        data = _encode_lines(messages)
-    except _REFUSED:
-        data = b"null"
-    if data.find(b"null") >= 0:
-        return b"".join([encode_line(message) for message in messages])
-    if not data.isascii() or _DELETE in data:
-        data = _to_ascii(data)
-    # The only newlines are those between messages.
-    return data.replace(b"\n", _NEWLINE)
-
-
 def to_ascii(lines: bytes) -> bytes:
     """:return: the same JSON, as it goes over the wire"""
     return lines if lines.isascii() and _DELETE not in lines else _to_ascii(lines)
-
-
-def verbatim(text: bytes) -> Any:
-    """
-    A value that is JSON already, to be put into a message.
-
-    :param text: one JSON value in ASCII without a newline. It is not looked at.
-    """
-    return msgspec.Raw(text)
 
 
 def _is_plain(value: Any) -> bool:
