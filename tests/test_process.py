@@ -279,7 +279,7 @@ class ProcessTests(SynchronousTestCase):
         """Each LOG event makes somebody log something: that is kept, and not told again."""
         log = Logger("app", observer=self.publisher)
         self.monitor.subscribe(lambda event: log.error("told of {event}", event=event["event"]), ["LOG"])
-        log.info("first")
+        log.error("first")
         self.reactor.pump([0.25] * 40)
         self.assertEqual([event["data"]["text"] for event in self.events], ["first"])
         self.assertEqual([info["text"] for info in self.execute("query-log")], ["first", "told of LOG"])

@@ -24,7 +24,7 @@ class _Fixture:
         self.reactor = MemoryReactorClock()
         self.emitted: list[dict[str, Any]] = []
         self.times: list[Mapping[str, int]] = []
-        self.keeper = LogKeeper(self.publisher, self.reactor, self.emit, keep)
+        self.keeper = LogKeeper(self.publisher, self.reactor, self.emit, keep, tell=Level.INFO)
         self.keeper.start()
         self.log = Logger("app.web", observer=self.publisher)
 
@@ -189,6 +189,22 @@ class TestEmitting:
         fixture.reactor.advance(0)
         assert fixture.emitted == [{"level": Level.INFO, "namespace": "app.web", "text": "hello"}]
         assert fixture.times == [fixture.keeper.last(1, None, None)[0].timestamp]
+
+    def test_from_warnings_upwards(self) -> None:
+        """Unless a level is set, only warnings and worse are told; the rest is kept."""
+        fixture = _Fixture()
+        told: list[str] = []
+        keeper = LogKeeper(fixture.publisher, fixture.reactor, lambda data, timestamp: told.append(data["text"]))
+        keeper.start()
+        fixture.log.info("1")
+        fixture.log.error("2")
+        keeper.set_level(Level.INFO, "app")
+        fixture.log.info("3")
+        Logger("other", observer=fixture.publisher).info("4")
+        fixture.reactor.pump([EMIT_PERIOD] * 3)
+        assert told == ["2", "3"]
+        assert [info.text for info in keeper.last(None, None, None)] == ["1", "2", "3", "4"]
+        keeper.stop()
 
     def test_come_in_batches(self) -> None:
         """What comes within a period goes out at its end; a period without anything leaves no timer."""

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import tempfile
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -51,7 +51,7 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     def log(self) -> EventLoggingObserver:
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        observer = EventLoggingObserver.createWithCleanup(cast(Any, self), globalLogPublisher)
         assert isinstance(observer, EventLoggingObserver)
         return observer
 

@@ -33,6 +33,7 @@ __all__ = [
     "KEEP",
     "MAX_NAMESPACES",
     "MAX_TEXT",
+    "TELL",
     "Level",
     "LevelInfo",
     "LogInfo",
@@ -71,6 +72,11 @@ class Timestamp(TypedDict):
 
     seconds: int
     microseconds: int
+
+
+#: From which level log events go out as C{LOG} unless C{set-log-level} says otherwise. Every client gets them, asked or not: a
+#: line for each page that a web server serves is not what it came for.
+TELL = Level.WARN
 
 
 @dataclass(slots=True)
@@ -127,6 +133,7 @@ class LogKeeper:
     :param clock: for the batches
     :param emit: called in the reactor's thread with the data of each C{LOG} event, and when it was logged
     :param keep: how many are kept
+    :param tell: from which level they go out, until L{set_level} says otherwise
     """
 
     def __init__(
@@ -135,12 +142,14 @@ class LogKeeper:
         clock: Any,
         emit: Callable[[dict[str, Any], Mapping[str, int]], None],
         keep: int = KEEP,
+        tell: Level = TELL,
     ) -> None:
         self._publisher = publisher
         self._clock = clock
         self._emit = emit
         self._levels: dict[str, Level] = {"": Level.INFO}
         self._filter = LogLevelFilterPredicate(LogLevel.info)
+        self._telling = LogLevelFilterPredicate(LogLevel.levelWithName(tell.value))
         self._kept: deque[LogInfo] = deque(maxlen=keep)
         self._outgoing: deque[LogInfo] = deque()
         self._suppressed = 0
@@ -177,6 +186,8 @@ class LogKeeper:
             return
         info = make_info(event)
         self._kept.append(info)
+        if self._telling(event) is PredicateResult.no:
+            return
         in_reactor_thread = threading.get_ident() == self._thread
         if in_reactor_thread and (self._emitting or _about_ourselves(info)):
             return
@@ -240,7 +251,7 @@ class LogKeeper:
 
     def set_level(self, level: Level, namespace: str) -> None:
         """
-        Keep what a namespace logs from this level upwards, from now on.
+        Keep, and tell, what a namespace logs from this level upwards, from now on.
 
         :param namespace: it and what is below it; empty for all that have no level of their own
         :raise GenericError: when too many namespaces have one
@@ -248,7 +259,8 @@ class LogKeeper:
         if namespace not in self._levels and len(self._levels) >= MAX_NAMESPACES:
             raise GenericError(f"More than {MAX_NAMESPACES} namespaces can't have a level of their own")
         self._levels[namespace] = level
-        self._filter.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level.value))
+        for predicate in (self._filter, self._telling):
+            predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level.value))
 
     def levels(self) -> list[LevelInfo]:
         """:return: the levels that were set; the one for everything else first"""

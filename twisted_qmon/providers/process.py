@@ -25,7 +25,7 @@ from twisted_qmon.providers import _reactor_view as view
 from twisted_qmon.providers._facts import ProcessInfo, Uptime, process_info
 from twisted_qmon.providers._latency import INTERVAL, Latency
 from twisted_qmon.providers._logs import KEEP, Level, LevelInfo, LogInfo, LogKeeper
-from twisted_qmon.providers._services import ServiceInfo, Services, describe, find, walk
+from twisted_qmon.providers._services import ServiceInfo, Services, describe, find, is_inside, walk
 from twisted_qmon.providers._stacks import StacksInfo, stacks
 
 if TYPE_CHECKING:
@@ -260,8 +260,15 @@ class Process(CommandProvider):
 
     def _which_run(self) -> dict[int, tuple[Any, str, bool]]:
         root = self._root()
-        # The service itself is kept with its identity, or that might soon be another one's.
-        return {} if root is None else {id(found): (found, path, bool(found.running)) for path, found in walk(root)}
+        if root is None:
+            return {}
+        # The service itself is kept with its identity, or that might soon be another one's. The monitor's own, and what holds
+        # them, come and go with the monitor: there is nobody to tell.
+        return {
+            id(found): (found, path, bool(found.running))
+            for path, found in walk(root)
+            if not any(is_inside(found, own) or is_inside(own, found) for own in self.own)
+        }
 
     def _look_at_services(self) -> None:
         before, self._running = self._running, self._which_run()
