@@ -4,12 +4,20 @@ What big and hostile messages cost: C{python benchmarks/json_cost.py}.
 A command of 16 MiB arrives in pieces of 4 KiB, in several shapes. For each: CPU seconds for all of it; the same for a quarter of
 it, times four (where that is much less, the cost is not linear); the longest that a reader was busy with one piece of 4 KiB, and
 with one of 64 KiB, as a socket gives them: so long others wait.
+
+With C{--server} the same goes to a real server, while another client of it sends one command after the other: the longest that this
+one waited for its answer, and how long the server took for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import socket
+import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,17 +107,101 @@ def measure(pieces: Iterator[bytes]) -> tuple[float, float, int]:
     return time.process_time() - begin, worst, messages
 
 
+def _connect(path: str) -> socket.socket:
+    deadline = time.monotonic() + 30
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+            break
+        except OSError:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    connection.settimeout(300)
+    connection.sendall(b'{"execute":"qmp_capabilities"}')
+    _receive(connection, b'{"return":{}}')
+    return connection
+
+
+def _receive(connection: socket.socket, end: bytes) -> None:
+    received = b""
+    while end not in received:
+        data = connection.recv(65536)
+        assert data, "the server closed the connection"
+        received = received[-100:] + data
+
+
+def _serve(path: str, pieces: Iterator[bytes]) -> tuple[float, float, int]:
+    """
+    Send the pieces to a server.
+
+    :return: seconds until they were answered, the longest that another client waited meanwhile, how often it asked
+    """
+    big, other = _connect(path), _connect(path)
+    done = threading.Event()
+
+    def send() -> None:
+        for piece in pieces:
+            big.sendall(piece)
+        big.sendall(b'\xff{"execute":"query-version","id":"END"}\n')
+        _receive(big, b'"END"')
+        done.set()
+
+    sender = threading.Thread(target=send)
+    begin = time.monotonic()
+    sender.start()
+    longest = 0.0
+    asked = 0
+    while not done.is_set():
+        before = time.monotonic()
+        other.sendall(b'{"execute":"query-version","id":1}')
+        _receive(other, b"\n")
+        longest = max(longest, time.monotonic() - before)
+        asked += 1
+    seconds = time.monotonic() - begin
+    sender.join()
+    big.close()
+    other.close()
+    return seconds, longest, asked
+
+
+def serve(shapes: dict[str, Callable[[int], Iterator[bytes]]], size: int) -> None:
+    """Print what another client of a server notices."""
+    root = str(Path(__file__).resolve().parent.parent)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "qmp")
+        server = subprocess.Popen(
+            [sys.executable, "-m", "twisted", "qmon", "--qmp", f"unix:{path}:mode=600"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": root},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            print(f"{'':32}{'seconds':>9}{'longest ms':>12}{'commands':>10}")
+            for name, shape in shapes.items():
+                seconds, longest, asked = _serve(path, shape(size))
+                print(f"{name:32}{seconds:9.2f}{longest * 1e3:12.2f}{asked:10}", flush=True)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--mib", type=float, default=16.0, help="size of the message (default 16)")
+    parser.add_argument("--server", action="store_true", help="what another client of a real server notices")
     parser.add_argument("shapes", nargs="*", help="names of shapes; all, if none is given")
     options = parser.parse_args()
     size = int(options.mib * (1 << 20))
+    shapes = {name: shape for name, shape in SHAPES.items() if not options.shapes or name in options.shapes}
+    if options.server:
+        serve(shapes, size)
+        return
     print(f"{'':32}{'CPU s':>8}{'4 x 1/4':>9}{'4 KiB ms':>10}{'64 KiB ms':>11}{'messages':>10}")
-    for name, shape in SHAPES.items():
-        if options.shapes and name not in options.shapes:
-            continue
+    for name, shape in shapes.items():
         seconds, worst, messages = measure(shape(size))
         quarter, _, _ = measure(shape(size // 4))
         data = b"".join(shape(min(size, 1 << 20)))

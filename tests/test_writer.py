@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.json_samples import exact, read, values
-from twisted_qmon.qmp.writer import encode, encode_line, encode_lines, verbatim
+from twisted_qmon.qmp.writer import encode, encode_line, encode_quickly, to_ascii, verbatim
 
 
 class _Name(str):
@@ -38,7 +38,7 @@ def _parsed(data: bytes) -> Any:
 @settings(max_examples=300)
 def test_valid(value: Any) -> None:
     """Any JSON reader gets the value back; there are no bytes but printable ASCII."""
-    for data in (encode(value), encode_line(value).removesuffix(b"\r\n"), encode_lines([value]).removesuffix(b"\r\n")):
+    for data in (encode(value), encode_line(value).removesuffix(b"\r\n")):
         assert exact(_parsed(data)) == exact(value)
         assert all(0x20 <= byte < 0x7F for byte in data)
 
@@ -116,11 +116,10 @@ def test_no_json(value: Any) -> None:
             encode(whole)
 
 
-def test_nan_in_a_batch() -> None:
-    """A NaN spoils its batch, and the error says what it was."""
-    for write in (encode_line, encode_lines):
-        with pytest.raises(TypeError, match="NaN"):
-            write([{"return": {}}, {"return": math.nan}])
+def test_nan_in_a_line() -> None:
+    """A NaN spoils its line, and the error says what it was."""
+    with pytest.raises(TypeError, match="NaN"):
+        encode_line({"return": math.nan})
 
 
 def test_circular() -> None:
@@ -132,7 +131,7 @@ def test_circular() -> None:
     members: dict[str, Any] = {}
     members["a"] = [members]
     with pytest.raises(TypeError, match="containing itself"):
-        encode_lines([members])
+        encode_line(members)
 
 
 @pytest.mark.parametrize("depth", [500, 1023, 1024, 5000])
@@ -148,20 +147,25 @@ def test_depth(depth: int) -> None:
 
 
 def test_lines() -> None:
-    """A batch is one line for each message, whatever is in them."""
-    messages = [{"return": {}, "id": 1}, {"return": "a\r\n\u00e9"}, {"event": "X", "data": {"a": None, "b": math.inf}}]
-    data = encode_lines(messages)
-    assert data.count(b"\n") == 3
-    assert data.endswith(b"\r\n")
-    assert [_parsed(line) for line in data.splitlines()] == messages
-    assert data == b"".join(map(encode_line, messages))
-    assert encode_lines(messages[:2]) == b"".join(map(encode_line, messages[:2]))
-    assert encode_lines([]) == b""
+    """A message is one line, whatever is in it; so are lines made in the least time."""
+    messages = [
+        {"return": {}, "id": 1},
+        {"return": "a\r\n\u00e9\x7f"},
+        {"event": "X", "data": {"a": None, "b": math.inf}},
+    ]
+    for message in messages:
+        data = encode_line(message)
+        assert data.count(b"\n") == 1
+        assert data.endswith(b"\r\n")
+        assert _parsed(data) == message
+    assert to_ascii(b"".join(encode_quickly(m) + b"\r\n" for m in messages[:2])) == b"".join(
+        map(encode_line, messages[:2])
+    )
+    assert to_ascii(b"{}\r\n") == b"{}\r\n"
 
 
 def test_verbatim() -> None:
     """JSON that is there already is put in as it is."""
     text = verbatim(b'{"a": [null, 1]}')
     assert encode_line({"return": text, "id": 1}) == b'{"return":{"a": [null, 1]},"id":1}\r\n'
-    assert encode_lines([{"return": text}]) == b'{"return":{"a": [null, 1]}}\r\n'
     assert encode({"return": text, "id": math.inf}) == b'{"return":{"a": [null, 1]},"id":1e999}'

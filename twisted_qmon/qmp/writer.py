@@ -25,8 +25,8 @@ _encode = msgspec.json.Encoder().encode
 # What msgspec raises for what it can't write: too deep, no JSON type, an integer or text that it can't say.
 _REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
 
-#: C{encode_quickly(message)}: a message for L{to_ascii}, without its line end, in the least time. Besides what L{encode_line} asks
-#: for, its numbers are finite. What it raises, L{encode_line} may be able to say.
+#: C{encode_quickly(message)}: a message for L{to_ascii}, without its line end, in the least time. Besides what L{encode_line}
+#: asks for, its numbers are finite. What it raises, L{encode_line} may be able to say.
 encode_quickly = _encode
 
 #: C{verbatim(text)}: a value that is JSON already, to be put into a message: in ASCII, without a newline. It is not looked at.
