@@ -218,4 +218,4 @@ class QEMUCommands(CommandProvider):
     @command(name="block-latency-histogram-set")
     def block_latency_histogram_set(self, id: str, boundaries: list[UInt64] | None = None) -> None:
         """set the boundaries of a histogram"""
-        raise GenericError(f"Device '{id}' not found")
+        raise DeviceNotFound(f"Device '{id}' not found")

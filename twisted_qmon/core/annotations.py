@@ -79,23 +79,21 @@ class Scope:
         def holder() -> None: ...
 
         holder.__annotations__ = {"it": annotation}
-        name = "?"
-        for names in (self._names, self._enclosing):
-            try:
-                return typing.get_type_hints(holder, dict(self.namespace), names(), include_extras=True)["it"]
-            except NameError as e:
-                name = e.name or str(e)
-            except RecursionError:
-                raise
-            except Exception as e:
-                raise RegistrationError(f"can't make sense of the annotation {annotation!r}: {e}") from e
-        raise RegistrationError(
-            f"can't find {name!r}, in the annotation {annotation!r}: it must be known in the module when the command is "
-            f"registered (not only to type checkers)"
-        )
-
-    def _names(self) -> dict[str, Any]:
-        return {**{name: value for name, value in _COMMON.items() if name not in self.namespace}, **self.local}
+        names = {name: value for name, value in _COMMON.items() if name not in self.namespace}
+        if ".<locals>" in self.qualname:
+            names.update(self._enclosing())
+        names.update(self.local)
+        try:
+            return typing.get_type_hints(holder, dict(self.namespace), names, include_extras=True)["it"]
+        except NameError as e:
+            raise RegistrationError(
+                f"can't find {e.name or str(e)!r}, in the annotation {annotation!r}: it must be known in the module when the "
+                f"command is registered (not only to type checkers)"
+            ) from None
+        except RecursionError:
+            raise
+        except Exception as e:
+            raise RegistrationError(f"can't make sense of the annotation {annotation!r}: {e}") from e
 
     def _enclosing(self) -> dict[str, Any]:
         # "outer.<locals>.Provider.method" was defined in the function outer.
@@ -107,7 +105,7 @@ class Scope:
             if frame.f_code.co_name in owners and frame.f_globals.get("__name__") == self.namespace.get("__name__"):
                 found = {**frame.f_locals, **found}
             frame = frame.f_back
-        return {**self._names(), **found, **self.local}
+        return found
 
 
 @dataclass

@@ -143,14 +143,22 @@ def _binder(members: Members) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def _box_binder(name: str, shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    take = shape.take
-    return _answering(lambda arguments: {name: take(arguments)})
+    take, quick_take = shape.take, shape.quick_take
+    explain = _answering(lambda arguments: {name: take(arguments)})
+
+    def bind(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return {name: quick_take(arguments)}
+        except Exception:
+            return explain(arguments)
+
+    return bind
 
 
 def _answering(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """What is wrong with the arguments as the answer to the command."""
+    """The plain road; what is wrong is the answer to the command."""
 
-    def bind(arguments: Any) -> dict[str, Any]:
+    def explain(arguments: Any) -> dict[str, Any]:
         try:
             bound: dict[str, Any] = take(arguments)
         except Misfit as e:
@@ -159,7 +167,7 @@ def _answering(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
             raise GenericError("JSON nesting depth limit exceeded") from None
         return bound
 
-    return bind
+    return explain
 
 
 # -- parameters from annotations
@@ -301,7 +309,7 @@ def _finish_nothing(result: Any) -> Any:
 
 
 def _finisher(shape: Shape) -> Callable[[Any], Any]:
-    give = shape.give
+    give, quick_give = shape.give, shape.quick_give
     null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
 
     def finish(result: Any) -> Any:
@@ -311,9 +319,13 @@ def _finisher(shape: Shape) -> Callable[[Any], Any]:
         if type(result) is JSONText:
             return result
         try:
+            return quick_give(result)
+        except Exception:
+            return explain(result)
+
+    def explain(result: Any) -> Any:
+        try:
             return give(result)
-        except Unfit:
-            raise
         except RecursionError:
             raise TypeError("the result nests too deeply, or within itself") from None
 
@@ -330,11 +342,12 @@ class Record:
     :ivar members: in declared order
     """
 
-    __slots__ = ("_give", "members")
+    __slots__ = ("_give", "_quick_give", "members")
 
     def __init__(self, members: Members) -> None:
         self.members = tuple(member.info for member in members.members)
-        self._give = members.compile_give_mapping()
+        self._give = members.give_mapping
+        self._quick_give = members.compile_give_mapping()
 
     def encode(self, data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         """
@@ -343,6 +356,14 @@ class Record:
         :return: plain JSON data; C{data} itself if it is that
         :raise TypeError: when a member is missing, unknown or does not fit
         """
+        encoded: dict[str, Any]
+        try:
+            encoded = self._quick_give(data)
+        except Exception:
+            encoded = self._explain(data, path)
+        return encoded
+
+    def _explain(self, data: Mapping[str, Any], path: str) -> dict[str, Any]:
         try:
             encoded: dict[str, Any] = self._give(data)
         except Unfit as e:

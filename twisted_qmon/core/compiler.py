@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import functools
 import inspect
 import sys
 import types
@@ -18,7 +19,7 @@ import msgspec
 
 from twisted_qmon.core import shapes
 from twisted_qmon.core.annotations import Scope, union, wire_name
-from twisted_qmon.core.members import Member, Members
+from twisted_qmon.core.members import Constant, Member, Members
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Shape
 from twisted_qmon.core.types import Alternate, Tagged, Width
@@ -201,15 +202,21 @@ class ShapeCompiler:
     def _object(
         self, cls: type, read: Callable[[ShapeCompiler, type], Sequence[Member]], make: Callable[..., Any] | None
     ) -> Shape:
-        # Whoever gets hold of the shape before it is complete (a member of the class's own type) keeps these two.
+        # Whoever gets hold of the shape before it is complete (a member of the class's own type) keeps these.
         def take(value: Any) -> Any:
             return shape.take(value)
 
         def give(value: Any) -> Any:
             return shape.give(value)
 
+        def quick_take(value: Any) -> Any:
+            return shape.quick_take(value)
+
+        def quick_give(value: Any) -> Any:
+            return shape.quick_give(value)
+
         info = TypeInfo("object", cls.__name__)
-        shape = Shape(info, take, give, frozenset({"object"}))
+        shape = Shape(info, take, give, frozenset({"object"}), quick_take=quick_take, quick_give=quick_give)
         self._classes[cls] = shape
         try:
             members = Members(read(self, cls), make)
@@ -219,8 +226,12 @@ class ShapeCompiler:
         if len(set(names)) < len(names):
             raise RegistrationError(f"{cls.__name__}: two members have one name on the wire: {', '.join(names)}")
         info.members = tuple(member.info for member in members.members)
-        shape.take = members.compile_take()
-        shape.give = members.compile_give_mapping() if make is None else members.compile_give_object(cls)
+        shape.take, shape.quick_take = members.take, members.compile_take()
+        if make is None:
+            shape.give, shape.quick_give = members.give_mapping, members.compile_give_mapping()
+        else:
+            shape.give = functools.partial(members.give_object, owner=cls)
+            shape.quick_give = members.compile_give_object(cls)
         self._members[id(shape)] = members
         return shape
 
@@ -243,20 +254,12 @@ class ShapeCompiler:
             annotation = scope.resolve(annotation)
         annotation, skip_none = without_none(annotation)
         if skip_none and not optional:
-            optional, absent = True, _none
+            optional, absent = True, Constant(None)
         try:
             shape = self.compile(annotation, scope)
         except RegistrationError as e:
             raise RegistrationError(f"{name}: {e}") from e
         return Member(name, wire_name(name) if wire is None else wire, shape, optional, absent, skip_none)
-
-
-def _none() -> None:
-    return None
-
-
-def _constant(value: Any) -> Callable[[], Any]:
-    return lambda: value
 
 
 def _hints(cls: type) -> dict[str, tuple[Any, Scope]]:
@@ -282,7 +285,7 @@ def _dataclass_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
         if item.default_factory is not dataclasses.MISSING:
             absent = item.default_factory
         elif item.default is not dataclasses.MISSING:
-            absent = _constant(item.default)
+            absent = Constant(item.default)
         member = compiler.member(item.name, annotation, scope, optional=absent is not None, absent=absent)
         member.keyword = item.kw_only is True
         members.append(member)
@@ -300,7 +303,7 @@ def _struct_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
         if item.default_factory is not msgspec.NODEFAULT:
             absent = item.default_factory
         elif item.default is not msgspec.NODEFAULT:
-            absent = _constant(item.default)
+            absent = Constant(item.default)
         wire = item.encode_name if item.encode_name != item.name else None
         members.append(
             compiler.member(item.name, annotation, scope, wire=wire, optional=absent is not None, absent=absent)

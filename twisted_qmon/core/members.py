@@ -1,9 +1,8 @@
 """
 Objects: several named members in, one Python object or dictionary out, and back.
 
-Each object has two roads. The plain one says what holds: member by member in declared order, then those that nobody declared.
-The fast one is a function made for this very object, as C{dataclasses} makes an C{__init__}. It only ever accepts: whatever it
-does not understand goes to the plain road, which converts it, or finds the words for what is wrong.
+The plain road (see L{Shape}) looks at member by member in declared order, then at those that nobody declared. The fast one is a
+function made for this very object.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import Any, Final
 from twisted_qmon.core.hash_order import first_unexpected
 from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.shapes import Misfit, Shape
+from twisted_qmon.core.source import Source
 from twisted_qmon.info import ParameterInfo
 
-__all__ = ["MISSING", "Member", "Members", "Missing"]
+__all__ = ["MISSING", "Constant", "Member", "Members", "Missing"]
 
 
 class Missing:
@@ -29,6 +29,22 @@ class Missing:
 
 #: Stands for a member that is not there.
 MISSING: Final = Missing()
+
+
+class Constant:
+    """
+    Makes always the same value.
+
+    :param value: a value that nobody changes
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __call__(self) -> Any:
+        return self._value
 
 
 @dataclass(eq=False, slots=True)
@@ -109,61 +125,61 @@ class Members:
                 found[name] = value[name]
         return found if self.make is None else self.make(**found)
 
-    def compile_take(self, slow: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    def compile_take(self, fallback: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
         """
-        :param slow: the plain road, if it is not C{take}
+        :param fallback: what has the value when the fast road does not
         :return: the fast road in
         """
-        slow = slow or self.take
         if self.others:
-            return slow
-        source = _Source()
-        source.line("def take(d):")
-        source.line(" try:")
-        source.line("  if type(d) is not dict: return slow(d)")
-        optional = [member for member in self.members if member.optional]
+            return fallback or self.take
+        source = Source()
+        source.line("if type(value) is not dict: raise Detour")
+        optional = [(i, member) for i, member in enumerate(self.members) if member.optional]
+        required = [(i, member) for i, member in enumerate(self.members) if not member.optional]
         made = self.make is not None
-        # Of a dictionary, what is required stands there from the beginning, and the rest is added as it comes.
-        for i, member in enumerate(self.members):
-            if not member.optional:
-                source.line(f"  v{i} = d[{member.wire!r}]")
-                source.take(member.shape, i, "  ")
+        for i, member in required:
+            source.line(f"v{i} = value[{member.wire!r}]")
+            source.convert(f"v{i}", member.shape.take_as_is, member.shape.quick_take, "")
         if not made:
-            required = [(i, m) for i, m in enumerate(self.members) if not m.optional]
-            source.line("  r = {" + ", ".join(f"{m.name!r}: v{i}" for i, m in required) + "}")
-        source.line(f"  n = {len(self.members) - len(optional)}")
-        source.line("  if len(d) != n:" if optional and not any(m.absent for m in optional) else "  if True:")
-        for i, member in enumerate(self.members):
-            if not member.optional:
-                continue
-            source.line(f"   v{i} = d.get({member.wire!r}, MISSING)")
-            source.line(f"   if v{i} is not MISSING:")
-            source.take(member.shape, i, "    ")
-            source.line("    n += 1")
+            # Of a dictionary, what is required stands there from the beginning, and the rest is added as it comes.
+            source.line("r = {" + ", ".join(f"{m.name!r}: v{i}" for i, m in required) + "}")
+        source.line(f"n = {len(required)}")
+        source.line("if True:" if any(member.absent for _, member in optional) else "if len(value) != n:")
+        for i, member in optional:
+            source.line(f" v{i} = value.get({member.wire!r}, MISSING)")
+            source.line(f" if v{i} is not MISSING:")
+            source.convert(f"v{i}", member.shape.take_as_is, member.shape.quick_take, "  ")
+            source.line("  n += 1")
             if not made:
-                source.line(f"    r[{member.name!r}] = v{i}")
+                source.line(f"  r[{member.name!r}] = v{i}")
             if member.absent is not None:
-                source.line("   else:")
-                source.line(f"    v{i} = {source.name(member.absent)}()")
+                constant = isinstance(member.absent, Constant)
+                source.line(" else:")
+                source.line(
+                    f"  v{i} = " + (source.name(member.absent()) if constant else f"{source.name(member.absent)}()")
+                )
                 if not made:
-                    source.line(f"    r[{member.name!r}] = v{i}")
-        source.line("   if len(d) != n: return slow(d)")
+                    source.line(f"  r[{member.name!r}] = v{i}")
+        source.line(" if len(value) != n: raise Detour")
         if made:
             order = sorted(enumerate(self.members), key=lambda pair: pair[1].keyword)
             arguments = [f"{m.name}=v{i}" if m.keyword else f"v{i}" for i, m in order]
-            source.line(f"  r = make({', '.join(arguments)})")
-        source.line("  return r")
-        source.line(" except Exception: return slow(d)")
-        return source.compile("take", slow=slow, make=self.make, MISSING=MISSING)
+            source.line(f"return make({', '.join(arguments)})")
+        else:
+            source.line("return r")
+        return source.compile(fallback, make=self.make, MISSING=MISSING)
 
     # -- out
 
-    def give_object(self, value: Any) -> dict[str, Any]:
+    def give_object(self, value: Any, owner: type) -> dict[str, Any]:
         """
         The plain road out, of an object with attributes.
 
+        :param owner: its class, or one that it is a subclass of
         :raise Unfit: for the first member that does not fit
         """
+        if not isinstance(value, owner):
+            raise Unfit(f"expected a {owner.__name__}, not {type(value).__name__}")
         return self._give({member.name: getattr(value, member.name, MISSING) for member in self.members})
 
     def give_mapping(self, value: Any) -> Any:
@@ -212,94 +228,51 @@ class Members:
                 raise
         return result
 
-    def compile_give_object(self, owner: type) -> Callable[[Any], Any]:
+    def compile_give_object(self, owner: type, fallback: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
         """
         :param owner: the class of the objects
+        :param fallback: what has the value when the fast road does not
         :return: the fast road out, of an object with attributes
         """
-
-        def slow(value: Any) -> dict[str, Any]:
-            if not isinstance(value, owner):
-                raise Unfit(f"expected a {owner.__name__}, not {type(value).__name__}")
-            return self.give_object(value)
-
-        source = _Source()
-        source.line("def give(o):")
-        source.line(" try:")
-        source.line("  if type(o) is not owner: return slow(o)")
-        source.line("  r = {}")
+        source = Source()
+        source.line("if type(value) is not owner: raise Detour")
+        source.line("r = {}")
         for i, member in enumerate(self.members):
-            source.line(f"  v{i} = o.{member.name}")
-            indent = "  "
+            source.line(f"v{i} = value.{member.name}")
+            indent = ""
             if member.skip_none:
-                source.line(f"  if v{i} is not None:")
-                indent = "   "
-            source.give(member.shape, i, indent)
+                source.line(f"if v{i} is not None:")
+                indent = " "
+            source.convert(f"v{i}", member.shape.give_as_is, member.shape.quick_give, indent)
             source.line(f"{indent}r[{member.wire!r}] = v{i}")
-        source.line("  return r")
-        source.line(" except Exception: return slow(o)")
-        return source.compile("give", slow=slow, owner=owner)
+        source.line("return r")
+        return source.compile(fallback, owner=owner)
 
-    def compile_give_mapping(self) -> Callable[[Any], Any]:
-        """:return: the fast road out, of a dictionary"""
+    def compile_give_mapping(self, fallback: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+        """
+        :param fallback: what has the value when the fast road does not
+        :return: the fast road out, of a dictionary that is fine as it is
+        """
         if any(member.name != member.wire for member in self.members):
-            return self.give_mapping
-        source = _Source()
-        source.line("def give(d):")
-        source.line(" try:")
-        source.line("  if type(d) is not dict: return slow(d)")
-        source.line("  n = 0")
+            return fallback or self.give_mapping
+        source = Source()
+        source.line("if type(value) is not dict: raise Detour")
+        source.line("n = 0")
         for i, member in enumerate(self.members):
-            test = member.shape.give_as_is
-            if member.skip_none and test:
-                test = "{v} is not None and (" + test + ")"
+            test = member.shape.give_as_is.format(v=f"v{i}")
+            if not test:
+                # It may be converted into itself.
+                test = f"{source.name(member.shape.quick_give)}(v{i}) is v{i}"
+            if member.skip_none:
+                test = f"v{i} is not None and ({test})"
             if member.optional:
-                source.line(f"  v{i} = d.get({member.wire!r}, MISSING)")
-                source.line(f"  if v{i} is not MISSING:")
+                source.line(f"v{i} = value.get({member.wire!r}, MISSING)")
+                source.line(f"if v{i} is not MISSING:")
             else:
-                source.line(f"  v{i} = d[{member.wire!r}]")
-                source.line("  if True:")
-            source.line("   n += 1")
-            if test:
-                source.line(f"   if not ({test.format(v=f'v{i}')}): return slow(d)")
-            else:
-                # A member that is passed on as it is needs no copy; any other does.
-                source.line(f"   if {source.name(member.shape.give)}(v{i}) is not v{i}: return slow(d)")
-        source.line("  return d if len(d) == n else slow(d)")
-        source.line(" except Exception: return slow(d)")
-        return source.compile("give", slow=self.give_mapping, MISSING=MISSING)
-
-
-class _Source:
-    """The source of one function, and the objects it names."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {}
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def name(self, value: Any) -> str:
-        name = f"x{len(self.names)}"
-        self.names[name] = value
-        return name
-
-    def take(self, shape: Shape, i: int, indent: str) -> None:
-        self._convert(shape.take_as_is, shape.take, i, indent)
-
-    def give(self, shape: Shape, i: int, indent: str) -> None:
-        self._convert(shape.give_as_is, shape.give, i, indent)
-
-    def _convert(self, as_is: str, convert: Callable[[Any], Any], i: int, indent: str) -> None:
-        if as_is == "True":
-            return
-        test = f"if not ({as_is.format(v=f'v{i}')}): " if as_is else ""
-        self.line(f"{indent}{test}v{i} = {self.name(convert)}(v{i})")
-
-    def compile(self, name: str, **names: Any) -> Callable[[Any], Any]:
-        namespace = {**names, **self.names}
-        # Names of members are put in by repr, or are identifiers: nothing that a client sends gets here.
-        exec("\n".join(self.lines), namespace)
-        function: Callable[[Any], Any] = namespace[name]
-        return function
+                source.line(f"v{i} = value[{member.wire!r}]")
+                source.line("if True:")
+            source.line(" n += 1")
+            source.line(f" if not ({test}): raise Detour")
+        source.line("if len(value) != n: raise Detour")
+        source.line("return value")
+        return source.compile(fallback, MISSING=MISSING)

@@ -9,12 +9,13 @@ In and out differ. What comes in comes from a client: what is wrong with it is t
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from twisted_qmon.core.plain import INT_HIGH, INT_LOW, UINT_HIGH, Unfit, check_text, join_path, plain
+from twisted_qmon.core.source import Source
 from twisted_qmon.core.types import Width
 from twisted_qmon.info import TypeInfo
 
@@ -73,12 +74,20 @@ class Misfit(Exception):
 @dataclass(eq=False, slots=True)
 class Shape:
     """
+    A type and its two roads, in each direction. The plain road says what holds: it converts, or finds the words for what is
+    wrong. The fast one only ever accepts: it raises whatever happens to be raised at what it does not understand. Whoever has
+    a value tries the fast road first, then the plain one; the roads themselves never change over, or a value that is wrong deep
+    inside would be looked at again and again.
+
     :ivar info: the type, for the schema and for help
-    :ivar take: what comes in -> the Python value; raises L{Misfit}
-    :ivar give: the Python value -> plain JSON data; raises L{Unfit<twisted_qmon.core.plain.Unfit>}
+    :ivar take: the plain road in: what comes in -> the Python value; raises L{Misfit}
+    :ivar give: the plain road out: the Python value -> plain JSON data, the value itself if it is that; raises
+        L{Unfit<twisted_qmon.core.plain.Unfit>}
     :ivar kinds: the JSON types it takes: C{string integer number boolean object array null}
     :ivar take_as_is: source of an expression over C{{v}}, true only of values that C{take} returns as they are; empty: none
     :ivar give_as_is: the same for C{give}
+    :ivar quick_take: the fast road in; by default the plain one
+    :ivar quick_give: the fast road out; by default the plain one
     """
 
     info: TypeInfo
@@ -87,6 +96,12 @@ class Shape:
     kinds: frozenset[str]
     take_as_is: str = ""
     give_as_is: str = ""
+    quick_take: Callable[[Any], Any] = None  # type: ignore[assignment]  # never: see below
+    quick_give: Callable[[Any], Any] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.quick_take = self.quick_take or self.take
+        self.quick_give = self.quick_give or self.give
 
 
 _IS_TEXT = "type({v}) is str"
@@ -271,14 +286,10 @@ def listing(element: Shape | None) -> Shape:
     element = element or anything()
     any_element = element.info.kind == "any"
     take_one, give_one = element.take, element.give
-    takes = _all_as_is(element.take_as_is)
-    gives = _all_as_is(element.give_as_is)
 
     def take(value: Any) -> list[Any]:
         if not isinstance(value, (list, tuple)):
             raise Misfit.kind("array")
-        if takes(value) and isinstance(value, list):
-            return value
         result = []
         for item in value:
             try:
@@ -289,8 +300,6 @@ def listing(element: Shape | None) -> Shape:
         return result
 
     def give(value: Any) -> list[Any]:
-        if type(value) is list and gives(value):
-            return value
         if not isinstance(value, (list, tuple)):
             raise _refuse(value, "a list")
         if any_element and type(value) is list:
@@ -307,13 +316,22 @@ def listing(element: Shape | None) -> Shape:
             result.append(given)
         return result if changed else value  # type: ignore[return-value]
 
-    return Shape(TypeInfo("list", element=element.info), take, give, frozenset({"array"}))
+    return Shape(
+        TypeInfo("list", element=element.info),
+        take,
+        give,
+        frozenset({"array"}),
+        quick_take=_quick_list(element.take_as_is, element.quick_take),
+        quick_give=give if any_element else _quick_list(element.give_as_is, element.quick_give),
+    )
 
 
 def as_tuple(shape: Shape) -> Shape:
     """:return: the shape of a list that is a tuple in Python"""
-    take = shape.take
-    return replace(shape, take=lambda value: tuple(take(value)), take_as_is="")
+    take, quick_take = shape.take, shape.quick_take
+    return replace(
+        shape, take=lambda value: tuple(take(value)), quick_take=lambda value: tuple(quick_take(value)), take_as_is=""
+    )
 
 
 def mapping(element: Shape | None) -> Shape:
@@ -324,14 +342,10 @@ def mapping(element: Shape | None) -> Shape:
     element = element or anything()
     any_element = element.info.kind == "any"
     take_one, give_one = element.take, element.give
-    takes = _all_as_is(element.take_as_is)
-    gives = _all_as_is(element.give_as_is)
 
     def take(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise Misfit.kind("object")
-        if takes(value.values()) and isinstance(value, dict):
-            return value
         result = {}
         for key, item in value.items():
             try:
@@ -346,14 +360,11 @@ def mapping(element: Shape | None) -> Shape:
             raise _refuse(value, "a dict")
         if any_element and type(value) is dict:
             return plain(value)  # type: ignore[no-any-return]
-        for key in value:
-            if not isinstance(key, str):
-                raise Unfit(f"a member's name is a string, not {key!r}")
-        if type(value) is dict and gives(value.values()) and all(type(key) is str and key.isascii() for key in value):
-            return value
         result = {}
         changed = type(value) is not dict
         for key, item in value.items():
+            if not isinstance(key, str):
+                raise Unfit(f"a member's name is a string, not {key!r}")
             name = check_text(key)
             try:
                 result[name] = given = give_one(item)
@@ -363,18 +374,44 @@ def mapping(element: Shape | None) -> Shape:
             changed = changed or given is not item or name is not key
         return result if changed else value  # type: ignore[return-value]
 
-    return Shape(TypeInfo("object", element=element.info), take, give, frozenset({"object"}))
+    return Shape(
+        TypeInfo("object", element=element.info),
+        take,
+        give,
+        frozenset({"object"}),
+        quick_take=_quick_dict(element.take_as_is, element.quick_take),
+    )
 
 
-def _all_as_is(test: str) -> Callable[[Iterable[Any]], bool]:
-    """:return: tells whether a test (see L{Shape.take_as_is}) holds for all of several values"""
-    if test == "True":
-        return lambda values: True
-    if not test:
-        # An empty collection needs no conversion either, but that is not worth a call.
-        return lambda values: False
-    source = f"def test(values):\n for v in values:\n  if not ({test.format(v='v')}): return False\n return True\n"
-    names: dict[str, Any] = {}
-    exec(source, names)  # the tests are ours: nothing in them comes from elsewhere
-    check: Callable[[Iterable[Any]], bool] = names["test"]
-    return check
+def _quick_list(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The fast road of a list: the list itself if all its elements are fine as they are."""
+    source = Source()
+    source.line("if type(value) is not list: raise Detour")
+    if as_is == "True":
+        source.line("return value")
+    elif as_is:
+        source.line("for v in value:")
+        source.line(f" if not ({as_is.format(v='v')}): return [convert(v) for v in value]")
+        source.line("return value")
+    else:
+        # Elements that may be objects: those that need no conversion come back as themselves.
+        source.line("result = [convert(v) for v in value]")
+        source.line("for v, r in zip(value, result):")
+        source.line(" if v is not r: return result")
+        source.line("return value")
+    return source.compile(convert=convert)
+
+
+def _quick_dict(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The fast road in of an object with any members."""
+    source = Source()
+    source.line("if type(value) is not dict: raise Detour")
+    if as_is == "True":
+        source.line("return value")
+    elif as_is:
+        source.line("for v in value.values():")
+        source.line(f" if not ({as_is.format(v='v')}): return {{k: convert(v) for k, v in value.items()}}")
+        source.line("return value")
+    else:
+        source.line("return {k: convert(v) for k, v in value.items()}")
+    return source.compile(convert=convert)

@@ -68,8 +68,11 @@ def alternate(options: Sequence[Shape], name: str, shown: str) -> Shape:
         # The one that got furthest into the value knows best what is wrong.
         raise max(failures, key=lambda e: len(e.path))
 
+    def quick_take(value: Any) -> Any:
+        return by_kind[_JSON_KINDS[type(value)]].quick_take(value)
+
     info = TypeInfo("alternate", called, options=tuple(option.info for option in options))
-    return Shape(info, take, give, frozenset(by_kind))
+    return Shape(info, take, give, frozenset(by_kind), quick_take=quick_take)
 
 
 def _kind_of(value: Any) -> str:
@@ -102,13 +105,13 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
     classes: dict[type, Shape] = {}
     tag: list[Member] = []
 
-    def take(value: Any) -> Any:
-        try:
-            return variants[value[tag[0].wire]].take(value)
-        except (KeyError, TypeError, IndexError):
-            return slow(value)
+    def quick_take(value: Any) -> Any:
+        return variants[value[tag[0].wire]].quick_take(value)
 
-    def slow(value: Any) -> Any:
+    def quick_give(value: Any) -> Any:
+        return classes[type(value)].quick_give(value)
+
+    def take(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise Misfit.kind("object")
         # First of all the members, wherever the classes have it: without it nobody knows what the others should be.
@@ -149,7 +152,8 @@ def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
         info.options = tuple(shape.info for shape, _ in parts)
         info.tag = tag_name
 
-    return Shape(info, take, give, frozenset({"object"})), complete
+    shape = Shape(info, take, give, frozenset({"object"}), quick_take=quick_take, quick_give=quick_give)
+    return shape, complete
 
 
 def all_members(info: TypeInfo) -> tuple[ParameterInfo, ...]:

@@ -1,0 +1,59 @@
+"""
+Functions made for one shape, as C{dataclasses} makes an C{__init__}: what they check is known when they are made, so that a value
+that fits passes without a call for each of its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Detour", "Source"]
+
+
+class Detour(Exception):
+    """The fast road does not understand a value: the plain one is to have it."""
+
+
+class Source:
+    """The source of one function, and the objects it names."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._names: dict[str, Any] = {"Detour": Detour}
+
+    def line(self, text: str) -> None:
+        """Add a line."""
+        self._lines.append(text)
+
+    def name(self, value: Any) -> str:
+        """:return: a name for the object"""
+        name = f"x{len(self._names)}"
+        self._names[name] = value
+        return name
+
+    def convert(self, variable: str, as_is: str, function: Callable[[Any], Any], indent: str) -> None:
+        """
+        Add a line that converts a variable.
+
+        :param as_is: an expression over C{{v}}, true where it needs no conversion; empty: it always does
+        """
+        if as_is == "True":
+            return
+        test = f"if not ({as_is.format(v=variable)}): " if as_is else ""
+        self.line(f"{indent}{test}{variable} = {self.name(function)}({variable})")
+
+    def compile(self, fallback: Callable[[Any], Any] | None = None, **names: Any) -> Callable[[Any], Any]:
+        """
+        :param fallback: what has the value when the function raises anything
+        :param names: what the source names by these
+        :return: a function whose body the lines are, and whose only parameter is C{value}
+        """
+        body = self._lines
+        if fallback is not None:
+            body = ["try:", *(f" {line}" for line in body), "except Exception: return fallback(value)"]
+        namespace = {**names, **self._names, "fallback": fallback}
+        # Nothing that a client sends gets here: names of members are put in by repr, or are identifiers.
+        exec("\n".join(["def function(value):", *(f" {line}" for line in body)]), namespace)
+        function: Callable[[Any], Any] = namespace["function"]
+        return function
