@@ -97,8 +97,8 @@ class MonitorService(MultiService):
     :ivar monitor: the monitor
     :ivar factories: one for each endpoint
     :ivar drain: seconds that pending requests have when it stops
-    :ivar drains: called with the seconds left for it, when the requests have been served: what else has to come to an end before
-        C{SHUTDOWN} (jobs, say). Each returns a Deferred.
+    :ivar drains: called with the same number of seconds at the same time: what else has to come to an end before C{SHUTDOWN}
+        (jobs, say). Each returns a Deferred.
     """
 
     _log = Logger()
@@ -152,15 +152,12 @@ class MonitorService(MultiService):
         return done
 
     async def _shut_down(self, reason: str, request: Request | None) -> None:
-        clock = self.monitor.clock
-        end = clock.seconds() + self.drain
         pending = sum(1 for each in self.monitor.pending if each is not request)
         closed = [_swallow(listener.stopService(), self._log) for listener in self._listeners]
         self.monitor.refuse()
+        others = [_swallow(drain(self.drain), self._log) for drain in self.drains]
         cancelled = await self.monitor.drain(self.drain, exclude=request)
-        for drain in self.drains:
-            await _swallow(drain(max(0.0, end - clock.seconds())), self._log)
-        await DeferredList(closed)
+        await DeferredList([*others, *closed])
         if cancelled:
             self._log.warn(
                 "the drain ended with {cancelled} of {pending} pending requests cancelled after {seconds} s",

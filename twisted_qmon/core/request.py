@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall
 
-    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.road import Road
 
 __all__ = ["ABSENT", "Absent", "Request"]
 
@@ -61,7 +61,7 @@ class Request(Struct, eq=False, weakref=True):
     # Found by this mark where importing this module would be circular.
     __qmon_request__: ClassVar[bool] = True
 
-    _monitor: Monitor
+    _monitor: Road
     number: int
     name: str
     arguments: Mapping[str, Any] | None
