@@ -21,6 +21,7 @@ VERSION = {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian 1:7
 
 #: Of each command whether it has arguments, and whether it may be executed out of band.
 COMMANDS = {
+    "qmp_capabilities": (True, True),
     "query-version": (False, False),
     "query-commands": (False, False),
     "query-qmp-schema": (False, False),

@@ -16,20 +16,18 @@ from twisted_qmon.providers import _undertaking
 from twisted_qmon.providers._snapshots import choose_devices
 from twisted_qmon.providers._undertaking import POLL, Watch
 
-JOBS = {
-    name: (True, False)
-    for name in (
-        "snapshot-save", "snapshot-load", "snapshot-delete", "job-dismiss", "job-cancel", "job-complete",
-        "block-stream", "drive-backup", "drive-mirror", "block-commit", "x-debug-query-block-graph",
-    )
-}  # fmt: skip
+_WITH_ARGUMENTS = (
+    *("snapshot-save", "snapshot-load", "snapshot-delete", "job-dismiss", "job-cancel", "job-complete"),
+    *("block-stream", "drive-backup", "drive-mirror", "block-commit", "x-debug-query-block-graph"),
+)
+JOBS = dict.fromkeys(_WITH_ARGUMENTS, (True, False))
 
-BLOCKS = [{"device": "hd0", "inserted": {"node-name": "disk0"}}, {"device": "cd0"}]
-NODES = [
+BLOCKS: list[dict[str, Any]] = [{"device": "hd0", "inserted": {"node-name": "disk0"}}, {"device": "cd0"}]
+NODES: list[dict[str, Any]] = [
     {"node-name": "disk0", "drv": "qcow2", "ro": False, "image": {"snapshots": [{"name": "old"}]}},
     {"node-name": "file0", "drv": "file", "ro": False, "image": {}},
 ]
-GRAPH = {
+GRAPH: dict[str, list[dict[str, Any]]] = {
     "nodes": [
         {"id": 1, "type": "block-backend", "name": "hd0"},
         {"id": 2, "type": "block-driver", "name": "disk0"},

@@ -213,8 +213,9 @@ class UpstreamCommands:
 
     def _commands(self) -> JSONText:
         def make() -> list[dict[str, str]]:
-            names = [command.name for command in self._ours()]
-            return [{"name": name} for name in [*reversed(names), *reversed(self._description.infos)] if name]
+            theirs = self._description.infos
+            ours = [command.name for command in self._ours() if command.name not in theirs]
+            return [{"name": name} for name in [*reversed(ours), *reversed(theirs)]]
 
         return self._once("commands", make)
 

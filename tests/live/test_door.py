@@ -1,0 +1,327 @@
+"""
+The door in front of a real QEMU: many machines, the same answers, life and death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.needs import missing
+from tests.live.real_qemu import RealQemu
+from tests.live.twistd_process import PATIENCE, QMP, Twistd, until
+
+pytestmark = pytest.mark.live
+
+BARE, BARE_COMMANDS = 40, 450
+LIBRARY, LIBRARY_COMMANDS = 10, 200
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> Iterator[RealQemu]:
+    """A running QEMU."""
+    with RealQemu(tmp_path) as qemu:
+        yield qemu
+
+
+@pytest.fixture
+def door(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
+    """A door to it."""
+    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as door:
+        connected(door)
+        yield door
+
+
+def connected(door: Twistd) -> QMP:
+    """A client of the door, once QEMU is behind it."""
+    client = door.qmp()
+    until("QEMU behind the door", lambda: "return" in client.answer("query-block"), door)
+    return client
+
+
+# -- many clients
+
+_unique = itertools.count(1000)
+
+
+def make_command(chance: random.Random) -> tuple[str, dict[str, Any] | None, Any]:
+    """A command whose answer nobody else gets: name, arguments, and the answer."""
+    number = next(_unique)
+    kind = chance.randrange(3)
+    if kind == 0:
+        return "human-monitor-command", {"command-line": f"print /d {number}"}, {"return": f"{number}\r\n"}
+    if kind == 1:
+        error = {"class": "DeviceNotFound", "desc": f"Device 'd{number}' not found"}
+        return "device_del", {"id": f"d{number}"}, {"error": error}
+    error = {"class": "CommandNotFound", "desc": f"The command x-{number} has not been found"}
+    return f"x-{number}", None, {"error": error}
+
+
+async def bare_client(path: Path, count: int, seed: int) -> int:
+    """A client on a bare socket: pipelines, and uses the same ids as everybody else. Returns how many answers were right."""
+    chance = random.Random(seed)
+    reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 24)
+    await reader.readline()
+    writer.write(b'{"execute": "qmp_capabilities"}\n')
+    assert json.loads(await reader.readline()) == {"return": {}}
+    right = 0
+    waiting: dict[Any, Any] = {}
+    unused = [0, 1, "0", "1", None, True, 1.5, [0], {"id": 0}]
+    sent = 0
+    while right < count:
+        while sent < count and unused:
+            id = unused.pop()
+            name, arguments, answer = make_command(chance)
+            waiting[json.dumps(id)] = answer
+            message = {"execute": name, "id": id}
+            writer.write(
+                json.dumps(message if arguments is None else {**message, "arguments": arguments}).encode() + b"\n"
+            )
+            sent += 1
+        message = json.loads(await reader.readline())
+        id = message.pop("id")
+        assert message == waiting.pop(json.dumps(id)), message
+        unused.insert(0, id)
+        right += 1
+    assert not waiting
+    writer.close()
+    return right
+
+
+async def library_client(path: Path, count: int, seed: int) -> int:
+    """The same with qemu.qmp."""
+    from qemu.qmp import QMPClient
+    from qemu.qmp.qmp_client import ExecuteError
+
+    chance = random.Random(seed)
+    client = QMPClient(f"library-{seed}")
+    await client.connect(str(path))
+
+    async def one() -> int:
+        name, arguments, answer = make_command(chance)
+        try:
+            result = {"return": await client.execute(name, arguments)}
+        except ExecuteError as e:
+            # Before 0.0.4 of the library the error itself was one level higher.
+            result = {"error": {"class": e.error_class, "desc": getattr(e.error, "error", e.error).desc}}
+        assert result == answer
+        return 1
+
+    right = 0
+    for _ in range(count // 10):
+        right += sum(await asyncio.gather(*(one() for _ in range(10))))
+    await client.disconnect()
+    return right
+
+
+@pytest.mark.slow
+def test_many_clients(door: Twistd) -> None:
+    """Fifty clients, ids colliding on purpose, 20,000 commands: every answer at its owner, with its id."""
+    try:
+        import qemu.qmp  # noqa: F401
+    except ImportError:
+        missing("qemu.qmp (pip install qemu.qmp)")
+
+    async def everybody() -> int:
+        path = door.folder / "qmp.sock"
+        clients = [bare_client(path, BARE_COMMANDS, seed) for seed in range(BARE)]
+        clients += [library_client(path, LIBRARY_COMMANDS, seed) for seed in range(LIBRARY)]
+        return sum(await asyncio.wait_for(asyncio.gather(*clients), 240))
+
+    assert asyncio.run(everybody()) == 20_000
+
+
+# -- the same answers
+
+REQUESTS: list[tuple[str, Any]] = [
+    ("query-version", {"x": 1}),
+    ("query-status", {"x": 1}),
+    ("human-monitor-command", {}),
+    ("human-monitor-command", {"command-line": "info version"}),
+    ("human-monitor-command", {"command-line": "help"}),
+    ("human-monitor-command", {"command-line": "nope"}),
+    ("human-monitor-command", {"command-line": "info cpus", "cpu-index": 99}),
+    ("human-monitor-command", {"command-line": 5}),
+    ("device_del", {"id": "nope"}),
+    ("device_add", {"driver": "nope"}),
+    ("block-stream", {"device": "nope"}),
+    ("balloon", {"value": 1}),
+    ("query-balloon", None),
+    ("qom-get", {"path": "/machine", "property": "nope"}),
+    ("qom-get", {"path": "/machine", "property": "type"}),
+    ("qom-list", {"path": "/machine"}),
+    ("qom-list-types", None),
+    ("device-list-properties", {"typename": "ide-hd"}),
+    ("query-command-line-options", None),
+    ("query-cpu-definitions", None),
+    ("migrate-pause", None),
+    ("stop", None),
+    ("no-such-command", {"a": "é\u20ac\U0001f600\n"}),
+    ("netdev_add", {"type": "nope", "id": "x"}),
+]
+
+
+def test_same_answers(qemu: RealQemu, door: Twistd) -> None:
+    """What QEMU answers directly, it answers through the door: all commands without arguments that only look, and errors."""
+    direct, through = QMP(qemu.other), door.qmp()
+    try:
+        assert through.greeting == direct.greeting
+        schema = direct.execute("query-qmp-schema")
+        types = {each["name"]: each for each in schema}
+        requests = list(REQUESTS)
+        for each in schema:
+            if each["meta-type"] == "command" and each["name"].startswith(("query-", "x-query-")):
+                members = types[each["arg-type"]]["members"]
+                # Those two have our own commands in them.
+                if all("default" in member for member in members) and each["name"] not in (
+                    "query-commands",
+                    "query-qmp-schema",
+                ):
+                    requests.append((each["name"], None))
+        compared = 0
+        for name, arguments in requests:
+            first, second = direct.answer(name, arguments), direct.answer(name, arguments)
+            # Some count what has happened.
+            if first == second:
+                assert through.answer(name, arguments) == first, name
+                compared += 1
+        assert compared > 70
+        ours = through.execute("query-qmp-schema")
+        assert ours[: len(schema)] == schema
+        names = [each["name"] for each in through.execute("query-commands")]
+        assert set(names) > {each["name"] for each in direct.execute("query-commands")}
+        assert len(names) == len(set(names))
+    finally:
+        direct.socket.close()
+        direct.reader.close()
+
+
+def test_events(qemu: RealQemu, door: Twistd) -> None:
+    """Every client gets QEMU's events, with QEMU's timestamps, in its order, on the same side of the reply."""
+    direct = QMP(qemu.other)
+    clients = [door.qmp() for _ in range(5)]
+    for _ in range(5):
+        clients[0].execute("cont")
+        clients[0].execute("stop")
+    direct.execute("query-status")
+    expected = [each for each in direct.events if each["event"] in ("RESUME", "STOP")]
+    assert len(expected) == 10
+    for client in clients:
+        client.execute("query-status")
+        assert [each for each in client.events if each["event"] in ("RESUME", "STOP")] == expected
+    direct.reader.close()
+    direct.socket.close()
+
+
+def test_busy_main_loop(qemu: RealQemu, door: Twistd) -> None:
+    """While QEMU's main loop hangs, what we know ourselves is answered, and what QEMU does out of band is done."""
+    fifo = qemu.folder / "fifo"
+    os.mkfifo(fifo)
+    hanging, other = door.qmp(), door.qmp()
+    image = {"driver": "blkdebug", "node-name": "b", "config": str(fifo), "image": {"driver": "null-co"}}
+    hanging.socket.sendall(json.dumps({"execute": "blockdev-add", "arguments": image, "id": "hangs"}).encode())
+    time.sleep(0.3)
+    try:
+        assert other.execute("query-version")["qemu"]["major"] > 0
+        assert other.execute("query-commands")
+        assert other.execute("query-qmp-schema")
+        assert "stop" in other.execute("human-monitor-command", {"command-line": "help"})
+        (pending,) = (each for each in other.execute("query-pending") if each["command"] == "blockdev-add")
+        assert pending["id"] == "hangs"
+        urgent = door.qmp()
+        # A client without oob can't send it; one that has it can.
+        assert "unexpected" in json.loads(_exchange(urgent, b'{"exec-oob": "migrate-pause"}'))["error"]["desc"]
+        with socket.socket(socket.AF_UNIX) as bare:
+            bare.settimeout(PATIENCE)
+            bare.connect(str(door.folder / "qmp.sock"))
+            reader = bare.makefile("rb")
+            bare.sendall(b'{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}')
+            bare.sendall(b'{"exec-oob": "migrate-pause", "id": "now"}')
+            replies = [json.loads(reader.readline()) for _ in range(3)]
+            reader.close()
+        assert (replies[2]["id"], replies[2]["error"]["class"]) == ("now", "GenericError")
+    finally:
+        # Whoever opens the other end of it lets QEMU go on.
+        descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        os.close(descriptor)
+    assert json.loads(hanging.reader.readline())["id"] == "hangs"
+    assert other.execute("query-status")["running"] is False
+
+
+def _exchange(client: QMP, data: bytes) -> bytes:
+    client.socket.sendall(data + b"\n")
+    return client.reader.readline()
+
+
+# -- life and death
+
+
+def test_killed_and_back(qemu: RealQemu, door: Twistd) -> None:
+    """kill -9 with a hundred requests pending: a hundred errors; then a new QEMU at the same place serves the same clients."""
+    clients = [door.qmp() for _ in range(20)]
+    qemu.freeze()
+    for client in clients:
+        client.socket.sendall(b"".join(b'{"execute": "query-block", "id": %d}\n' % number for number in range(5)))
+    watcher = door.qmp()
+    until("a hundred pending", lambda: len(watcher.execute("query-pending")) >= 100)
+    began = time.monotonic()
+    qemu.kill()
+    for client in clients:
+        replies = [client._read() for _ in range(6)]
+        events = [each["event"] for each in replies if "event" in each]
+        errors = {each["id"]: each["error"]["class"] for each in replies if "id" in each}
+        assert events == ["QEMU_DISCONNECTED"]
+        assert errors == dict.fromkeys(range(5), "GenericError")
+    assert time.monotonic() - began < 5
+    assert clients[0].error("query-block") == "QEMU is not connected"
+    qemu.start()
+    for client in clients:
+        client.event("QEMU_CONNECTED")
+        assert client.execute("query-status")["status"] == "prelaunch"
+
+
+def test_frozen(qemu: RealQemu, door: Twistd) -> None:
+    """A QEMU that stands still is found out, what is pending fails, and once it goes on it is served again."""
+    client = door.qmp()
+    qemu.freeze()
+    assert client.error("query-block") == "QEMU does not answer"
+    client.event("QEMU_DISCONNECTED")
+    assert client.execute("query-version")["qemu"]["major"] > 0
+    qemu.thaw()
+    client.event("QEMU_CONNECTED")
+    assert client.execute("query-status")["running"] is False
+
+
+def test_quit(qemu: RealQemu, door: Twistd) -> None:
+    """C{quit} is QEMU's: it ends QEMU, and the door stays. C{qmon-quit} ends the door."""
+    client = door.qmp()
+    assert client.execute("quit") == {}
+    assert client.event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-qmp-quit"}
+    client.event("QEMU_DISCONNECTED")
+    assert qemu.ends() == 0
+    assert client.execute("query-pending") == []
+    assert client.execute("qmon-quit") == {}
+    door.ends()
+
+
+def test_not_there(tmp_path: Path) -> None:
+    """A door without a QEMU says so; when QEMU comes, it is served."""
+    qemu = RealQemu(tmp_path)
+    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as door:
+        client = door.qmp()
+        assert "twisted-qmon" in client.greeting["QMP"]["version"]["package"]
+        assert "has not been found" in client.error("query-block")
+        with qemu:
+            client.event("QEMU_CONNECTED")
+            assert client.execute("query-block")[0]["device"] == "hd0"
+            assert door.qmp().greeting["QMP"]["version"] == client.execute("query-version")
