@@ -5,8 +5,8 @@ A command of 16 MiB arrives in pieces of 4 KiB, in several shapes. For each: CPU
 it, times four (where that is much less, the cost is not linear); the longest that a reader was busy with one piece of 4 KiB, and
 with one of 64 KiB, as a socket gives them: so long others wait.
 
-With C{--server} the same goes to a real server, while another client of it sends one command after the other: the longest that this
-one waited for its answer, and how long the server took for all.
+With C{--server} the same goes to a real server, while another client of it sends one command after the other: the longest that
+this one waited for its answer, and how long the server took for all.
 """
 
 from __future__ import annotations

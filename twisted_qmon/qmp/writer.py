@@ -10,6 +10,7 @@ L{twisted_qmon.qmp.reader} and by QEMU.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,9 @@ encode_quickly = _encode
 
 #: C{verbatim(text)}: a value that is JSON already, to be put into a message: in ASCII, without a newline. It is not looked at.
 verbatim = msgspec.Raw
+
+# Containers that may stand in each other beyond Python's limit of recursion before Python has to do without recursion.
+_ROOM = 1100
 
 _DELETE = 0x7F
 _NEWLINE = b"\r\n"
@@ -67,7 +71,7 @@ def encode(value: Any) -> bytes:
         that contains itself, an integer of thousands of digits
     """
     try:
-        data = _encode(value)
+        data = _encode_deep(value)
         # It has an end, then, and is not deep. But msgspec also writes what is no JSON (dates, sets, NaN as null).
         if _is_plain(value):
             return data if data.isascii() and _DELETE not in data else _to_ascii(data)
@@ -90,6 +94,7 @@ def encode_line(message: Any) -> bytes:
     try:
         data = _encode(message)
     except _REFUSED:
+        # Too deep, say.
         return encode(message) + _NEWLINE
     if data.find(b"null") >= 0:
         # That may have been a float that is not finite.
@@ -97,6 +102,23 @@ def encode_line(message: Any) -> bytes:
     if not data.isascii() or _DELETE in data:
         data = _to_ascii(data)
     return data + _NEWLINE
+
+
+def _encode_deep(value: Any) -> bytes:
+    """
+    msgspec's encoder, with room for what the parser takes: its nesting is close to Python's limit of recursion.
+
+    The room is some 1,100 small frames of the C stack, for the time of the call.
+    """
+    try:
+        return _encode(value)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + _ROOM)
+        try:
+            return _encode(value)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def to_ascii(lines: bytes) -> bytes:
