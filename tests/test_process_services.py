@@ -6,7 +6,7 @@ import gc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.application import strports
 from twisted.application.service import Application, IService, MultiService, Service
@@ -87,6 +87,7 @@ def test_a_number_that_is_nobodys_index_is_a_name() -> None:
 _names = st.sampled_from(["", "a", "b", "0", "1", "x/y", "é"])
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none(), lambda inner: st.lists(st.tuples(_names, inner))))
 def test_every_service_is_found_at_its_path(shape: Any) -> None:
     """Whatever the names, paths are unique, and lead to the service that they were told for."""
