@@ -31,6 +31,7 @@ class MessageReader:
 
     :param max_message: in bytes, the limit of one message's tokens together (blanks between them don't count). What is beyond it
         is answered C{JSON token size limit exceeded}.
+    :ivar fast: whether the fast path is taken where it can be. Tests switch it off, to compare.
     :raise ValueError: when the limit is not positive
     """
 
@@ -49,7 +50,6 @@ class MessageReader:
         # In the chunk, the fast path was tried in vain up to here: by line it may still work; not at all.
         self._lines_to = 0
         self._slow_to = 0
-        # Tests switch it off, to compare.
         self.fast = max_message > 1
 
     def feed(self, data: bytes) -> None:
