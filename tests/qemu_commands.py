@@ -216,6 +216,13 @@ class QEMUCommands(CommandProvider):
         """set how a migration does it"""
 
     @command(name="block-latency-histogram-set")
-    def block_latency_histogram_set(self, id: str, boundaries: list[UInt64] | None = None) -> None:
+    def block_latency_histogram_set(
+        self,
+        id: str,
+        boundaries: list[UInt64] | None = None,
+        boundaries_read: list[UInt64] | None = None,
+        boundaries_write: list[UInt64] | None = None,
+        boundaries_flush: list[UInt64] | None = None,
+    ) -> None:
         """set the boundaries of a histogram"""
         raise DeviceNotFound(f"Device '{id}' not found")

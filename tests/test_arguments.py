@@ -229,6 +229,7 @@ def test_taken(annotation: Any, value: Any, expected: Any) -> None:
 
 INTEGER = "Invalid parameter type for 'x', expected: integer"
 UNSIGNED = "Parameter 'x' expects uint64"
+NOT_UNSIGNED: list[Any] = [1.0, True, None, "1", 2**64, [], {}]
 
 # Annotation, and pairs of what comes and what the client is told.
 REFUSED: list[tuple[Any, list[tuple[Any, str]]]] = [
@@ -257,10 +258,7 @@ REFUSED: list[tuple[Any, list[tuple[Any, str]]]] = [
             (str | Point, "StrOrPoint", [None]),
         )
     ],
-    *[
-        (t, [(v, UNSIGNED) for v in (1.0, True, None, "1", 2**64, [], {})])
-        for t in (UInt8, UInt16, UInt32, UInt64, Size)
-    ],
+    *[(t, [(v, UNSIGNED) for v in NOT_UNSIGNED]) for t in (UInt8, UInt16, UInt32, UInt64, Size)],
     # QEMU takes these for large numbers, and has aborted on what came of it.
     *[(t, [(v, UNSIGNED) for v in (-1, -(2**63))]) for t in (UInt64, Size)],
     (Int8, [(v, "Parameter 'x' expects int8_t") for v in (-129, 128, 2**63 - 1)]),

@@ -405,8 +405,8 @@ def test_record() -> None:
     data = {"job-id": "j", "node-name": "n"}
     assert record.encode(data) == data
     simple = compile_members({"a": int, "b": str | None})
-    data = {"a": 1, "b": "b"}
-    assert simple.encode(data) is data
+    plain = {"a": 1, "b": "b"}
+    assert simple.encode(plain) is plain
     assert simple.encode({"a": 1, "b": None}) == {"a": 1}
     assert compile_members({}).encode({}) == {}
 

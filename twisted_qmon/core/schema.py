@@ -255,7 +255,7 @@ class _SchemaReader:
                 info.options = tuple(self._variant(info, variant) for variant in entry.get("variants", ()))
 
     def _variant(self, union: TypeInfo, variant: Mapping[str, Any]) -> TypeInfo:
-        own = TypeInfo("object", f"{union.name}-{variant['case']}")
+        own = TypeInfo("object", variant["type"])
         tag = TypeInfo("enum", values=(variant["case"],))
         common = tuple(
             ParameterInfo(member.name, tag) if member.name == union.tag else member for member in union.members or ()

@@ -71,6 +71,11 @@ class Misfit(Exception):
         return f"{self.before}{join_path(path)}{self.after}"
 
 
+def _by_default(value: Any) -> Any:
+    """Stands for the plain road."""
+    raise AssertionError(value)
+
+
 @dataclass(eq=False, slots=True)
 class Shape:
     """
@@ -96,12 +101,14 @@ class Shape:
     kinds: frozenset[str]
     take_as_is: str = ""
     give_as_is: str = ""
-    quick_take: Callable[[Any], Any] = None  # type: ignore[assignment]  # never: see below
-    quick_give: Callable[[Any], Any] = None  # type: ignore[assignment]
+    quick_take: Callable[[Any], Any] = _by_default
+    quick_give: Callable[[Any], Any] = _by_default
 
     def __post_init__(self) -> None:
-        self.quick_take = self.quick_take or self.take
-        self.quick_give = self.quick_give or self.give
+        if self.quick_take is _by_default:
+            self.quick_take = self.take
+        if self.quick_give is _by_default:
+            self.quick_give = self.give
 
 
 _IS_TEXT = "type({v}) is str"
