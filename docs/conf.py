@@ -8,7 +8,14 @@ from pathlib import Path
 here = Path(__file__).parent
 sys.path[:0] = [str(here), str(here.parent)]
 
+from twisted.internet.defer import Deferred  # noqa: E402
+from twisted.internet.interfaces import IDelayedCall  # noqa: E402
+
 import twisted_qmon  # noqa: E402
+from twisted_qmon.core import request, road  # noqa: E402
+
+# autodoc looks up annotations, and this module would import in a circle if it knew its own.
+vars(request).update(Road=road.Road, Deferred=Deferred, IDelayedCall=IDelayedCall)
 
 project = "twisted-qmon"
 author = "the twisted-qmon authors"
@@ -16,7 +23,7 @@ version = release = twisted_qmon.__version__
 html_title = f"twisted-qmon {release}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings"]
-exclude_patterns = ["_build", "examples/README.md"]
+exclude_patterns = ["_build", "examples/*/README.md"]
 html_theme = "furo"
 html_copy_source = False
 
