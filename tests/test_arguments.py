@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.elsewhere_types import BaseClass, BaseDict, Elsewhere
 from tests.qemu_commands import QEMUCommands
 from twisted_qmon.core.arguments import Signature, compile_signature, default_params
 from twisted_qmon.core.request import Request
@@ -90,9 +91,20 @@ class Mixed(Options):
     limit: int | None
 
 
+class Inheriting(BaseDict, total=False):
+    color: Annotated[NotRequired[Color], "some mark"]
+
+
+@dataclass
+class InheritingClass(BaseClass):
+    computed: int = field(init=False, default=5)
+    color: Color | None = None
+
+
 class Packed(msgspec.Struct):
     job_id: str
     speed: int = 3
+    tags: list[str] = msgspec.field(default_factory=list)
 
 
 class Renamed(msgspec.Struct, rename="camel"):
@@ -199,6 +211,10 @@ TAKEN: list[tuple[Any, list[tuple[Any, Any]]]] = [
         ],
     ),
     (Packed, [({"job-id": "j"}, Packed("j")), ({"job-id": "j", "speed": 4}, Packed("j", 4))]),
+    (Inheriting, [({"place": "here", "color": "red"}, {"place": Elsewhere.HERE, "color": Color.RED})]),
+    (InheritingClass, [({"place": "here"}, InheritingClass(Elsewhere.HERE))]),
+    (list["Point"], [([{"x": 1}], [Point(1)])]),
+    (Annotated["str | None", Alternate("StrOrNull")], [(None, None)]),
     (Renamed, [({"jobId": "j"}, Renamed("j"))]),
     (str | int, [("a", "a"), (1, 1)]),
     (int | float, [(1, 1), (1.5, 1.5)]),

@@ -155,8 +155,6 @@ class ShapeCompiler:
     # -- unions
 
     def _union(self, annotation: Any, mark: Alternate, scope: Scope) -> Shape:
-        if isinstance(annotation, (str, typing.ForwardRef)):
-            annotation = scope.resolve(annotation)
         key = (annotation, mark)
         if key in self._unions:
             return self._unions[key]
@@ -169,8 +167,6 @@ class ShapeCompiler:
         return shape
 
     def _tagged(self, annotation: Any, mark: Tagged, scope: Scope) -> Shape:
-        if isinstance(annotation, (str, typing.ForwardRef)):
-            annotation = scope.resolve(annotation)
         key = (annotation, mark)
         if key in self._unions:
             return self._unions[key]
@@ -331,17 +327,15 @@ def _typed_dict_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
 
 
 def _typed_dict_hints(cls: Any) -> dict[str, tuple[Any, Scope]]:
-    # Python gives a TypedDict the annotations of its bases and forgets the bases, except for __orig_bases__.
     hints: dict[str, tuple[Any, Scope]] = {}
-    for base in getattr(cls, "__orig_bases__", ()):
-        if isinstance(base, type) and hasattr(base, "__total__"):
-            hints.update(_typed_dict_hints(base))
-    scope = Scope.of_class(cls)
     for name, annotation in inspect.get_annotations(cls).items():
-        if name not in hints:
-            # A TypedDict's references are evaluated in the module they name: ours is better, it knows local names.
-            text = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
-            hints[name] = (scope.resolve(text), scope)
+        scope = Scope.of_class(cls)
+        if isinstance(annotation, typing.ForwardRef):
+            # A TypedDict forgets its bases, but a reference that it has from one names the base's module.
+            module = sys.modules.get(getattr(annotation, "__forward_module__", None) or cls.__module__)
+            scope = Scope(vars(module) if module is not None else {}, scope.local, scope.qualname)
+            annotation = annotation.__forward_arg__
+        hints[name] = (scope.resolve(annotation), scope)
     return hints
 
 
