@@ -7,6 +7,7 @@ interfaces are no classes, so autodoc can't show them: the directive C{zopeinter
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -88,8 +89,15 @@ def _indent(docstring: str) -> list[str]:
 
 
 def _signature(method: Method) -> str:
-    # zope remembers names and defaults, not which are keyword-only: the source is not kept. That is enough to look up.
-    return str(method.getSignatureString())
+    # From the source, since zope remembers neither annotations nor what is keyword-only.
+    module = importlib.import_module(method.interface.__module__)
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.ClassDef) and node.name == method.interface.__name__:
+            for function in node.body:
+                if isinstance(function, ast.FunctionDef) and function.name == method.getName():
+                    returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
+                    return f"({ast.unparse(function.args)}){returns}"
+    raise LookupError(method.getName())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
