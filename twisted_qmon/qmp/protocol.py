@@ -73,7 +73,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
             self.resume()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.finishing:
+        if self._finishing:
             return
         if self.factory.idle_timeout is not None:
             self.input_came()
@@ -120,8 +120,8 @@ class QMPProtocol(ConnectionMixin, Protocol):
         session = self.session
         if session.finished:
             self.finish()
-        else:
-            self.read(not session.suspended)
+        elif session.suspended is self._reading:
+            self.read(not self._reading)
 
     # -- limits
 

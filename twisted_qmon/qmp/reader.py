@@ -71,7 +71,7 @@ class MessageReader:
 
         :return: decoded values and L{Malformed}, in order: those in the next few KiB. Empty: more bytes are needed.
         """
-        while self._at < len(self._chunk) or self._next_chunk():
+        while self._chunk and (self._at < len(self._chunk) or self._next_chunk()):
             if not self.fast or self._at < self._slow_to or not self._lexer.idle:
                 messages = self._by_dialect()
             elif self._at < self._lines_to:
@@ -117,7 +117,12 @@ class MessageReader:
                 if chunk.find(b"\n", at, end - 1) < 0:
                     self._slow_to = end
                 return []
-        self._at = end
+        if end < len(chunk) or self._waiting:
+            self._at = end
+        else:
+            # The usual end of the matter: nothing is left.
+            self._chunk = b""
+            self._at = self._slow_to = self._lines_to = 0
         return messages
 
     def _by_line(self) -> list[Any]:

@@ -213,12 +213,20 @@ class Session:
         if self._pumping or self._closed:
             return
         self._pumping = True
+        outgoing = self._outgoing
+        in_band = self._in_band
         try:
             while not self._closed:
-                if self._in_band.waiting or self._out_of_band is not None:
+                if in_band.waiting or self._out_of_band is not None:
                     self._start_waiting()
-                if self._exceeded or self._holds or self._outgoing.blocked or not self._serve_batch():
+                if self._exceeded or self._holds or outgoing.blocked:
                     break
+                if not length_hint(self._batch):
+                    batch = self._reader.next_batch()
+                    if not batch:
+                        break
+                    self._batch = iter(batch)
+                self._serve_batch()
                 if self._size >= HIGH_WATER:
                     self._flush()
             if self._out and not self._closed:
@@ -237,18 +245,13 @@ class Session:
         self._out.append(data)
         self._size += len(data)
 
-    def _serve_batch(self) -> bool:
-        """Serve decoded messages until something stops it. :return: whether there was one"""
-        batch = self._batch
-        if not length_hint(batch):
-            batch = self._batch = iter(self._reader.next_batch())
-            if not length_hint(batch):
-                return False
+    def _serve_batch(self) -> None:
+        """Serve decoded messages until something stops it."""
         submit = self._monitor.submit
         lane = self._in_band
         # Whoever stops this finds the rest in the iterator. Nearly all messages are plain requests that are done at once: they
         # are served without leaving this loop.
-        for message in batch:
+        for message in self._batch:
             if type(message) is dict and self.negotiated:
                 name = message.get("execute")
                 arguments = message.get("arguments")
@@ -272,7 +275,6 @@ class Session:
                     self._run(lane, request)
             if self._exceeded or self._size >= HIGH_WATER or self._holds or self._closed:
                 break
-        return True
 
     def _serve_unusual(self, message: Any) -> None:
         """What is malformed, out of band, or comes before the negotiation is complete."""
