@@ -248,7 +248,7 @@ class BlockJobTests(LongCase):
         """The job has the disk's name, tells its progress, and is dismissed at the end."""
         done = self.execute("qmon-block-stream", device="hd0", speed=1024)
         self.job("hd0", "null")  # of one that was there before
-        begun = {"job-id": "hd0", "device": "hd0", "speed": 1024, "auto-dismiss": False}
+        begun = {"job-id": "hd0", "device": "hd0", "speed": 1024}
         (request,) = self.qemu.asked()
         self.assertEqual(request["arguments"], begun)
         self.job("hd0", "created", "running")
@@ -288,6 +288,26 @@ class BlockJobTests(LongCase):
         self.expect("query-jobs", [{"id": "hd0", "status": "concluded"}])
         self.expect("job-dismiss", GenericError("Job not found"))
         self.successResultOf(done)
+
+    def test_cancelled_by_somebody(self) -> None:
+        """A job that somebody else cancels fails."""
+        done = self.execute("qmon-block-stream", device="hd0")
+        self.expect("block-stream", {})
+        self.job("hd0", "created", "running", "aborting")
+        self.qemu.event("BLOCK_JOB_CANCELLED", {"device": "hd0"})
+        self.job("hd0", "concluded", "null")
+        self.expect("query-jobs", [])
+        self.assertEqual(str(self.failureResultOf(done, GenericError).value), "The job was cancelled")
+
+    def test_door_stops(self) -> None:
+        """When the door stops, those who wait are told; the job goes on without them."""
+        done = self.execute("qmon-block-stream", device="hd0")
+        self.expect("block-stream", {})
+        drained = self.door.monitor.drain(5.0)
+        self.door.clock.advance(5.0)
+        self.failureResultOf(done, CommandCancelled)
+        self.assertEqual(self.successResultOf(drained), 1)
+        self.assertNotIn("job-cancel", [each["execute"] for each in self.qemu.asked()])
 
     def test_vanished(self) -> None:
         """A job that is not there any more at the next look is over."""

@@ -57,7 +57,8 @@ class BlockJobs(CommandProvider):
             device = arguments.get("device")
             fits = isinstance(device, str) and _JOB_ID.fullmatch(device)
             job_id = str(device) if fits else f"qmon-{name}-{next(self._numbers)}"
-        begin = (name, {"auto-dismiss": False, **arguments, "job-id": job_id})
+        # They dismiss themselves, so that none is left when nobody waits for it any more; an event tells the error.
+        begin = (name, {**arguments, "job-id": job_id})
         return run_job(self._upstream, begin, job_id, request, when_ready=when_ready)
 
     @command(
@@ -140,7 +141,7 @@ class BlockJobs(CommandProvider):
         :param reuse: the image file is there
         :param full: copy all, not only what differs from the backing image
         """
-        arguments = {**_copy(device, target, format, reuse, full), "unmap": True, "auto-dismiss": True}
+        arguments = {**_copy(device, target, format, reuse, full), "unmap": True}
         return self.run(request, "drive-mirror", arguments, "leave")
 
     @command(

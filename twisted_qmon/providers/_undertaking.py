@@ -90,7 +90,8 @@ class Watch:
 
 class Undertaking:
     """
-    One piece of long work. Who waits for it may give up; it is then called off, and seen to its end all the same.
+    One piece of long work. Who waits for it may give up; it is then called off, and seen to its end all the same. When it is the
+    door that stops, QEMU is left to it.
 
     :param begin: the command that begins it, and its arguments
     :param call_off: the command that calls it off, and its arguments
@@ -140,6 +141,9 @@ class Undertaking:
         return waiting
 
     def _cancelled(self, waiting: Deferred[Any]) -> None:
+        if self.upstream.is_stopping():
+            # Nobody wants it to end: the door is closed, and QEMU goes on.
+            return
         self._is_called_off = True
         if self._beginning is None:
             self._send_call_off()
@@ -199,6 +203,8 @@ async def _see_through(work: Undertaking, job_id: str, request: Any, when_ready:
                     continue
                 if name == "BLOCK_JOB_COMPLETED":
                     error = data.get("error")
+                elif name == "BLOCK_JOB_CANCELLED":
+                    error = "The job was cancelled"
             if status == "ready" and when_ready is not None:
                 if when_ready == "leave":
                     return

@@ -135,6 +135,8 @@ class Upstream:
     ) -> None:
         self.clock = clock
         self.connection: UpstreamConnection | None = None
+        #: Says whether it is us who come to an end.
+        self.is_stopping: Callable[[], bool] = lambda: False
         self._describe = describe
         self._emit = emit
         self._serving = serving

@@ -113,6 +113,7 @@ class Qemu(CommandProvider):
         self._monitor = monitor
         if monitor is not None:
             monitor.ready = self.when_ready
+            self.upstream.is_stopping = lambda: monitor.refusing
 
     @property
     def connected(self) -> bool:
