@@ -121,6 +121,8 @@ def _plain(value: Any) -> Any:
 
 def _reply(line: str) -> str:
     """A reply in a form in which equal ones are equal, and C{true} isn't 1."""
+    # QEMU 7.2 forgets which parameter it was; newer ones say it, as we do.
+    line = line.replace("Parameter 'null' does not accept", "Parameter 'enable[0]' does not accept")
     line = _WORD.sub(lambda found: "Infinity" if found.group() == "inf" else found.group(), line)
     return json.dumps(_plain(json.loads(line)), sort_keys=True)
 

@@ -20,8 +20,7 @@ _SMALLEST = 3
 
 def qdict_bucket(key: str) -> int:
     """
-    Where QEMU's QDict keeps a key: members come in the order of 512 buckets. (Newest first within one; two keys of one object
-    in one bucket are too rare to tell apart.)
+    Where QEMU's QDict keeps a key: members come in the order of 512 buckets, and in one bucket the newest first.
     """
     data = key.encode("utf-8", "surrogatepass")
     value = 0x238F13AF * len(data)
@@ -62,7 +61,7 @@ def first_unexpected(names: Collection[str], unexpected: list[str]) -> str:
     shift = _SMALLEST
     present: list[str] = []
     places = _arrange(present, shift)
-    for name in sorted(names, key=qdict_bucket):
+    for name in sorted(reversed(list(names)), key=qdict_bucket):
         present.append(name)
         places = _arrange(present, shift)
         if len(places) <= len(present) + len(present) // 16:

@@ -32,7 +32,7 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
     command = None
-    for key in sorted(message, key=qdict_bucket) if len(message) > 1 else message:
+    for key in sorted(reversed(message), key=qdict_bucket) if len(message) > 1 else message:
         value = message[key]
         if key == "execute" or (key == "exec-oob" and oob):
             if type(value) is not str:
