@@ -44,9 +44,11 @@ class _Errors:
         return flushed
 
 
-def pytest_collection_finish() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _fresh_heap() -> None:
     """
-    Take all that importing made out of the collector's sight: collecting after each test is then a matter of microseconds.
+    Take all that importing and earlier modules made out of the collector's sight: collecting after each test is then a matter of
+    microseconds.
     """
     gc.collect()
     gc.freeze()
