@@ -7,32 +7,19 @@ L{Signature.finish} turns what the handler gave into plain JSON data.
 
 from __future__ import annotations
 
-import collections.abc
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
-from twisted_qmon.core import shapes
-from twisted_qmon.core.annotations import (
-    EMPTY,
-    HandlerParameter,
-    HandlerSignature,
-    Scope,
-    read_handler,
-    union,
-    wire_name,
-)
-from twisted_qmon.core.args_type import FORMAT_KEYS, parse_args_type
+from twisted_qmon.core.annotations import HandlerParameter, HandlerSignature, Scope, read_handler
+from twisted_qmon.core.args_type import parse_args_type
 from twisted_qmon.core.compiler import ShapeCompiler
 from twisted_qmon.core.members import Member, Members
+from twisted_qmon.core.parameters import annotated_parameter, declared_parameters
 from twisted_qmon.core.plain import Unfit
-from twisted_qmon.core.result import JSONText
+from twisted_qmon.core.results import finish_nothing, finisher, result_shape
 from twisted_qmon.core.shapes import Misfit, Shape
-from twisted_qmon.core.types import Boxed, Width
+from twisted_qmon.core.types import Boxed
 from twisted_qmon.core.unions import all_members
 from twisted_qmon.errors import GenericError, RegistrationError
 from twisted_qmon.info import ArgsItem, ParameterInfo, TypeInfo
@@ -81,13 +68,13 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
     """
     found = read_handler(handler)
     compiler = ShapeCompiler()
-    returns, nothing = _result(compiler, found)
-    finish = _finish_nothing if nothing else _finisher(returns)
+    returns, nothing = result_shape(compiler, found)
+    finish = finish_nothing if nothing else finisher(returns)
     box = _boxed(found)
     if box is not None:
         if args_type is not None:
             raise RegistrationError(f"{found.name}: args_type does not go with Boxed")
-        shape = _parameter(compiler, box, found).shape
+        shape = annotated_parameter(compiler, box, found).shape
         if shape.info.kind != "object" or shape.info.members is None:
             raise RegistrationError(f"{found.name}: all the arguments together are an object, not {shape.info.kind}")
         return Signature(
@@ -104,9 +91,9 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
     items = None if args_type is None else parse_args_type(args_type)
     any_others = found.keywords and items is None
     if items is None:
-        members = [_parameter(compiler, parameter, found) for parameter in found.parameters]
+        members = [annotated_parameter(compiler, parameter, found) for parameter in found.parameters]
     else:
-        members = _declared(compiler, items, found)
+        members = declared_parameters(compiler, items, found)
     _check_names(members, found)
     parameters = None if any_others else tuple(member.info for member in members)
     return Signature(
@@ -168,168 +155,6 @@ def _answering(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
         return bound
 
     return explain
-
-
-# -- parameters from annotations
-
-
-def _parameter(compiler: ShapeCompiler, parameter: HandlerParameter, found: HandlerSignature) -> Member:
-    annotation = Any if parameter.annotation is EMPTY else parameter.annotation
-    try:
-        member = compiler.member(parameter.name, annotation, found.scope, optional=parameter.default is not EMPTY)
-    except RegistrationError as e:
-        raise RegistrationError(f"{found.name}: parameter {e}") from e
-    return member
-
-
-# -- parameters from args_type
-
-_SIZE = Width("size", 0, (1 << 64) - 1)
-
-#: What each letter is where the handler says nothing, and which kinds of annotation go with it.
-_LETTERS: Mapping[str, tuple[Callable[[], Shape], frozenset[str]]] = {
-    **dict.fromkeys("FBsS", (shapes.text, frozenset({"str", "enum"}))),
-    **dict.fromkeys("il", (shapes.integer, frozenset({"int", "size", "number"}))),
-    **dict.fromkeys("Mo", (lambda: shapes.integer(_SIZE), frozenset({"int", "size", "number"}))),
-    "T": (shapes.number, frozenset({"number"})),
-    "b": (shapes.boolean, frozenset({"bool"})),
-    "-": (shapes.boolean, frozenset({"bool"})),
-    "O": (lambda: shapes.mapping(None), frozenset({"object"})),
-}
-
-#: The letters of the three arguments that C{/} stands for.
-_FORMAT_LETTERS = dict(zip(FORMAT_KEYS, "lsl", strict=True))
-
-
-def _declared(compiler: ShapeCompiler, items: tuple[ArgsItem, ...], found: HandlerSignature) -> list[Member]:
-    rest = {wire_name(parameter.name): parameter for parameter in found.parameters}
-    members: list[Member] = []
-    for item in items:
-        letters = _FORMAT_LETTERS if item.letter == "/" else {item.key: "s" if item.flag_value else item.letter}
-        for key, letter in letters.items():
-            # A key may have underscores on the wire: QEMU's own do.
-            parameter = rest.pop(wire_name(key), None)
-            members.append(_declared_member(compiler, item, key, letter, parameter, found))
-    for parameter in rest.values():
-        member = _parameter(compiler, parameter, found)
-        if not member.optional:
-            raise RegistrationError(f"{found.name}: args_type does not say what the parameter {parameter.name!r} is")
-        members.append(member)
-    return members
-
-
-def _declared_member(
-    compiler: ShapeCompiler,
-    item: ArgsItem,
-    key: str,
-    letter: str,
-    parameter: HandlerParameter | None,
-    found: HandlerSignature,
-) -> Member:
-    make, kinds = _LETTERS[letter]
-    # The three arguments of C{/} are there whenever the line is read by a person's monitor, and never asked for otherwise.
-    optional = item.optional or item.letter == "/"
-    if parameter is None:
-        if not found.keywords:
-            raise RegistrationError(f"{found.name}: no parameter takes {key!r} of args_type")
-        return Member(key.replace("-", "_"), key, make(), optional)
-    if parameter.annotation is EMPTY:
-        member = Member(parameter.name, key, make(), optional)
-    else:
-        member = _parameter(compiler, parameter, found)
-        member.wire = key
-        if not _goes_with(member.shape.info, kinds):
-            raise RegistrationError(
-                f"{found.name}: the annotation of {parameter.name!r} does not go with {key}:{letter} of args_type"
-            )
-        member.optional = optional
-    if optional and parameter.default is EMPTY and member.absent is None:
-        raise RegistrationError(
-            f"{found.name}: {key!r} is optional in args_type, but {parameter.name!r} has no default"
-        )
-    return member
-
-
-def _goes_with(info: TypeInfo, kinds: frozenset[str]) -> bool:
-    if info.kind == "alternate":
-        return any(_goes_with(option, kinds) for option in info.options)
-    return info.kind == "any" or info.kind in kinds
-
-
-# -- results
-
-
-def _result(compiler: ShapeCompiler, found: HandlerSignature) -> tuple[Shape, bool]:
-    annotation = _result_annotation(found.returns, found.scope)
-    if annotation is None or annotation is type(None):
-        return Shape(TypeInfo("object", members=()), _nothing, _nothing, frozenset()), True
-    try:
-        return compiler.member("result", annotation, found.scope).shape, False
-    except RegistrationError as e:
-        raise RegistrationError(f"{found.name}: {e}") from e
-
-
-def _nothing(value: Any) -> Any:
-    """Never called: a result of no type is none, and so needs no converting."""
-    raise AssertionError(value)
-
-
-def _result_annotation(annotation: Any, scope: Scope) -> Any:
-    """What is left of a result's annotation without the Deferred, coroutine or generator around it."""
-    if isinstance(annotation, (str, typing.ForwardRef)):
-        annotation = scope.resolve(annotation)
-    if annotation in (EMPTY, typing.NoReturn, getattr(typing, "Never", EMPTY), *_ASYNC):
-        return Any
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in _ASYNC:
-        return _result_annotation(arguments[-1], scope)
-    if origin in (typing.Union, types.UnionType):
-        options = [_result_annotation(option, scope) for option in arguments if option is not JSONText]
-        if Any in options:
-            return Any
-        return union(options) if options else Any
-    return annotation
-
-
-_ASYNC: tuple[Any, ...] = (
-    Deferred,
-    collections.abc.Awaitable,
-    collections.abc.Coroutine,
-    collections.abc.Generator,
-    types.CoroutineType,
-)
-
-
-def _finish_nothing(result: Any) -> Any:
-    if result is None:
-        return {}
-    if isinstance(result, JSONText):
-        return result
-    raise TypeError(f"the result is annotated None, but is {type(result).__name__}")
-
-
-def _finisher(shape: Shape) -> Callable[[Any], Any]:
-    give, quick_give = shape.give, shape.quick_give
-    null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
-
-    def finish(result: Any) -> Any:
-        if result is None:
-            # Even of a command that may give anything: a command without a result answers an empty object.
-            return None if null else {}
-        if type(result) is JSONText:
-            return result
-        try:
-            return quick_give(result)
-        except Exception:
-            return explain(result)
-
-    def explain(result: Any) -> Any:
-        try:
-            return give(result)
-        except RecursionError:
-            raise TypeError("the result nests too deeply, or within itself") from None
-
-    return finish
 
 
 # -- events

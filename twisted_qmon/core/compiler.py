@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from twisted_qmon.core import shapes
+from twisted_qmon.core import containers, shapes
 from twisted_qmon.core.annotations import Scope, union, wire_name
 from twisted_qmon.core.members import Constant, Member, Members
 from twisted_qmon.core.result import JSONText
@@ -103,10 +103,10 @@ class ShapeCompiler:
         if origin is typing.Literal:
             return self._literal(annotation)
         if origin in _LISTS or annotation in _LISTS:
-            shape = shapes.listing(self._element(annotation, scope))
-            return shapes.as_tuple(shape) if tuple in (origin, annotation) else shape
+            shape = containers.listing(self._element(annotation, scope))
+            return containers.as_tuple(shape) if tuple in (origin, annotation) else shape
         if origin in _DICTS or annotation in _DICTS:
-            return shapes.mapping(self._value(annotation, scope))
+            return containers.mapping(self._value(annotation, scope))
         if origin is not None:
             raise _no_shape(annotation)
         simple = _SIMPLE.get(annotation) if isinstance(annotation, collections.abc.Hashable) else None

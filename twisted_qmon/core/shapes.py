@@ -10,29 +10,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from twisted_qmon.core.plain import INT_HIGH, INT_LOW, UINT_HIGH, Unfit, check_text, join_path, plain
-from twisted_qmon.core.source import Source
 from twisted_qmon.core.types import Width
 from twisted_qmon.info import TypeInfo
 
-__all__ = [
-    "Misfit",
-    "Shape",
-    "anything",
-    "as_tuple",
-    "boolean",
-    "enumeration",
-    "integer",
-    "listing",
-    "mapping",
-    "null",
-    "number",
-    "text",
-]
+__all__ = ["Misfit", "Shape", "anything", "boolean", "enumeration", "integer", "null", "number", "refuse", "text"]
 
 
 class Misfit(Exception):
@@ -115,7 +101,8 @@ _IS_TEXT = "type({v}) is str"
 _IS_BOOL = "type({v}) is bool"
 
 
-def _refuse(value: Any, expected: str) -> Unfit:
+def refuse(value: Any, expected: str) -> Unfit:
+    """:return: what says that a handler's value is of another type than expected"""
     return Unfit(f"expected {expected}, not {_brief(value)}")
 
 
@@ -137,7 +124,7 @@ def text() -> Shape:
             value = value.value
         if isinstance(value, str):
             return check_text(value)
-        raise _refuse(value, "a string")
+        raise refuse(value, "a string")
 
     return Shape(TypeInfo("str"), take, give, frozenset({"string"}), _IS_TEXT, _IS_TEXT + " and {v}.isascii()")
 
@@ -170,7 +157,7 @@ def integer(width: Width | None = None) -> Shape:
             if low <= value <= high:
                 return int(value)
             raise Unfit(f"{value} is not within {low}...{high}")
-        raise _refuse(value, "an integer")
+        raise refuse(value, "an integer")
 
     if width is None:
         info = TypeInfo("int")
@@ -195,7 +182,7 @@ def number() -> Shape:
 
     def give(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _refuse(value, "a number")
+            raise refuse(value, "a number")
         if isinstance(value, int):
             if not INT_LOW <= value <= UINT_HIGH:
                 raise Unfit(f"{value} does not fit into 64 bits")
@@ -226,7 +213,7 @@ def boolean() -> Shape:
     def give(value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        raise _refuse(value, "a bool")
+        raise refuse(value, "a bool")
 
     return Shape(TypeInfo("bool"), take, give, frozenset({"boolean"}), _IS_BOOL, _IS_BOOL)
 
@@ -240,7 +227,7 @@ def null() -> Shape:
 
     def give(value: Any) -> None:
         if value is not None:
-            raise _refuse(value, "None")
+            raise refuse(value, "None")
 
     return Shape(TypeInfo("null"), take, give, frozenset({"null"}), "{v} is None", "{v} is None")
 
@@ -276,149 +263,10 @@ def enumeration(values: Mapping[str, Any], name: str = "") -> Shape:
         except (KeyError, TypeError):
             if type(value) is str and value in values:
                 return value
-        raise _refuse(value, f"one of {', '.join(values)}")
+        raise refuse(value, f"one of {', '.join(values)}")
 
     as_is = ""
     if literal:
         listed = repr(tuple(values)).replace("{", "{{").replace("}", "}}")
         as_is = f"type({{v}}) is str and {{v}} in {listed}"
     return Shape(TypeInfo("enum", name, tuple(values)), take, give, frozenset({"string"}), as_is, as_is)
-
-
-def listing(element: Shape | None) -> Shape:
-    """
-    :param element: the shape of the elements; C{None}: any
-    :return: the shape of a list
-    """
-    element = element or anything()
-    any_element = element.info.kind == "any"
-    take_one, give_one = element.take, element.give
-
-    def take(value: Any) -> list[Any]:
-        if not isinstance(value, (list, tuple)):
-            raise Misfit.kind("array")
-        result = []
-        for item in value:
-            try:
-                result.append(take_one(item))
-            except Misfit as e:
-                e.path.append(len(result))
-                raise
-        return result
-
-    def give(value: Any) -> list[Any]:
-        if not isinstance(value, (list, tuple)):
-            raise _refuse(value, "a list")
-        if any_element and type(value) is list:
-            return plain(value)  # type: ignore[no-any-return]
-        result: list[Any] = []
-        changed = type(value) is not list
-        for item in value:
-            try:
-                given = give_one(item)
-            except Unfit as e:
-                e.path.append(len(result))
-                raise
-            changed = changed or given is not item
-            result.append(given)
-        return result if changed else value  # type: ignore[return-value]
-
-    return Shape(
-        TypeInfo("list", element=element.info),
-        take,
-        give,
-        frozenset({"array"}),
-        quick_take=_quick_list(element.take_as_is, element.quick_take),
-        quick_give=give if any_element else _quick_list(element.give_as_is, element.quick_give),
-    )
-
-
-def as_tuple(shape: Shape) -> Shape:
-    """:return: the shape of a list that is a tuple in Python"""
-    take, quick_take = shape.take, shape.quick_take
-    return replace(
-        shape, take=lambda value: tuple(take(value)), quick_take=lambda value: tuple(quick_take(value)), take_as_is=""
-    )
-
-
-def mapping(element: Shape | None) -> Shape:
-    """
-    :param element: the shape of the values; C{None}: any
-    :return: the shape of an object with any members
-    """
-    element = element or anything()
-    any_element = element.info.kind == "any"
-    take_one, give_one = element.take, element.give
-
-    def take(value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise Misfit.kind("object")
-        result = {}
-        for key, item in value.items():
-            try:
-                result[key] = take_one(item)
-            except Misfit as e:
-                e.path.append(key)
-                raise
-        return result
-
-    def give(value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise _refuse(value, "a dict")
-        if any_element and type(value) is dict:
-            return plain(value)  # type: ignore[no-any-return]
-        result = {}
-        changed = type(value) is not dict
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise Unfit(f"a member's name is a string, not {key!r}")
-            name = check_text(key)
-            try:
-                result[name] = given = give_one(item)
-            except Unfit as e:
-                e.path.append(name)
-                raise
-            changed = changed or given is not item or name is not key
-        return result if changed else value  # type: ignore[return-value]
-
-    return Shape(
-        TypeInfo("object", element=element.info),
-        take,
-        give,
-        frozenset({"object"}),
-        quick_take=_quick_dict(element.take_as_is, element.quick_take),
-    )
-
-
-def _quick_list(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The fast road of a list: the list itself if all its elements are fine as they are."""
-    source = Source()
-    source.line("if type(value) is not list: raise Detour")
-    if as_is == "True":
-        source.line("return value")
-    elif as_is:
-        source.line("for v in value:")
-        source.line(f" if not ({as_is.format(v='v')}): return [convert(v) for v in value]")
-        source.line("return value")
-    else:
-        # Elements that may be objects: those that need no conversion come back as themselves.
-        source.line("result = [convert(v) for v in value]")
-        source.line("for v, r in zip(value, result):")
-        source.line(" if v is not r: return result")
-        source.line("return value")
-    return source.compile(convert=convert)
-
-
-def _quick_dict(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The fast road in of an object with any members."""
-    source = Source()
-    source.line("if type(value) is not dict: raise Detour")
-    if as_is == "True":
-        source.line("return value")
-    elif as_is:
-        source.line("for v in value.values():")
-        source.line(f" if not ({as_is.format(v='v')}): return {{k: convert(v) for k, v in value.items()}}")
-        source.line("return value")
-    else:
-        source.line("return {k: convert(v) for k, v in value.items()}")
-    return source.compile(convert=convert)

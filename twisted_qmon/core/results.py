@@ -1,0 +1,105 @@
+"""
+From what a handler gave to plain JSON data.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from twisted_qmon.core.annotations import EMPTY, HandlerSignature, Scope, union
+from twisted_qmon.core.compiler import ShapeCompiler
+from twisted_qmon.core.result import JSONText
+from twisted_qmon.core.shapes import Shape
+from twisted_qmon.errors import RegistrationError
+from twisted_qmon.info import TypeInfo
+
+__all__ = ["finish_nothing", "finisher", "result_shape"]
+
+
+def result_shape(compiler: ShapeCompiler, found: HandlerSignature) -> tuple[Shape, bool]:
+    """
+    :return: the shape of a handler's result; and whether that is none
+    :raise RegistrationError: when its annotation is nothing that JSON can say
+    """
+    annotation = _result_annotation(found.returns, found.scope)
+    if annotation is None or annotation is type(None):
+        return Shape(TypeInfo("object", members=()), _nothing, _nothing, frozenset()), True
+    try:
+        return compiler.member("result", annotation, found.scope).shape, False
+    except RegistrationError as e:
+        raise RegistrationError(f"{found.name}: {e}") from e
+
+
+def _nothing(value: Any) -> Any:
+    """Never called: a result of no type is none, and so needs no converting."""
+    raise AssertionError(value)
+
+
+def _result_annotation(annotation: Any, scope: Scope) -> Any:
+    """What is left of a result's annotation without the Deferred, coroutine or generator around it."""
+    if isinstance(annotation, (str, typing.ForwardRef)):
+        annotation = scope.resolve(annotation)
+    if annotation in (EMPTY, typing.NoReturn, getattr(typing, "Never", EMPTY), *_ASYNC):
+        return Any
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in _ASYNC:
+        return _result_annotation(arguments[-1], scope)
+    if origin in (typing.Union, types.UnionType):
+        options = [_result_annotation(option, scope) for option in arguments if option is not JSONText]
+        if Any in options:
+            return Any
+        return union(options) if options else Any
+    return annotation
+
+
+_ASYNC: tuple[Any, ...] = (
+    Deferred,
+    collections.abc.Awaitable,
+    collections.abc.Coroutine,
+    collections.abc.Generator,
+    types.CoroutineType,
+)
+
+
+def finish_nothing(result: Any) -> Any:
+    """
+    Finish the result of a command that has none.
+
+    :raise TypeError: when it has one all the same
+    """
+    if result is None:
+        return {}
+    if isinstance(result, JSONText):
+        return result
+    raise TypeError(f"the result is annotated None, but is {type(result).__name__}")
+
+
+def finisher(shape: Shape) -> Callable[[Any], Any]:
+    """:return: what finishes results of this shape"""
+    give, quick_give = shape.give, shape.quick_give
+    null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
+
+    def finish(result: Any) -> Any:
+        if result is None:
+            # Even of a command that may give anything: a command without a result answers an empty object.
+            return None if null else {}
+        if type(result) is JSONText:
+            return result
+        try:
+            return quick_give(result)
+        except Exception:
+            return explain(result)
+
+    def explain(result: Any) -> Any:
+        try:
+            return give(result)
+        except RecursionError:
+            raise TypeError("the result nests too deeply, or within itself") from None
+
+    return finish
