@@ -86,7 +86,7 @@ class CommandInfo:
     :ivar params: the parameters as help shows them (C{"value"}, C{"path [freq]"})
     :ivar help: one line for help
     :ivar aliases: other names in the human monitor
-    :ivar hidden: left out of help and completion
+    :ivar hidden: left out of help
     :ivar doc: the text after the first line of the docstring: more help
     :ivar returns: the type of its result, where known
     :ivar origin: where it really runs: empty for here, else the name of the upstream (C{"qemu"})

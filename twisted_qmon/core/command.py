@@ -47,7 +47,7 @@ class CommandOptions:
     :ivar timeout: seconds from the start to the deadline; by default the monitor's; C{math.inf}: none, whatever the monitor's
     :ivar oob: may be executed out of band: it must be quick
     :ivar on_disconnect: C{"continue"} (and log the outcome) or C{"cancel"} when the caller leaves
-    :ivar hidden: not in C{help} and completion
+    :ivar hidden: not in C{help}
     """
 
     name: str | None = None
