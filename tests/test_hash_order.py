@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twisted_qmon.core.hash_order import first_unexpected, qdict_bucket
+from twisted_qmon.core.hash_order import first_unexpected, qdict_bucket, qdict_order
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,10 @@ def test_many() -> None:
         assert first_unexpected(names, names[count // 2 :]) in names[count // 2 :]
 
 
-def test_bucket() -> None:
-    """Members of a reply come in the order of their buckets."""
-    assert sorted(["id", "return"], key=qdict_bucket) == ["return", "id"]
-    assert sorted(["error", "id"], key=qdict_bucket) == ["id", "error"]
-    assert sorted(["data", "event", "timestamp"], key=qdict_bucket) == ["timestamp", "event", "data"]
+def test_order() -> None:
+    """Members come in the order of their buckets, in one bucket the newest first."""
+    assert qdict_order(["id", "return"]) == ["return", "id"]
+    assert qdict_order(["error", "id"]) == ["id", "error"]
+    assert qdict_order(["data", "event", "timestamp"]) == ["timestamp", "event", "data"]
+    assert qdict_bucket("execute1e-400") == qdict_bucket("a-0.0rguments")
+    assert qdict_order(["execute1e-400", "a-0.0rguments", "id"]) == ["a-0.0rguments", "execute1e-400", "id"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["first_unexpected", "qdict_bucket"]
+__all__ = ["first_unexpected", "qdict_bucket", "qdict_order"]
 
 _WORD = 0xFFFFFFFF
 
@@ -27,6 +27,15 @@ def qdict_bucket(key: str) -> int:
     for index, byte in enumerate(data):
         value += byte << (5 * index % 24)
     return (1103515243 * (value & _WORD) + 12345 & _WORD) % 512
+
+
+def qdict_order(names: Iterable[str]) -> list[str]:
+    """
+    :param names: the members of an object, in the order in which they were put in
+    :return: in the order in which QEMU meets them
+    """
+    newest_first = list(names)[::-1]
+    return sorted(newest_first, key=qdict_bucket)
 
 
 def _string_hash(key: str) -> int:
@@ -61,7 +70,7 @@ def first_unexpected(names: Collection[str], unexpected: list[str]) -> str:
     shift = _SMALLEST
     present: list[str] = []
     places = _arrange(present, shift)
-    for name in sorted(reversed(list(names)), key=qdict_bucket):
+    for name in qdict_order(names):
         present.append(name)
         places = _arrange(present, shift)
         if len(places) <= len(present) + len(present) // 16:

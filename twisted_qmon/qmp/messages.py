@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_qmon.core.hash_order import qdict_bucket
+from twisted_qmon.core.hash_order import qdict_order
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
@@ -32,7 +32,7 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
     command = None
-    for key in sorted(reversed(message), key=qdict_bucket) if len(message) > 1 else message:
+    for key in qdict_order(message) if len(message) > 1 else message:
         value = message[key]
         if key == "execute" or (key == "exec-oob" and oob):
             if type(value) is not str:
