@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
@@ -196,6 +196,19 @@ def test_reader_inf() -> None:
     assert (reply.id, reply.error["class"]) == (12, "GenericError")  # type: ignore[union-attr]
 
 
+@given(
+    st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"{", b"[1,", b'{"a": {', b'"', b"}", b"]}", b"\\"])))
+)
+def test_reader_finds_messages_in_garbage(garbage: list[bytes]) -> None:
+    """Whatever lines come between them, each message that has a line to itself is found, in order."""
+    reader = ReplyReader()
+    found: list[Any] = []
+    for number, noise in enumerate(garbage):
+        data = b'%b\r\n{"return": {}, "id": %d}\r\n' % (noise.replace(b"\n", b" "), number)
+        found += reader.feed(data)
+    assert [each.id for each in found if type(each) is Message and each.returned == {}] == list(range(len(garbage)))
+
+
 def test_reader_limit() -> None:
     """A message beyond the limit is refused as soon as that is known, with or without line breaks in it."""
     reader = ReplyReader(max_message=100)
@@ -305,6 +318,16 @@ class ConnectTests(SynchronousTestCase):
         connecting = QMPClient.connect(endpoint, clock=Clock())
         endpoint.servers[0].lose(ConnectionDone())
         self.failureResultOf(connecting, ConnectionClosed)
+
+    def test_given_up(self) -> None:
+        """Cancelling closes the connection."""
+        endpoint = FakeEndpoint()
+        clock = Clock()
+        connecting = QMPClient.connect(endpoint, clock=clock)
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertTrue(endpoint.servers[0].transport.disconnecting)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_endpoint_fails(self) -> None:
         """What the endpoint fails with is passed on."""
@@ -737,6 +760,15 @@ class ServiceTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.endpoint.servers[1].greet()
         self.assertTrue(self.client.connected)
+
+    def test_stopped_while_negotiating(self) -> None:
+        """Stopping ends an attempt, too."""
+        self.service.startService()
+        stopped = self.service.stopService()
+        self.assertTrue(self.endpoint.servers[0].transport.disconnecting)
+        self.endpoint.servers[0].lose(ConnectionDone())
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused(self) -> None:
         """A server that is not there yet is tried again."""

@@ -21,6 +21,7 @@ from twisted_qmon.providers import _upstream
 from twisted_qmon.providers._upstream import HEARTBEAT, IN_FLIGHT
 from twisted_qmon.providers._upstream_commands import merge_schema
 from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT, Qemu
+from twisted_qmon.testing import connected_client
 
 
 class PassingOnTests(SynchronousTestCase):
@@ -381,6 +382,16 @@ class NamesTests(SynchronousTestCase):
         infos = self.successResultOf(door.monitor.commands())
         self.assertEqual({infos[name].origin for name in set(COMMANDS) - {"qmp_capabilities"}}, {"qemu"})
         self.assertEqual(infos["qmon-migrate"].origin, "")
+
+    def test_origin_from_afar(self) -> None:
+        """A client of the door is told, too, which run on QEMU: so its human console sends lines there."""
+        door = Door()
+        client, pump = connected_client(door.monitor)
+        asked = client.commands()
+        pump.flush()
+        commands = self.successResultOf(asked)
+        self.assertEqual(commands["human-monitor-command"].origin, "qemu")
+        self.assertEqual(commands["qmon-migrate"].aliases, ("migrate",))
 
     def test_wrong_arguments_of_known(self) -> None:
         """What is answered here without QEMU goes to QEMU when it has arguments, for QEMU's own error."""
