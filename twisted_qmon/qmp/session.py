@@ -11,10 +11,9 @@ somebody holds it. What has been received but not looked at stays where it is.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from operator import length_hint
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -24,9 +23,13 @@ from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.interfaces import ICaller
+from twisted_qmon.qmp.lanes import Answer, Lane
 from twisted_qmon.qmp.messages import check_message, encode_error, encode_event, encode_greeting, encode_result
 from twisted_qmon.qmp.reader import Malformed, MessageReader
 from twisted_qmon.qmp.writer import encode_quickly, to_ascii, verbatim
+
+if TYPE_CHECKING:
+    from twisted_qmon._outgoing import Outgoing
 
 __all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_MESSAGE", "MAX_OUT_OF_BAND", "Session"]
 
@@ -43,54 +46,11 @@ MAX_MESSAGE = 64 << 20
 HIGH_WATER = 1 << 16
 
 
-class Outgoing(Protocol):
-    """Where a session's bytes go: L{twisted_qmon._outgoing.Outgoing}."""
-
-    blocked: bool
-
-    def reply(self, data: bytes) -> None:
-        """Send bytes that must not be dropped."""
-
-    def event(self, data: bytes, key: Callable[[], Hashable] | None = None) -> None:
-        """Send an event."""
-
-
 def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:
     """The signature of C{qmp_capabilities}."""
 
 
 _CAPABILITIES = compile_signature(_capabilities)
-
-
-class _Answer:
-    """Stands in the queue for a message that was answered by looking at it."""
-
-    __slots__ = ("done", "error", "id", "result")
-
-    def __init__(self, error: CommandError, id: Any) -> None:
-        self.done = True
-        self.id = id
-        self.result = None
-        self.error = error
-
-
-class _Lane:
-    """In-band or out-of-band requests: how many are running, which are waiting, and how many there may be."""
-
-    __slots__ = ("limit", "running", "unnamed", "waiting")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.running = 0
-        self.unnamed = False
-        self.waiting: deque[Request | _Answer] = deque()
-
-    def may_start(self, id: Any) -> bool:
-        return self.running < self.limit and (id is not ABSENT or not self.unnamed)
-
-    @property
-    def exceeded(self) -> bool:
-        return self.running + len(self.waiting) > self.limit
 
 
 @implementer(ICaller)
@@ -130,8 +90,8 @@ class Session:
         self._outgoing = outgoing
         self._changed = changed
         self._reader = MessageReader(max_message=max_message)
-        self._in_band = _Lane(in_flight)
-        self._out_of_band: _Lane | None = None
+        self._in_band = Lane(in_flight)
+        self._out_of_band: Lane | None = None
         self._batch: Iterator[Any] = iter(())
         self._out: list[bytes] = []
         self._size = 0
@@ -253,7 +213,7 @@ class Session:
         # are served without leaving this loop.
         for message in self._batch:
             if type(message) is dict and self.negotiated:
-                name = message.get("execute")
+                name: Any = message.get("execute")
                 arguments = message.get("arguments")
                 id = message.get("id", ABSENT)
                 plain = (
@@ -289,10 +249,10 @@ class Session:
                 self._unsubscribe = self._monitor.subscribe(self._event)
                 return
         except CommandError as error:
-            self._answer(_Answer(error, id))
+            self._answer(Answer(error, id))
             return
         if oob and self._out_of_band is None:
-            self._out_of_band = _Lane(MAX_OUT_OF_BAND)
+            self._out_of_band = Lane(MAX_OUT_OF_BAND)
         lane = self._out_of_band if oob else self._in_band
         assert lane is not None
         if lane.waiting or not lane.may_start(id):
@@ -311,7 +271,7 @@ class Session:
         self.oob = "oob" in enabled
         self.negotiated = True
 
-    def _answer(self, answer: _Answer) -> None:
+    def _answer(self, answer: Answer) -> None:
         """A message that is answered already is an in-band request that completes at once."""
         lane = self._in_band
         if not lane.waiting and lane.may_start(answer.id):
@@ -320,14 +280,14 @@ class Session:
             lane.waiting.append(answer)
             self._check()
 
-    def _wait(self, lane: _Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
+    def _wait(self, lane: Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
         request = self._monitor.prepare(name, arguments, self, id, oob)
         lane.waiting.append(request)
         if not request.done:
             request.notify(self._settled_while_waiting)
         self._check()
 
-    def _run(self, lane: _Lane, request: Request) -> None:
+    def _run(self, lane: Lane, request: Request) -> None:
         lane.running += 1
         if request.id is ABSENT and not request.oob:
             lane.unnamed = True
@@ -382,7 +342,7 @@ class Session:
             self._pump()
             self._changed()
 
-    def _reply(self, request: Request | _Answer) -> None:
+    def _reply(self, request: Request | Answer) -> None:
         if self._closed:
             return
         id = request.id
@@ -401,7 +361,7 @@ class Session:
         self._out.append(data)
         self._size += len(data)
 
-    def _encode_with_care(self, request: Request | _Answer) -> bytes:
+    def _encode_with_care(self, request: Request | Answer) -> bytes:
         """A reply that can't be encoded quickly, or not at all."""
         try:
             return encode_result(request.result, request.id)
