@@ -18,6 +18,7 @@ from twisted_qmon.core.monitor import Monitor
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.core.types import (
     Alternate,
+    Boxed,
     Int8,
     Int16,
     Int32,
@@ -76,6 +77,7 @@ __all__ = [
     "UInt64",
     "Alternate",
     "Tagged",
+    "Boxed",
     "MonitorError",
     "CommandError",
     "GenericError",

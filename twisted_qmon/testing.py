@@ -133,6 +133,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
+        """The server has ended the connection, or never took it."""
         return self.refused or self.transport.disconnected
 
     def send_bytes(self, data: bytes) -> None:

@@ -127,6 +127,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
 
     @property
     def busy(self) -> bool:
+        """Requests are pending."""
         return self.session.pending > 0
 
     def _check_negotiation(self) -> None:
