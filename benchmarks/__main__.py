@@ -33,9 +33,12 @@ def interleave(number: int, pairs: int) -> Iterable[list[int]]:
         yield order if turn % 2 else order[::-1]
 
 
-def measure(workload: Workload, driver: Process, folder: Path, pairs: int, seconds: float) -> Iterable[Row]:
+def measure(
+    workload: Workload, driver: Process, folder: Path, pairs: int, seconds: float, against: str
+) -> Iterable[Row]:
     """Start the contenders, measure them in turn, end them."""
-    contenders = [each for each in workload.contenders if have(each.server)]
+    first, *others = workload.contenders
+    contenders = [first, *(each for each in others if have(each.server) and against in each.title)]
     servers = [serve(each.server, str(folder / f"{n}.sock")) for n, each in enumerate(contenders)]
     try:
 
@@ -89,6 +92,7 @@ def main() -> int:
     parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"all, or some of: {', '.join(names)}")
     parser.add_argument("--pairs", type=int, default=31, help="measurements of each contender (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--against", default="", metavar="TEXT", help="only contenders with this in their name")
     parser.add_argument("--list", action="store_true", help="say which workloads there are")
     options = parser.parse_args()
     if options.list:
@@ -104,7 +108,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             for workload in WORKLOADS:
                 if workload.name in wanted:
-                    for row in measure(workload, driver, Path(folder), options.pairs, options.seconds):
+                    for row in measure(workload, driver, Path(folder), options.pairs, options.seconds, options.against):
                         print_row(row)
     finally:
         driver.close()

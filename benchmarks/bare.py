@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
 from twisted.protocols.basic import LineOnlyReceiver
 
@@ -21,6 +21,7 @@ EVENT = (
 )
 
 _decode, _encode = msgspec.json.decode, msgspec.json.encode
+_decode_lines, _encode_lines = msgspec.json.Decoder().decode_lines, msgspec.json.Encoder().encode_lines
 
 
 class Echo(LineOnlyReceiver):
@@ -33,14 +34,15 @@ class Echo(LineOnlyReceiver):
         self.sendLine(_encode({"return": VERSION, "id": _decode(line)["id"]}))
 
 
-class Greeting(Echo):
-    """The same, for clients that need to be greeted."""
+class Greeting(Protocol):
+    """Greets, and takes messages without line ends, for clients that need that. What it reads at once must be whole."""
 
     def connectionMade(self) -> None:
         self.transport.write(GREETING)
 
-    def lineReceived(self, line: bytes) -> None:
-        self.sendLine(_encode({"return": VERSION, "id": _decode(line).get("id")}))
+    def dataReceived(self, data: bytes) -> None:
+        replies = [{"return": VERSION, "id": message.get("id")} for message in _decode_lines(data)]
+        self.transport.write(_encode_lines(replies))
 
 
 class Later(Echo):
