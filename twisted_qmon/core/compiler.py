@@ -346,7 +346,9 @@ def _enum_value(member: enum.Enum) -> str:
 
 
 def _show(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    # (Python 3.10 takes set[int] for a type.)
+    plain = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    return annotation.__name__ if plain else str(annotation).replace("typing.", "")
 
 
 def _no_shape(annotation: Any) -> RegistrationError:

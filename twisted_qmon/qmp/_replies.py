@@ -25,6 +25,9 @@ __all__ = ["MAX_MESSAGE", "UNSET", "Malformed", "Message", "MessageTooLong", "Ra
 MAX_MESSAGE = 64 * 1024 * 1024
 
 UNSET = msgspec.UNSET
+
+# The errors of older versions of msgspec are no ValueErrors.
+_REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)
 _NAMES = {"returned": "return", "greeting": "QMP"}
 
 
@@ -136,7 +139,7 @@ class ReplyReader:
         for line in lines:
             try:
                 found.append(decode(line))
-            except (ValueError, RecursionError):
+            except _REFUSED:
                 self._feed_slowly(line, found)
             else:
                 if self._slow is not None:
