@@ -78,6 +78,21 @@ class HumanMonitorCommandTests(SynchronousTestCase):
         assert self.commands.request is not None
         self.assertTrue(self.commands.request.cancelled)
 
+    def test_when_the_client_leaves(self) -> None:
+        """The command that was typed says whether it ends or runs on, however deep inside; nothing else of it stays."""
+        self.monitor.register_command("gives-way", self.commands.slow, args_type="text:s", on_disconnect="cancel")
+        for line, runs_on in (("gives-way x", False), ("slow x", True), ('human-monitor-command "gives-way x"', False)):
+            with self.subTest(line=line):
+                client = QMPConnection(self.monitor)
+                self.commands.request = None
+                client.send({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+                client.lose()
+                request: Any = self.commands.request
+                self.assertEqual((request.cancelled, request.done), (not runs_on, not runs_on))
+                self.assertEqual(list(self.monitor.pending), [request] if runs_on else [])
+                self.clock.advance(5)
+                self.assertEqual(list(self.monitor.pending), [])
+
     def test_there_is_no_progress_to_show(self) -> None:
         """Nobody sees the text before it is complete."""
         self.assertEqual(self.run_line("progress on"), {"return": "there is no progress to show here\r\n"})

@@ -51,6 +51,7 @@ class Request(Struct, eq=False, weakref=True):
     :ivar created: when it came, in seconds of the monitor's clock
     :ivar deadline: when it times out, in seconds of the monitor's clock; C{None}: never, or not started yet
     :ivar cancelled: somebody cancelled it, or its deadline passed: nobody waits for the result
+    :ivar left: its caller has gone
     :ivar done: it is settled: C{result} or C{error} holds the answer
     :ivar result: plain JSON data (or a L{JSONText<twisted_qmon.core.result.JSONText>})
     :ivar error: the L{CommandError} it was answered with, or C{None}
@@ -79,6 +80,7 @@ class Request(Struct, eq=False, weakref=True):
     total: int = 0
     abandoned: bool = False
     detached: bool = False
+    left: bool = False
     _callback: Callable[[Request], object] | None = None
     _deferred: Deferred[Any] | None = None
     _timer: IDelayedCall | None = None

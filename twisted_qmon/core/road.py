@@ -295,6 +295,7 @@ class Road:
         for request in self.pending.of(caller):
             request._callback = None
             request._observer = None
+            request.left = True
             command = self._lookup(request.name)
             if request._deferred is None or (command is not None and command.on_disconnect == "cancel"):
                 self.cancel(request)

@@ -24,12 +24,14 @@ class HumanMonitorCommand(CommandProvider):
         # QEMU keeps the default of print/x for the whole process.
         self._sticky = Format()
 
-    @command
+    # The inner command says what becomes of it; what waits for it ends.
+    @command(on_disconnect="cancel")
     def human_monitor_command(self, request: Request, command_line: str, cpu_index: int | None = None) -> Deferred[str]:
         """
         run a line of the human monitor, and return what it prints
 
-        A command that takes its time completes before the reply. What fails is told in the text; the reply is no error.
+        A command that takes its time completes before the reply. What fails is told in the text; the reply is no error. When the
+        client leaves, that command ends or runs on as it would if a person had typed it.
 
         :param command_line: the line; a line feed in it is a blank
         :param cpu_index: accepted for QEMU's clients, and ignored
@@ -50,7 +52,7 @@ class HumanMonitorCommand(CommandProvider):
                 completed.callback(output())
 
         caller = Person(request.caller.name, request.caller.peer)
-        completed: Deferred[str] = Deferred(lambda _: console.cancel())
+        completed: Deferred[str] = Deferred(lambda _: console.close() if request.left else console.cancel())
         console = Console(
             monitor,
             caller,
