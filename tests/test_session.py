@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_qmon import CommandProvider, Event, Monitor, QMPFactory, command
+from twisted_qmon import CommandProvider, Event, GenericError, Monitor, QMPFactory, command
 from twisted_qmon._connection import WATCH_PERIOD
 from twisted_qmon.interfaces import ICaller, ISuspendable
 from twisted_qmon.testing import QMPConnection
@@ -282,6 +282,18 @@ class OrderTests(SessionTests):
         client.send(*({"execute": "now", "id": id} for id in ids), {"execute": "now", "id": 1})
         self.assertEqual([json.dumps(reply["id"]) for reply in client.received()], [json.dumps(id) for id in [*ids, 1]])
 
+    def test_idsThatCannotBeListed(self) -> None:
+        """An id that no result can hold does not spoil query-pending for everybody: it is left out there."""
+        deep = b"[" * 1023 + b"]" * 1023
+        client = self.client()
+        for n, id in enumerate((b"1e400", deep, b"7")):
+            client.send(b'{"execute": "wait", "arguments": {"n": %d}, "id": %s}' % (n, id))
+        listed = self.client().execute("query-pending")["return"]
+        self.assertEqual([info.get("id", "none") for info in listed], ["none", "none", 7])
+        client.send(b'{"execute": "cancel-command", "arguments": {"id": 1e400}, "id": 0}')
+        replies = client.take_bytes()
+        self.assertEqual((replies.count(b"\n"), b'"id":1e999' in replies), (2, True))
+
 
 class BackPressureTests(SessionTests):
     """Inwards and outwards."""
@@ -505,6 +517,15 @@ class EndTests(SessionTests):
         wait.finish = lambda result: object()
         client.send(*self.run_(1))
         self.provider.pending[1].callback(1)
+        (reply,) = client.received()
+        self.assertEqual((reply["id"], reply["error"]["class"]), (1, "GenericError"))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_unencodableError(self) -> None:
+        """An error made with something else than words is answered as an error all the same."""
+        client = self.client()
+        client.send(*self.run_(1))
+        self.provider.pending[1].errback(GenericError(ValueError("no words")))  # type: ignore[arg-type]
         (reply,) = client.received()
         self.assertEqual((reply["id"], reply["error"]["class"]), (1, "GenericError"))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

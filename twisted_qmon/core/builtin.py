@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
+from twisted_qmon.core.plain import Unfit, plain
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.schema import info_to_json
@@ -93,7 +94,10 @@ class _PendingInfo(TypedDict):
 
 
 class PendingInfo(_PendingInfo, total=False):
-    """One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one, C{progress} if it told any."""
+    """
+    One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one (that is finite, and not nested more
+    than 1,000 deep), C{progress} if it told any.
+    """
 
     id: Any
     progress: PendingProgress
@@ -215,8 +219,17 @@ def _pending_info(request: Request, now: float) -> PendingInfo:
         "seconds": max(0.0, now - request.created),
         "abandoned": request.abandoned,
     }
-    if request.id is not ABSENT:
+    if request.id is not ABSENT and _can_be_shown(request.id):
         info["id"] = request.id
     if request.total or request.current:
         info["progress"] = {"current": request.current, "total": request.total}
     return info
+
+
+def _can_be_shown(id: Any) -> bool:
+    """An id may be more than a result may: C{1e999}, or as deep as a message. One client's id must not spoil the list for all."""
+    try:
+        plain(id)
+    except Unfit:
+        return False
+    return True

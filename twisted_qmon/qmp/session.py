@@ -364,11 +364,13 @@ class Session:
     def _encode_with_care(self, request: Request | Answer) -> bytes:
         """A reply that can't be encoded quickly, or not at all."""
         try:
-            return encode_result(request.result, request.id)
+            if request.error is None:
+                return encode_result(request.result, request.id)
+            return encode_error(request.error, request.id)
         except Exception:
-            # The core has looked at the result; this is for what it was told to trust.
-            self._log.failure("while encoding the result of {request!r}", request=request)
-            return encode_error(GenericError("The result can't be encoded; the reason was logged"), request.id)
+            # The core has looked at the result; this is for what it was told to trust, and for errors whose words are none.
+            self._log.failure("while encoding the answer to {request!r}", request=request)
+            return encode_error(GenericError("The answer can't be encoded; the reason was logged"), request.id)
 
     def _event(self, message: Any) -> None:
         data = encode_event(message)
