@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -376,6 +378,31 @@ class MonitorTests(SynchronousTestCase):
         self.provider.request.progress(4, 10)
         self.assertEqual(told, [(3, 10)])
         self.assertEqual(self.successResultOf(deferred), 1)
+
+    def test_progressInParts(self) -> None:
+        """Progress is counted in integers; what is none fails at the handler, not for all who ask query-pending."""
+        self.monitor.execute("slow")
+        with self.assertRaises(TypeError):
+            self.provider.request.progress(0.5, 1)  # type: ignore[arg-type]
+        (listed,) = self.successResultOf(self.monitor.execute("query-pending"))
+        self.assertNotIn("progress", listed)
+
+    def test_handlerExits(self) -> None:
+        """A handler that calls sys.exit(), or is cancelled by asyncio, ends nothing but its request; Ctrl-C is not held up."""
+
+        def leaving(exception: BaseException) -> Callable[[], None]:
+            def leave() -> None:
+                raise exception
+
+            return leave
+
+        for exception in (SystemExit(2), GeneratorExit(), asyncio.CancelledError()):
+            name = f"leave-{type(exception).__name__.lower()}"
+            self.monitor.register_command(name, leaving(exception))
+            self.assertIsInstance(self.submit(name).error, GenericError)
+            self.assertEqual(len(self.flushLoggedErrors(type(exception))), 1)
+        self.monitor.register_command("interrupt", leaving(KeyboardInterrupt()))
+        self.assertRaises(KeyboardInterrupt, self.submit, "interrupt")
 
     # -- leaving and stopping
 

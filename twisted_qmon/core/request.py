@@ -5,6 +5,7 @@ One execution of one command: who asked, under which id, until when; how far it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgspec import Struct
@@ -92,9 +93,10 @@ class Request(Struct, eq=False, weakref=True):
 
         :param current: what is done, in the command's own unit (bytes, blocks, per cent)
         :param total: what there is to do, in the same unit; may change
+        :raise TypeError: when they are no integers
         """
-        self.current = current
-        self.total = total
+        self.current = current = index(current)
+        self.total = total = index(total)
         if self._observer is not None and not self.done:
             self._observer(current, total)
 

@@ -149,7 +149,10 @@ class Road:
             result = command.finish(result)
         except CommandError as error:
             self._settle(request, None, error)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # With SystemExit too: a reactor lets nobody out, the connection would end and this request have no answer.
             self._settle(request, None, self._opaque(request, Failure()))
         else:
             if request._callback is None and not request._kept and not request.done:
