@@ -19,7 +19,7 @@ from twisted_qmon import Monitor, QMPFactory, make_monitor_service
 from twisted_qmon._sockets import claim_path, server_endpoint, unix_path
 from twisted_qmon.providers.quit import Quit
 from twisted_qmon.service import MonitorService
-from twisted_qmon.testing import QMPConnection
+from twisted_qmon.testing import HMPConnection, QMPConnection
 
 
 class ServiceTests(SynchronousTestCase):
@@ -118,6 +118,22 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(event["data"]["reason"], "host-qmp-quit")
         self.stop()
         self.assertEqual(self.ends(client), [])
+
+    def test_aPersonQuits(self) -> None:
+        """No prompt follows, as on QEMU, and what is typed behind it is not run."""
+        self.monitor.register(Quit(lambda request: self.service.shut_down("host-qmp-quit", request)))
+        self.start()
+        people = self.service.factories[1]
+        person, other = HMPConnection(self.monitor, factory=people), HMPConnection(self.monitor, factory=people)
+        self.assertEqual(other.type("wait"), "")
+        self.assertEqual(person.type("quit\nnonsense"), "")
+        self.waiting[0].callback(0)
+        self.assertEqual((person.output(), other.output()), ("", "0\r\n(qmon) "))
+        self.stop()
+        self.assertEqual((person.closed, person.output(), other.closed), (True, "", True))
+        self.start()
+        self.assertIn("(qmon) ", HMPConnection(self.monitor, factory=people).banner)
+        self.stop()
 
     def test_restart(self) -> None:
         """A stopped service can be started again: it listens, and takes requests."""

@@ -120,6 +120,7 @@ class MonitorFactory(ServerFactory):
     :param idle_timeout: seconds without input, with nothing pending, after which a client is disconnected; C{None}: never
     :raise ValueError: when a limit makes no sense
     :ivar counters: what has happened here
+    :ivar ending: everything has been said, and the connections are about to be closed: nobody is asked for more
     """
 
     noisy = False
@@ -148,6 +149,7 @@ class MonitorFactory(ServerFactory):
         self.counters = Counters()
         self.connections: set[Any] = set()
         self._clock = clock
+        self.ending = False
         self.peers = PeerWatch(lambda: self.clock)
         self._closing: Deferred[None] | None = None
 

@@ -128,6 +128,8 @@ class MonitorService(MultiService):
     def privilegedStartService(self) -> None:
         """Begin, or begin again after a stop."""
         self._shutdown = None
+        for factory in self.factories:
+            factory.ending = False
         self.monitor.accept()
         self.monitor.events.mute(False)
         super().privilegedStartService()
@@ -170,6 +172,8 @@ class MonitorService(MultiService):
         self.monitor.events.flush()
         self.monitor.emit("SHUTDOWN", {"guest": False, "reason": reason})
         self.monitor.events.mute()
+        for factory in self.factories:
+            factory.ending = True
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when nothing of it is left: no listening port, no connection"""

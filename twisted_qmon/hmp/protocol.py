@@ -102,7 +102,8 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self.finish()
 
     def lineReceived(self, line: bytes) -> None:
-        if self.finishing or self.ended:
+        # What is typed behind `quit` is for nobody.
+        if self.finishing or self.ended or self.factory.ending:
             return
         if line.endswith(b"\r"):
             line = line[:-1]
@@ -150,7 +151,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._prompt_due = True
         else:
             self._prompt_due = False
-            if not self.finishing:
+            if not self.finishing and not self.factory.ending:
                 self._write_text(self.factory.prompt)
 
     # -- suspension
