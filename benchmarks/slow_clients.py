@@ -156,9 +156,8 @@ def measure(path: str, pid: int, options: Any) -> None:
     after = resident(pid)
     bound = options.clients * (HIGH_WATER + MAX_QUEUED + REPLY + IDLE_SESSION)
     during = statistics.median(under_way)
-    print(
-        f"{options.clients} clients that never read, {options.replies} replies of {REPLY} bytes due to each, {options.events} events"
-    )
+    print(f"{options.clients} clients that never read, {options.replies} replies of {REPLY} bytes due to each")
+    print(f"{options.events} events, 1000 in a reactor turn")
     print(
         f"resident memory: {before >> 20} MiB before, {idle >> 20} MiB with idle clients, {after >> 20} MiB at the end"
     )

@@ -340,7 +340,8 @@ class Server:
         assert len(self.monitor.pending) == 0
         assert not self.monitor.pending.abandoned
         for client in self.clients:
-            assert not (client.owed or client.owed_in_order or client.backlog), "left unanswered"
+            left = [*client.owed, *client.owed_in_order, *client.backlog]
+            assert not left, "left unanswered"
             client.connection.lose()
         self.monitor.events.flush()
         assert not self.factory.connections
