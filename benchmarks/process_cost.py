@@ -3,8 +3,8 @@ What the commands about the process cost while nobody asks, and how well their l
 
     python benchmarks/process_cost.py [SECONDS]
 
-Two processes run side by side for SECONDS (20), both doing nothing: one with the provider, one without. Their processor time is the
-kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux.
+Two processes run side by side for SECONDS (20), both doing nothing: one with the provider, one without. Their processor time is
+the kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux.
 """
 
 import random
