@@ -113,7 +113,8 @@ async def library_client(path: Path, count: int, seed: int) -> int:
             result = {"return": await client.execute(name, arguments)}
         except ExecuteError as e:
             # Before 0.0.4 of the library the error itself was one level higher.
-            result = {"error": {"class": e.error_class, "desc": getattr(e.error, "error", e.error).desc}}
+            error: Any = getattr(e.error, "error", e.error)
+            result = {"error": {"class": e.error_class, "desc": error.desc}}
         assert result == answer
         return 1
 

@@ -60,6 +60,7 @@ class _Forwarded(Deferred[JSONText]):
 class UpstreamConnection(ClientConnection[_Forwarded]):
     """One connection to QEMU. Results stay as they came."""
 
+    eager = True
     heard = True
     beating = False
 
