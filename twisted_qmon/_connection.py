@@ -7,8 +7,6 @@ Bytes only; no word of QMP or HMP.
 
 from __future__ import annotations
 
-import select
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,19 +18,17 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon._outgoing import MAX_QUEUED, SLOW_CLIENT, Outgoing
+from twisted_qmon._peers import PeerWatch
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IAddress, IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
 
-__all__ = ["LINGER", "MAX_CONNECTIONS", "WATCH_PERIOD", "ConnectionMixin", "Counters", "MonitorFactory"]
+__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionMixin", "Counters", "MonitorFactory"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
-
-#: Seconds between two looks at whether the peers of paused connections are still there.
-WATCH_PERIOD = 1.0
 
 #: Seconds that a client has to read the rest, once its connection is to be closed from this side.
 LINGER = 5.0
@@ -59,53 +55,6 @@ class Counters:
     lost: int = 0
     vanished: int = 0
     idle: int = 0
-
-
-class PeerWatch:
-    """
-    Finds out that a peer has gone although nothing is read from it: a transport that is paused is not told by its reactor.
-
-    A peer that closed its end for good shows as C{POLLHUP} (unix sockets) or after a reset (TCP); one that only shut down its
-    writing side does not. Platforms without C{select.poll} are not watched.
-    """
-
-    def __init__(self, clock: Callable[[], IReactorTime]) -> None:
-        self._clock = clock
-        self._watched: dict[Any, Callable[[], None]] = {}
-        self._timer: IDelayedCall | None = None
-
-    def watch(self, transport: Any, gone: Callable[[], None]) -> None:
-        """Call C{gone}, once, when the transport's peer is seen to have gone."""
-        if hasattr(transport, "fileno") and hasattr(select, "poll"):
-            self._watched[transport] = gone
-            if self._timer is None:
-                self._timer = self._clock().callLater(WATCH_PERIOD, self._look)
-
-    def unwatch(self, transport: Any) -> None:
-        """Forget a transport. The timer lapses by itself: being paused and resumed all the time costs no timers."""
-        self._watched.pop(transport, None)
-
-    def stop(self) -> None:
-        """Leave no timer behind."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        poll = select.poll()
-        by_descriptor = {}
-        for transport, gone in self._watched.items():
-            descriptor = transport.fileno()
-            if descriptor >= 0:
-                poll.register(descriptor, 0)
-                by_descriptor[descriptor] = (transport, gone)
-        for descriptor, _ in poll.poll(0):
-            transport, gone = by_descriptor[descriptor]
-            if self._watched.pop(transport, None) is not None:
-                gone()
-        if self._watched:
-            self._timer = self._clock().callLater(WATCH_PERIOD, self._look)
 
 
 class MonitorFactory(ServerFactory):
@@ -214,9 +163,18 @@ class _OutgoingProducer:
     """What the transport tells about its write buffer goes to the outgoing queue. Not the protocol itself: its pauseProducing is
     the other direction."""
 
+    __slots__ = ("_outgoing",)
+
     def __init__(self, outgoing: Outgoing) -> None:
-        self.pauseProducing = outgoing.block
-        self.resumeProducing = outgoing.unblock
+        self._outgoing = outgoing
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is over its high-water mark."""
+        self._outgoing.block()
+
+    def resumeProducing(self) -> None:
+        """It is empty again."""
+        self._outgoing.unblock()
 
     def stopProducing(self) -> None:
         """The transport is about to tell C{connectionLost}."""

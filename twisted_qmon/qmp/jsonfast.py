@@ -26,7 +26,7 @@ _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _Scalar = str | _Int64 | bool | None
 
 # The types do half of the gate's work: objects only, no lists, no float (so no 0e1), no integer beyond 64 bits, no depth.
-_decode_plain = msgspec.json.Decoder(dict[str, _Scalar | dict[str, _Scalar]]).decode_lines
+_decode_plain = msgspec.json.Decoder(dict[str, _Scalar | dict[str, _Scalar | dict[str, _Scalar]]]).decode_lines
 _decode_objects = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
 #: Decodes an array of strings and integers.

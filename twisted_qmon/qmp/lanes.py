@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Lane"]
 
+# Most sessions never have anybody waiting: they share this one, and L{Lane.wait} makes a queue when one is needed.
+_NOBODY: deque[Any] = deque(maxlen=0)
+
 
 class Answer:
     """Stands in the queue for a message that was answered by looking at it."""
@@ -43,7 +46,13 @@ class Lane:
         self.limit = limit
         self.running = 0
         self.unnamed = False
-        self.waiting: deque[Request | Answer] = deque()
+        self.waiting: deque[Request | Answer] = _NOBODY
+
+    def wait(self, request: Request | Answer) -> None:
+        """Put one at the end of the queue."""
+        if self.waiting is _NOBODY:
+            self.waiting = deque()
+        self.waiting.append(request)
 
     def may_start(self, id: Any) -> bool:
         """:return: whether the head of the queue, which has this id, may start now"""

@@ -11,7 +11,7 @@ somebody holds it. What has been received but not looked at stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,6 +131,12 @@ class Session:
         self._ended = True
         self._pump()
 
+    def select_events(self, names: Iterable[str] | None) -> None:
+        """Send only these events from now on; C{None}: all."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        self._unsubscribe = self._monitor.subscribe(self._event, names)
+
     def close(self) -> None:
         """The client has gone. What it has pending is cancelled or runs on, as each command says."""
         self._closed = True
@@ -246,7 +252,7 @@ class Session:
             if not self.negotiated:
                 self._negotiate(name, arguments)
                 self._write(encode_result({}, id))
-                self._unsubscribe = self._monitor.subscribe(self._event)
+                self.select_events(None)
                 return
         except CommandError as error:
             self._answer(Answer(error, id))
@@ -277,12 +283,12 @@ class Session:
         if not lane.waiting and lane.may_start(answer.id):
             self._reply(answer)
         else:
-            lane.waiting.append(answer)
+            lane.wait(answer)
             self._check()
 
     def _wait(self, lane: Lane, name: str, arguments: dict[str, Any] | None, id: Any, oob: bool) -> None:
         request = self._monitor.prepare(name, arguments, self, id, oob)
-        lane.waiting.append(request)
+        lane.wait(request)
         if not request.done:
             request.notify(self._settled_while_waiting)
         self._check()
