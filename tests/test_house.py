@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"errors", "info", "_reactor"},
     {"interfaces"},
     {"core"},
-    {"_outgoing", "_sockets", "_plugins", "_hosting"},
+    {"_outgoing", "_peers", "_sockets", "_plugins", "_hosting"},
     {"_connection"},
     {"qmp", "hmp"},
     {FACADE},

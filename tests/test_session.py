@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_qmon import CommandProvider, Event, GenericError, Monitor, QMPFactory, command
-from twisted_qmon._connection import WATCH_PERIOD
+from twisted_qmon._peers import WATCH_PERIOD
 from twisted_qmon.interfaces import ICaller, ISuspendable
 from twisted_qmon.testing import QMPConnection
 
@@ -274,6 +274,21 @@ class OrderTests(SessionTests):
         client.send(*self.run_(1, name="now"), *self.run_(2, name="tell"), *self.run_(3, name="now"))
         self.assertEqual([m.get("id", m.get("event")) for m in client.received()], [1, "HAPPENED", 2, 3])
         self.assertEqual([m["event"] for m in other.received()], ["HAPPENED"])
+
+    def test_selectedEvents(self) -> None:
+        """A client may choose its events; the others get theirs as before."""
+        client, other = self.client(), self.client()
+        self.assertEqual(client.execute("select-events", {"names": ["SHUTDOWN"]}), {"return": {}})
+        self.monitor.emit("HAPPENED", {"n": 1})
+        self.monitor.emit("SHUTDOWN", {"guest": False, "reason": "test"})
+        self.assertEqual([m["event"] for m in client.received()], ["SHUTDOWN"])
+        self.assertEqual([m["event"] for m in other.received()], ["HAPPENED", "SHUTDOWN"])
+        client.execute("select-events")
+        self.monitor.emit("HAPPENED", {"n": 2})
+        self.assertEqual([m["event"] for m in client.received()], ["HAPPENED"])
+        refused = client.execute("select-events", {"names": ["NOPE"]})
+        self.assertEqual(refused["error"]["desc"], "Event 'NOPE' is not defined")
+        self.failureResultOf(self.monitor.execute("select-events"), GenericError)
 
     def test_idsOfAnyType(self) -> None:
         """An id of any JSON type comes back as it is, duplicate or not."""

@@ -180,6 +180,21 @@ class Builtin(CommandProvider):
             raise CommandNotFound(f"The command {name} has not been found")
         return [info_to_json(infos[name])]
 
+    @command(hidden=True)
+    def select_events(self, request: Request, names: list[str] | None = None) -> None:
+        """
+        get only some events in this session, from now on
+
+        :param names: the events; all, if they are not given
+        """
+        select = getattr(request.caller, "select_events", None)
+        if select is None:
+            raise GenericError("This session gets no events")
+        for name in names or ():
+            if name not in self._monitor().events.definitions:
+                raise GenericError(f"Event '{name}' is not defined")
+        select(names)
+
     @command
     def query_pending(self) -> list[PendingInfo]:
         """list the requests that are waiting, running or abandoned"""
