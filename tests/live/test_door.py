@@ -10,6 +10,7 @@ import json
 import os
 import random
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.needs import missing
+from tests.live.needs import missing, need
 from tests.live.real_qemu import RealQemu
 from tests.live.twistd_process import PATIENCE, QMP, Twistd, until
 
@@ -326,3 +327,26 @@ def test_not_there(tmp_path: Path) -> None:
             client.event("QEMU_CONNECTED")
             assert client.execute("query-block")[0]["device"] == "hd0"
             assert door.qmp().greeting["QMP"]["version"] == client.execute("query-version")
+
+
+def test_another_server(qemu: RealQemu, door: Twistd) -> None:
+    """What comes back may have other commands: the door has those then, and no human monitor behind it if there is none."""
+    program = need("qemu-storage-daemon")
+    client = door.qmp()
+    qemu.kill()
+    client.event("QEMU_DISCONNECTED")
+    qemu.socket.unlink()
+    monitor = f"socket,id=c,path={qemu.socket},server=on,wait=off"
+    daemon = subprocess.Popen([program, "--chardev", monitor, "--monitor", "chardev=c"])
+    try:
+        client.event("QEMU_CONNECTED")
+        names = {each["name"] for each in client.execute("query-commands")}
+        assert {"block-export-add", "query-pending"} <= names
+        assert not names & {"device_add", "balloon", "migrate"}
+        assert client.execute("query-named-block-nodes") == []
+        assert "not been found" in client.error("device_add", {"driver": "x"})
+        # Ours is uncovered again.
+        assert "query-pending" not in client.execute("human-monitor-command", {"command-line": "info version"})
+    finally:
+        daemon.kill()
+        daemon.wait(PATIENCE)
