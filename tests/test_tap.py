@@ -64,21 +64,23 @@ def test_values(option: str, text: str, value: Any) -> None:
         ["--timeout", "nan"],
         ["--drain", "inf"],
         ["--max-queued", "1Q"],
+        ["--max-message", "0"],
         ["--slow-client", "wait"],
         ["--qmp", "nope:1"],
         ["--qmp", ""],
         ["--hmp", "tcp:x"],
         ["--hmp", "unix"],
+        ["--qmp", "ssl:1:privateKey=/nowhere/key.pem"],
         ["--qemu", "nope:1"],
         ["--qemu", ""],
         ["--nope"],
     ],
 )
 def test_bad_options(arguments: list[str]) -> None:
-    """A bad option is a usage error of one line that says why."""
+    """A bad option is a usage error of one line that says which one it is, and why."""
     with pytest.raises(UsageError) as caught:
         parse(*arguments)
-    assert str(caught.value)
+    assert arguments[0] in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -52,6 +52,13 @@ def _bytes(value: str) -> int:
     return int(match[1]) << _UNITS[match[2].upper()]
 
 
+def _some_bytes(value: str) -> int:
+    number = _bytes(value)
+    if number < 1:
+        raise ValueError("it must be at least 1")
+    return number
+
+
 def _seconds(value: str) -> float:
     number = float(value)
     if not 0 <= number < 1e9:
@@ -74,6 +81,18 @@ def _slow_client(value: str) -> str:
     return value
 
 
+def _with_name(name: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same; what it complains of says which option it was, as Twisted's own message does not."""
+
+    def converted(value: str) -> Any:
+        try:
+            return convert(value)
+        except ValueError as e:
+            raise ValueError(f"--{name}: {value!r}: {e}") from e
+
+    return converted
+
+
 class Options(_Options):
     """The options of C{twistd qmon}."""
 
@@ -82,7 +101,7 @@ class Options(_Options):
         "Serves QMP and the human monitor of this process, of another twistd plugin that runs beside it, or of a QEMU. "
         "With neither --qmp nor --hmp it serves both, at unix:qmp.sock and unix:hmp.sock; with either, only what is named."
     )
-    optParameters = [
+    optParameters: list[list[Any]] = [
         ["qemu", None, None, "Front the QEMU whose QMP server is at this client endpoint."],
         ["name", None, None, "What query-name answers."],
         ["prompt", None, "(qmon) ", "The human monitor's prompt."],
@@ -91,7 +110,7 @@ class Options(_Options):
         ["drain", None, DRAIN, "Seconds that pending requests have at the end.", _seconds],
         ["max-connections", None, MAX_CONNECTIONS, "Connections at each endpoint.", _count],
         ["max-queued", None, MAX_QUEUED, "Bytes of events that wait for a client that does not read.", _bytes],
-        ["max-message", None, MAX_MESSAGE, "Bytes of the longest message.", _bytes],
+        ["max-message", None, MAX_MESSAGE, "Bytes of the longest message.", _some_bytes],
         ["max-abandoned", None, MAX_ABANDONED, "Abandoned executions of a command, beyond which it is refused.", _count],
         ["slow-client", None, "disconnect",
          "Beyond --max-queued a client is disconnected (disconnect) or loses events (drop-oldest).", _slow_client],
@@ -99,6 +118,7 @@ class Options(_Options):
         ["idle-timeout", None, None,
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
     ]  # fmt: skip
+    optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
 
     def __init__(self) -> None:
         super().__init__()
