@@ -6,6 +6,8 @@ that fits passes without a call for each of its parts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 __all__ = ["Detour", "Source"]
@@ -13,6 +15,12 @@ __all__ = ["Detour", "Source"]
 
 class Detour(Exception):
     """The fast road does not understand a value: the plain one is to have it."""
+
+
+@lru_cache(256)
+def _code(source: str) -> CodeType:
+    """Many shapes differ only in what their names stand for: compiling takes longer than all the rest."""
+    return compile(source, "<shape>", "exec")
 
 
 class Source:
@@ -54,6 +62,6 @@ class Source:
             body = ["try:", *(f" {line}" for line in body), "except Exception: return fallback(value)"]
         namespace = {**names, **self._names, "fallback": fallback}
         # Nothing that a client sends gets here: names of members are put in by repr, or are identifiers.
-        exec("\n".join(["def function(value):", *(f" {line}" for line in body)]), namespace)
+        exec(_code("\n".join(["def function(value):", *(f" {line}" for line in body)])), namespace)
         function: Callable[[Any], Any] = namespace["function"]
         return function
