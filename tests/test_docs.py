@@ -9,7 +9,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_each_option_is_documented() -> None:
     """The page about C{twistd qmon} has a row for each option, and no other."""
     from twisted_qmon.tap import Options
 
-    options = {f"--{row[0]}" for row in cast("list[list[Any]]", Options.optParameters)}
+    options = {f"--{row[0]}" for row in Options.optParameters}
     options |= {f"--{name[4:].replace('_', '-')}" for name in vars(Options) if name.startswith("opt_")}
     rows = set(re.findall(r"^\| `(--[a-z-]+)", (DOCS / "twistd.md").read_text(), re.MULTILINE))
     assert rows == options
