@@ -93,18 +93,17 @@ def _bytes_each(make: Callable[[int], Any], number: int) -> float:
     return (after - before) / number
 
 
-def _pending_bytes(base: int, number: int) -> float:
-    """What one more pending request takes, without what its handler made."""
-    protocol = _server(pending=base)
+def _pending_bytes(number: int) -> float:
+    """What each of so many pending requests takes, without what its handler made."""
+    protocol = _server()
     handlers = _bytes_each(lambda n: Deferred(), number)
-    return _bytes_each(lambda n: protocol.dataReceived(b'{"execute":"wait","id":%d}\n' % (base + n)), number) - handlers
+    return _bytes_each(lambda n: protocol.dataReceived(b'{"execute":"wait","id":%d}\n' % n), number) - handlers
 
 
 def memory(pairs: int, seconds: float) -> Iterable[Row]:
     """Bytes of a pending request, and of an idle connection."""
-    few, many = _pending_bytes(0, 1000), _pending_bytes(10_000, 1000)
-    for title, value in (("of the first 1,000", few), ("beyond 10,000", many)):
-        yield _fits("a pending request", title, value, 1536)
+    for number in (1000, 10_000):
+        yield _fits("a pending request", f"of {number:,}", _pending_bytes(number), 1536)
 
     def bare(n: int) -> Any:
         protocol = Protocol()
