@@ -166,6 +166,27 @@ class ServiceTests(SynchronousTestCase):
         self.assertIn("Address already in use", str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
 
+    def test_noPort(self) -> None:
+        """A number that is no port's ends the start with one line, too."""
+
+        def refuse(*args: Any, **options: Any) -> Any:
+            raise OverflowError("bind(): port must be 0-65535.")
+
+        self.reactor.listenTCP = refuse
+        with self.assertRaises(SystemExit) as caught:
+            self.root.privilegedStartService()
+        self.assertIn("port must be 0-65535", str(caught.exception))
+
+    def test_sameTwice(self) -> None:
+        """The same description may be given twice: what that means is the port's business."""
+        twice = ["tcp:0:interface=127.0.0.1"] * 3
+        service = make_monitor_service(self.reactor, Monitor(clock=self.reactor), twice)
+        service.privilegedStartService()
+        self.assertEqual(len(self.reactor.tcpServers), 3)
+        self.assertLessEqual(
+            {f"qmp {twice[0]}", f"qmp {twice[0]} (2)", f"qmp {twice[0]} (3)"}, set(service.namedServices)
+        )
+
     def test_badDescription(self) -> None:
         """A description that makes no sense is a ValueError, whatever Twisted raises."""
         for description in ("", "unix", "tcp:x", "nope:1", "tcp", "unix:a:mode=9", "unix:a:mode=600:b:c:d"):

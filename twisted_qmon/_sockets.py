@@ -58,7 +58,8 @@ def server_endpoint(reactor: Any, description: str) -> Any:
             description += ":lockfile=0"
     try:
         return serverFromString(reactor, description)
-    except (ValueError, TypeError, IndexError, KeyError) as e:
+    except Exception as e:
+        # Whatever the endpoint's parser stumbles over: a key file that is not there, a module that is not installed.
         raise ValueError(f"{description!r} is no server endpoint: {e}") from e
 
 

@@ -69,7 +69,8 @@ class Listener(Service):
             self._port.addErrback(failures.append)
             if failures:
                 failures[0].raiseException()
-        except (CannotListenError, OSError) as e:
+        except (CannotListenError, OSError, OverflowError) as e:
+            # OverflowError: a port number beyond 65535.
             self._port = None
             reason = e.socketError if isinstance(e, CannotListenError) else e
             raise SystemExit(f"twistd qmon: can't listen at {self.description}: {reason}") from e
@@ -121,6 +122,11 @@ class MonitorService(MultiService):
         :raise ValueError: when the description makes no sense
         """
         listener = Listener(self._reactor, description, factory)
+        number = 1
+        while listener.name in self.namedServices:
+            # The same once more (C{tcp:0} makes sense, of others the port will be busy).
+            number += 1
+            listener.setName(f"{factory.kind} {description} ({number})")
         self.factories.append(factory)
         self._listeners.append(listener)
         listener.setServiceParent(self)
