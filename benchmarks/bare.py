@@ -103,8 +103,9 @@ class Tell(Echo):
 
     def lineReceived(self, line: bytes) -> None:
         message = _decode(line)
-        for each in self.everybody:
-            each.transport.write(EVENT)
+        if message["execute"] == "tell":
+            for each in self.everybody:
+                each.transport.write(EVENT)
         self.sendLine(_encode({"return": {}, "id": message["id"]}))
 
 
