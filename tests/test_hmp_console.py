@@ -12,7 +12,9 @@ from zope.interface.verify import verifyObject
 
 from tests.hmp_fakes import FakeMonitor, qemu_answers
 from twisted_qmon.errors import CommandCancelled, GenericError
+from twisted_qmon.hmp.catalogue import make_names
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
+from twisted_qmon.hmp.help import UpstreamHelp, help_for
 from twisted_qmon.info import ArgsItem, CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.interfaces import ICaller, IMonitor
 
@@ -413,12 +415,25 @@ class InFrontOfQEMUTests(ConsoleCase):
         )
 
     def test_help_for_one(self) -> None:
-        """QEMU is asked for what is its own."""
+        """What QEMU has said of its own is known; it is asked for what it says nowhere else."""
         console = self.door()
         self.assertEqual(self.run_line(console, "help migrate"), "migrate|qmon-migrate uri -- migrate, and wait\n")
-        self.assertEqual(self.run_line(console, "help quit"), "qemu: help quit\n")
-        self.assertEqual(self.run_line(console, "help info status"), "qemu: help info status\n")
+        self.assertEqual(self.run_line(console, "help q"), "quit|q  -- quit the emulator\n")
+        status = "info status  -- show the current VM status (running|paused)\n"
+        self.assertEqual(self.run_line(console, "help info status"), status)
+        drive_add = (
+            "drive_add [-n] [[<domain>:]<bus>:]<slot>\n[file=file][,if=type] -- add drive to PCI storage controller\n"
+        )
+        self.assertEqual(self.run_line(console, "? drive_add x"), drive_add)
+        self.assertEqual(self.monitor.lines(), [])
         self.assertEqual(self.run_line(console, "help nope"), "qemu: help nope\n")
+
+    def test_help_log(self) -> None:
+        """For this one QEMU prints a table, and not the line that C{help} has."""
+        commands = {"human-monitor-command": CommandInfo("human-monitor-command", origin="qemu")}
+        names = make_names(commands, UpstreamHelp({"log": "log item -- log it", "stop": "stop|s  -- stop"}))
+        self.assertIsNone(help_for(["log"], names))
+        self.assertEqual(help_for(["stop"], names), "stop|s  -- stop\n")
 
     def test_a_bare_qemu(self) -> None:
         """A server without C{query-command-help} is a QEMU, whatever its commands say of their origin."""

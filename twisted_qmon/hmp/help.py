@@ -88,7 +88,7 @@ def _sorted(ours: list[tuple[str, str]], names: Names, *, sub: bool) -> str:
 
 def help_for(words: list[str], names: Names) -> str | None:
     """
-    What C{help WORDS} prints for a command that is here.
+    What C{help WORDS} prints, as far as it is known here: a QEMU that is busy holds nobody up who asks for help.
 
     :param words: not empty; those after the name of a command don't matter
     :return: lines; C{None} where the QEMU behind has to be asked
@@ -99,7 +99,10 @@ def help_for(words: list[str], names: Names) -> str | None:
     sub = first == "info"
     word = second if second is not None and sub else first
     if names.is_upstream(word, sub=sub):
-        return None
+        upstream = names.upstream or UpstreamHelp()
+        text = (upstream.sub if sub else upstream.top).get(word)
+        # For the one it prints a table of its own, and not its line.
+        return None if text is None or words[0] == "log" else f"{text}\n"
     entry = names.find(word, sub=sub)
     if entry is None:
         return None if names.behind else f"unknown command: '{' '.join(words[:2] if sub else words[:1])}'\n"
