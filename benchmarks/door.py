@@ -72,6 +72,11 @@ class Client:
         line, self.buffer = self.buffer[:end], self.buffer[end + 1 :]
         return line
 
+    def knows(self, name: str) -> bool:
+        """Whether the server has that command."""
+        self.send(b'{"execute": "%s"}\n' % name.encode())
+        return b'"return"' in self.read_line()
+
     def close(self) -> None:
         """Hang up."""
         self.socket.close()
@@ -216,6 +221,8 @@ def run(rounds: int, count: int) -> dict[str, Any]:
         forwarder = start(sys.executable, __file__, "--serve", "forwarder", sockets[1], f"{folder}/forwarder")
         # A door is there at once, its QEMU some time later.
         one = Client(f"{folder}/door")
+        while not one.knows("query-block"):
+            time.sleep(0.05)
         through = Client(f"{folder}/forwarder")
         direct = Client(sockets[2])
         crowd = [Client(f"{folder}/door") for _ in range(CLIENTS)]

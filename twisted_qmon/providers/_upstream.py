@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -278,7 +278,15 @@ class Upstream:
 
     def _prepare(self, connection: UpstreamConnection) -> Deferred[Any]:
         negotiated = connection.negotiate(self.clock, self._negotiation_timeout)
-        return negotiated.addCallback(self._describe).addCallback(lambda _: self._serve(connection))
+        described = negotiated.addCallback(self._describe).addCallback(lambda _: self._serve(connection))
+        return described.addErrback(self._not_prepared)
+
+    def _not_prepared(self, failure: Failure) -> Failure:
+        if failure.check(CommandError, CancelledError):
+            self._log.info("QEMU can't be served: {reason}", reason=failure.getErrorMessage())
+        else:
+            self._log.failure("while connecting to QEMU", failure)
+        return failure
 
     def _serve(self, connection: UpstreamConnection) -> None:
         self.connection = connection
