@@ -379,6 +379,11 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(told, [(3, 10)])
         self.assertEqual(self.successResultOf(deferred), 1)
 
+    def test_noTime(self) -> None:
+        """A monitor whose commands have no time at all, or less, makes no sense."""
+        for timeout in (0, -1.0, float("nan")):
+            self.assertRaises(ValueError, Monitor, timeout=timeout)
+
     def test_progressInParts(self) -> None:
         """Progress is counted in integers; what is none fails at the handler, not for all who ask query-pending."""
         self.monitor.execute("slow")

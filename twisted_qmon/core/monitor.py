@@ -35,6 +35,7 @@ class Monitor(Road):
     :param clock: for deadlines, timestamps and rate limits; C{None}: the global reactor, fetched when first needed
     :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
     :param max_abandoned: how many abandoned executions of one command are borne; see L{MAX_ABANDONED}
+    :raise ValueError: when the timeout is no positive number of seconds
     :ivar version: what the greeting and C{query-version} say
     :ivar ready: called by the protocols before they greet; returns C{None}, or a Deferred worth waiting a moment for
     """
@@ -47,6 +48,8 @@ class Monitor(Road):
         *,
         max_abandoned: int = MAX_ABANDONED,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         self._registry = Registry()
         super().__init__(self._registry.find, clock, timeout, max_abandoned)
         self.name = name
