@@ -335,6 +335,14 @@ class HelpTests(ConsoleCase):
         self.assertEqual(run("help info b"), "info b [x] -- show b\n")
         self.assertEqual(run("help info a"), "info a  --\n")
 
+    def test_parameters_have_the_names_that_are_typed(self) -> None:
+        """And not those of Python, where the two differ."""
+        doc = ":param job_id: which\n:param from_: where\n:param some_thing: else"
+        parameters = tuple(ParameterInfo(name, TypeInfo("str")) for name in ("job-id", "from", "some_thing"))
+        console = self.make(FakeMonitor([CommandInfo("move", parameters, doc=doc)]))
+        lines = self.run_line(console, "help move").splitlines()[1:]
+        self.assertEqual(lines, ["\t\t\tjob-id: which", "\t\t\tfrom: where", "\t\t\tsome_thing: else"])
+
     def test_unknown_ones(self) -> None:
         """As on QEMU."""
         run = self.help_console()

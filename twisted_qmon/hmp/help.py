@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted_qmon.hmp.catalogue import Entry, Names
+    from twisted_qmon.info import CommandInfo
 
 __all__ = ["UpstreamHelp", "entry_line", "help_for", "list_commands", "list_info", "parse_upstream"]
 
@@ -106,18 +107,24 @@ def help_for(words: list[str], names: Names) -> str | None:
     entry = names.find(word, sub=sub)
     if entry is None:
         return None if names.behind else f"unknown command: '{' '.join(words[:2] if sub else words[:1])}'\n"
-    return f"{entry_line(entry)}\n" + "".join(f"\t\t\t{line}".rstrip() + "\n" for line in _more(entry.info.doc))
+    return f"{entry_line(entry)}\n" + "".join(f"\t\t\t{line}".rstrip() + "\n" for line in _more(entry.info))
 
 
-def _more(doc: str) -> Iterable[str]:
-    """The rest of a docstring as people want to read it: what a parameter means, without markup, without what is raised."""
+def _more(info: CommandInfo) -> Iterable[str]:
+    """
+    The rest of a docstring as people want to read it: what a parameter means, under the name that they type, without markup,
+    without what is raised.
+    """
+    typed = {item.key for item in info.items or ()} | {parameter.name for parameter in info.parameters or ()}
     lines: list[str] = []
     keep = True
-    for line in doc.splitlines():
+    for line in info.doc.splitlines():
         match = _FIELD.match(line.strip())
         if match is not None:
             keep = not match["what"].startswith("raise")
-            name = match["name"] if match["what"] == "param" else "returns"
+            name = match["name"] or "" if match["what"] == "param" else "returns"
+            dashed = name.rstrip("_").replace("_", "-")
+            name = dashed if dashed in typed else name
             line = f"{name}: {match['text']}"
         elif not line.strip() or not line[0].isspace():
             keep = True
