@@ -326,6 +326,19 @@ class BackPressureTests(SessionTests):
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual([reply["id"] for reply in client.received()], [0, 8, 9])
 
+    def test_cancelledWhileSuspended(self) -> None:
+        """Cancelling the one request too many, while it waits, is enough to go on."""
+        client = self.client(in_flight=2)
+        client.send(*self.run_(1, 2, 3))
+        self.assertEqual(client.transport.producerState, "paused")
+        number = self.client().execute("query-pending")["return"][2]["number"]
+        self.client().execute("cancel-command", {"number": number})
+        self.assertEqual([reply["id"] for reply in client.received()], [3])
+        self.assertEqual(client.transport.producerState, "producing")
+        self.provider.pending[1].callback(1)
+        client.send(*self.run_(4, name="now"))
+        self.assertEqual([reply["id"] for reply in client.received()], [1, 4])
+
     def test_synchronousNeverPauses(self) -> None:
         """A client that only asks for what is there at once is never paused."""
         client = self.client()

@@ -340,6 +340,7 @@ class Session:
             lane = self._in_band if not request.oob else self._out_of_band
             assert lane is not None
             lane.waiting.remove(request)
+            self._check()
             self._reply(request)
         self._go_on()
 
