@@ -339,6 +339,17 @@ class BackPressureTests(SessionTests):
         client.send(*self.run_(4, name="now"))
         self.assertEqual([reply["id"] for reply in client.received()], [1, 4])
 
+    def test_cancelledWhileSuspended(self) -> None:
+        """When the request that exceeded the bound is cancelled before it starts, the session goes on."""
+        client = self.client()
+        client.send(*self.run_(*range(9)), *self.run_(9, name="now"))
+        self.assertEqual(client.transport.producerState, "paused")
+        (waiting,) = [request for request in self.monitor.pending if request.id == 8]
+        waiting.cancel()
+        self.provider.pending[0].callback(0)
+        self.assertEqual([reply["id"] for reply in client.received()], [8, 0, 9])
+        self.assertEqual(client.transport.producerState, "producing")
+
     def test_synchronousNeverPauses(self) -> None:
         """A client that only asks for what is there at once is never paused."""
         client = self.client()

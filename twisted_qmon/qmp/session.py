@@ -183,7 +183,8 @@ class Session:
         in_band = self._in_band
         try:
             while not self._closed:
-                if in_band.waiting or self._out_of_band is not None:
+                # Exceeded with nothing waiting: what waited has been cancelled.
+                if self._exceeded or in_band.waiting or self._out_of_band is not None:
                     self._start_waiting()
                 if self._exceeded or self._holds or outgoing.blocked:
                     break
