@@ -6,6 +6,7 @@ The rules are those of QEMU's C{qapi/qmp-dispatch.c} as seen on the wire (QMP sp
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from twisted_qmon.core.hash_order import qdict_order
@@ -14,7 +15,7 @@ from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
 from twisted_qmon.qmp.writer import encode_line, verbatim
 
-__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result"]
+__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result", "limit_key"]
 
 _ALLOWED = frozenset(("execute", "arguments", "id"))
 
@@ -77,3 +78,9 @@ def encode_event(message: Any) -> bytes:
 def encode_greeting(version: dict[str, Any], capabilities: list[str]) -> bytes:
     """:return: the line that a server begins with"""
     return encode_line({"QMP": {"version": version, "capabilities": capabilities}})
+
+
+def limit_key(message: Any, definition: Any) -> Hashable:
+    """:return: what tells a rate-limited event from the others: of those with the same key only the latest need wait"""
+    data = message.get("data", {})
+    return (definition.name, *(repr(data.get(member)) for member in definition.key))

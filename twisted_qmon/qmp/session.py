@@ -11,7 +11,7 @@ somebody holds it. What has been received but not looked at stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,14 @@ from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qmp.lanes import Answer, Lane
-from twisted_qmon.qmp.messages import check_message, encode_error, encode_event, encode_greeting, encode_result
+from twisted_qmon.qmp.messages import (
+    check_message,
+    encode_error,
+    encode_event,
+    encode_greeting,
+    encode_result,
+    limit_key,
+)
 from twisted_qmon.qmp.reader import Malformed, MessageReader
 from twisted_qmon.qmp.writer import encode_quickly, to_ascii, verbatim
 
@@ -346,9 +353,14 @@ class Session:
         self._go_on()
 
     def _go_on(self) -> None:
-        if not self._pumping:
+        if self._pumping:
+            return
+        if self._exceeded or self._in_band.waiting or self._out_of_band is not None or self._ended or self._closed:
             self._pump()
             self._changed()
+        elif self._out:
+            # Nobody waits for room, so there is nothing to do but to send the reply.
+            self._flush()
 
     def _reply(self, request: Request | Answer) -> None:
         if self._closed:
@@ -393,10 +405,4 @@ class Session:
         if definition is None or definition.rate_limit is None:
             outgoing.event(data)
         else:
-            outgoing.event(data, lambda: _limit_key(message, definition))
-
-
-def _limit_key(message: Any, definition: Any) -> Hashable:
-    """What tells a rate-limited event from the others: of those with the same key only the latest need wait."""
-    data = message.get("data", {})
-    return (definition.name, *(repr(data.get(member)) for member in definition.key))
+            outgoing.event(data, lambda: limit_key(message, definition))
