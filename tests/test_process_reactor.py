@@ -133,6 +133,12 @@ def test_descriptors_tell_class_name_and_number() -> None:
     assert (info.name, info.fd) == ("", None)
 
 
+def test_names_are_what_json_can_say() -> None:
+    """A client's unix socket may have any bytes for its name: it does not spoil the list."""
+    odd = SimpleNamespace(logPrefix=lambda: "QMP,0,/tmp/\udcff", fileno=lambda: 3)
+    assert view.describe_descriptor(odd).name == "QMP,0,/tmp/?"
+
+
 def test_a_reactor_that_can_not_tell_has_nothing() -> None:
     """No IReactorFDSet: no readers, ports and connections, and no error."""
     assert view.descriptors(Clock()) == ([], [])

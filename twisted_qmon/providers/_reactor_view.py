@@ -180,7 +180,9 @@ def descriptors(reactor: Any) -> tuple[list[Any], list[Any]]:
 def describe_descriptor(thing: Any) -> DescriptorInfo:
     """:return: the plain facts of something that the reactor reads or writes"""
     name = _guarded(lambda: thing.logPrefix(), "")
-    return DescriptorInfo(qual(type(thing)), str(name)[:MAX_TEXT], _fd(thing))
+    # A unix client's own path is in it, and may be no UTF-8: lone surrogates, which JSON has no way to say.
+    text = str(name).encode("utf-8", "replace").decode("utf-8")
+    return DescriptorInfo(qual(type(thing)), text[:MAX_TEXT], _fd(thing))
 
 
 def what(function: Any) -> str:
