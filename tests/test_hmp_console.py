@@ -121,6 +121,7 @@ class LineTests(ConsoleCase):
         console = self.make(FakeMonitor([ADD], {"add": 1}))
         self.assertEqual(self.run_line(console, "add \0 1"), "Error: control character in the line: '\\x00'\n")
         self.assertEqual(self.run_line(console, "add 1\x7f"), "Error: control character in the line: '\\x7f'\n")
+        self.assertEqual(self.run_line(console, "add \x9b2J"), "Error: control character in the line: '\\x9b'\n")
         self.assertEqual(self.run_line(console, "add\t1"), "1\n")
 
     def test_printers(self) -> None:

@@ -132,7 +132,7 @@ class Console:
             raise RuntimeError("this console waits for a command to complete")
         if not text.strip(BLANKS):
             return
-        controls = [c for c in text if (c < " " and c not in BLANKS) or c == "\x7f"]
+        controls = [c for c in text if (c < " " and c not in BLANKS) or "\x7f" <= c <= "\x9f"]
         if controls:
             self.complain(f"control character in the line: '{printable(controls[0])}'")
             return
