@@ -95,6 +95,15 @@ def test_a_text_that_can_not_be_formatted_is_kept_as_twisted_tells_it() -> None:
     assert "Unable to format event" in fixture.texts()[0]
 
 
+def test_a_text_that_json_can_not_say() -> None:
+    """A file's name that is no UTF-8 is kept in escapes; anything else of any script as it is."""
+    fixture = _Fixture()
+    fixture.log.emit(LogLevel.warn, "no file {name}: \N{SNOWMAN}", name="a\udcff")
+    fixture.reactor.advance(0)
+    assert fixture.texts() == ["no file a\\udcff: \N{SNOWMAN}"]
+    assert fixture.emitted_texts() == fixture.texts()
+
+
 def test_what_has_no_level_or_namespace_is_passed_over() -> None:
     """Events that say neither are not told, as with Twisted's own filter."""
     fixture = _Fixture()

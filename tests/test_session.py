@@ -326,7 +326,7 @@ class BackPressureTests(SessionTests):
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual([reply["id"] for reply in client.received()], [0, 8, 9])
 
-    def test_cancelledWhileSuspended(self) -> None:
+    def test_cancelledByAnother(self) -> None:
         """Cancelling the one request too many, while it waits, is enough to go on."""
         client = self.client(in_flight=2)
         client.send(*self.run_(1, 2, 3))

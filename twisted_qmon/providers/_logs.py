@@ -118,7 +118,13 @@ def make_info(event: LogEvent) -> LogInfo:
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if len(text) > MAX_TEXT:
         text = text[: MAX_TEXT - 3] + "..."
-    return LogInfo(_timestamp(event), Level(event["log_level"].name), str(event["log_namespace"]), text)
+    namespace = str(event["log_namespace"])
+    return LogInfo(_timestamp(event), Level(event["log_level"].name), _sayable(namespace), _sayable(text))
+
+
+def _sayable(text: str) -> str:
+    # The name of a file that is no UTF-8 comes as lone surrogates, which JSON has no way to say.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @implementer(ILogObserver)
