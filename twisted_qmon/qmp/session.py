@@ -340,7 +340,11 @@ class Session:
         if request.id is ABSENT and not request.oob:
             lane.unnamed = False
         self._reply(request)
-        self._go_on()
+        if self._exceeded or lane.waiting or self._ended:
+            self._go_on()
+        elif self._out and not self._pumping:
+            # Nobody waited for its end but the client.
+            self._flush()
 
     def _settled_while_waiting(self, request: Request) -> None:
         # One without an id keeps its place: its client counts its replies.
@@ -353,36 +357,29 @@ class Session:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._pumping:
-            return
-        if self._exceeded or self._in_band.waiting or self._out_of_band is not None or self._ended or self._closed:
+        if not self._pumping:
             self._pump()
             self._changed()
-        elif self._out:
-            # Nobody waits for room, so there is nothing to do but to send the reply.
-            self._flush()
 
     def _reply(self, request: Request | Answer) -> None:
         if self._closed:
             return
         id = request.id
         try:
-            if request.error is not None:
-                data = encode_error(request.error, id)
-            elif type(id) is str or type(id) is int:
-                result = request.result
-                if type(result) is JSONText:
-                    result = verbatim(result.text)
-                data = encode_quickly({"return": result, "id": id}) + b"\r\n"
+            result = request.result
+            if request.error is not None or (type(id) is not str and type(id) is not int):
+                data = self._encode_with_care(request)
+            elif type(result) is JSONText:
+                data = encode_quickly({"return": verbatim(result.text), "id": id}) + b"\r\n"
             else:
-                data = encode_result(request.result, id)
+                data = encode_quickly({"return": result, "id": id}) + b"\r\n"
         except Exception:
             data = self._encode_with_care(request)
         self._out.append(data)
         self._size += len(data)
 
     def _encode_with_care(self, request: Request | Answer) -> bytes:
-        """A reply that can't be encoded quickly, or not at all."""
+        """An error, an id of another type, what can't be encoded quickly, or not at all."""
         try:
             if request.error is None:
                 return encode_result(request.result, request.id)
