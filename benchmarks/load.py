@@ -145,8 +145,9 @@ class Connection:
 
     def __init__(self, address: str, dialect: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
+        # Blocking: with a time limit, a full backlog is an error at once.
         self.socket.connect(address)
+        self.socket.settimeout(60)
         self.dialect = dialect
         self.mark = _MARKS[dialect]
         self.chunks: list[bytes] = []
