@@ -186,14 +186,12 @@ class Session:
         if self._pumping or self._closed:
             return
         self._pumping = True
-        outgoing = self._outgoing
-        in_band = self._in_band
         try:
             while not self._closed:
                 # Exceeded with nothing waiting: what waited has been cancelled.
-                if self._exceeded or in_band.waiting or self._out_of_band is not None:
+                if self._exceeded or self._in_band.waiting or self._out_of_band is not None:
                     self._start_waiting()
-                if self._exceeded or self._holds or outgoing.blocked:
+                if self._exceeded or self._holds or self._outgoing.blocked:
                     break
                 if not length_hint(self._batch):
                     batch = self._reader.next_batch()
@@ -209,9 +207,8 @@ class Session:
             self._pumping = False
 
     def _flush(self) -> None:
-        out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        data = b"".join(self._out)
+        self._out.clear()
         self._size = 0
         self._outgoing.reply(to_ascii(data))
 
@@ -271,9 +268,7 @@ class Session:
         assert lane is not None
         if lane.waiting or not lane.may_start(id):
             self._wait(lane, name, arguments, id, oob)
-            return
-        request = self._monitor.submit(name, arguments, self, id, oob)
-        if request.done:
+        elif (request := self._monitor.submit(name, arguments, self, id, oob)).done:
             self._reply(request)
         else:
             self._run(lane, request)
@@ -375,8 +370,7 @@ class Session:
                 data = encode_quickly({"return": result, "id": id}) + b"\r\n"
         except Exception:
             data = self._encode_with_care(request)
-        self._out.append(data)
-        self._size += len(data)
+        self._write(data)
 
     def _encode_with_care(self, request: Request | Answer) -> bytes:
         """An error, an id of another type, what can't be encoded quickly, or not at all."""
