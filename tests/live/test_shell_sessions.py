@@ -13,7 +13,6 @@ import pty
 import re
 import select
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -126,9 +125,9 @@ class Shell:
             os.close(master)
 
     def stop(self) -> None:
-        """Press Ctrl-C where the server runs."""
+        """End the server. (Not by SIGINT: a shell that runs the tests in the background has it ignored.)"""
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)
+            self._server.terminate()
             try:
                 self._server.wait(SECONDS)
             except subprocess.TimeoutExpired:
