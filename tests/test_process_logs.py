@@ -215,6 +215,17 @@ class TestEmitting:
         assert [info.text for info in keeper.last(None, None, None)] == ["1", "2", "3", "4"]
         keeper.stop()
 
+    def test_without_traceback(self) -> None:
+        """A failure's traceback is kept for who asks; the event has its first line."""
+        fixture = _Fixture()
+        try:
+            raise ValueError("deep")
+        except ValueError:
+            fixture.log.failure("while {what}", what="diving")
+        fixture.reactor.advance(0)
+        assert fixture.emitted_texts() == ["while diving"]
+        assert "Traceback" in fixture.texts()[0]
+
     def test_come_in_batches(self) -> None:
         """What comes within a period goes out at its end; a period without anything leaves no timer."""
         fixture = _Fixture()

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from tests.fake_qemu import COMMANDS, VERSION, Door, make_schema
 from twisted_qmon import CommandProvider, Monitor, command
 from twisted_qmon.core.schema import build_schema
-from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
+from twisted_qmon.errors import CommandCancelled, CommandNotFound, ConnectionClosed, GenericError
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers import _upstream
@@ -467,6 +467,21 @@ class NamesTests(SynchronousTestCase):
 
 class LifeAndDeathTests(SynchronousTestCase):
     """QEMU that is not there, goes, comes back, stands still."""
+
+    def test_neverThere(self) -> None:
+        """Before QEMU's first connection nothing of ours is taken for its answers: not its state, not what it can do."""
+        door = Door(connect=False)
+        monitor = door.monitor
+        for name in ("query-status", "query-name", "query-block", "stop"):
+            failure = self.failureResultOf(monitor.execute(name), GenericError)
+            self.assertEqual(str(failure.value), "QEMU is not connected")
+        self.assertEqual(self.successResultOf(monitor.execute("query-pending")), [])
+        door.qemu.greet()
+        door.qemu.introduce()
+        self.failureResultOf(monitor.execute("nope"), CommandNotFound)
+        monitor.unregister(door.door)
+        self.assertEqual(self.successResultOf(monitor.execute("query-status"))["status"], "running")
+        self.failureResultOf(monitor.execute("nope"), CommandNotFound)
 
     def test_dies(self) -> None:
         """A hundred pending requests fail, each at its owner, in the moment in which QEMU is found to be gone."""

@@ -170,6 +170,8 @@ def test_given(annotation: Any, result: Any, expected: Any) -> None:
     ("annotation", "result", "why"),
     [
         (None, 1, "the result is annotated None, but is int"),
+        (int, None, "expected an integer, not NoneType None"),
+        (Simple, None, "expected a dict, not NoneType"),
         (str, 1, "expected a string, not int 1"),
         (str, "\ud800", "'\\ud800' has a lone surrogate, which JSON can't say"),
         (int, True, "expected an integer, not bool True"),

@@ -17,7 +17,7 @@ from twisted_qmon.core.compiler import ShapeCompiler
 from twisted_qmon.core.members import Member, Members
 from twisted_qmon.core.parameters import annotated_parameter, declared_parameters
 from twisted_qmon.core.plain import Unfit
-from twisted_qmon.core.results import finish_nothing, finisher, result_shape
+from twisted_qmon.core.results import finish_nothing, result_shape
 from twisted_qmon.core.shapes import Misfit, Shape
 from twisted_qmon.core.types import Boxed
 from twisted_qmon.core.unions import all_members
@@ -68,8 +68,7 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
     """
     found = read_handler(handler)
     compiler = ShapeCompiler()
-    returns, nothing = result_shape(compiler, found)
-    finish = finish_nothing if nothing else finisher(returns)
+    returns, finish = result_shape(compiler, found)
     box = _boxed(found)
     if box is not None:
         if args_type is not None:
@@ -84,7 +83,7 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
             returns=returns.info,
             request_parameter=found.request,
             takes_nothing=False,
-            returns_nothing=nothing,
+            returns_nothing=finish is finish_nothing,
             bind=_box_binder(box.name, shape),
             finish=finish,
         )
@@ -103,7 +102,7 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
         returns=returns.info,
         request_parameter=found.request,
         takes_nothing=parameters == (),
-        returns_nothing=nothing,
+        returns_nothing=finish is finish_nothing,
         bind=_binder(Members(members, others=any_others)),
         finish=finish,
     )

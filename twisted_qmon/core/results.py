@@ -22,16 +22,17 @@ from twisted_qmon.info import TypeInfo
 __all__ = ["finish_nothing", "finisher", "result_shape"]
 
 
-def result_shape(compiler: ShapeCompiler, found: HandlerSignature) -> tuple[Shape, bool]:
+def result_shape(compiler: ShapeCompiler, found: HandlerSignature) -> tuple[Shape, Callable[[Any], Any]]:
     """
-    :return: the shape of a handler's result; and whether that is none
+    :return: the shape of a handler's result; and what finishes such results
     :raise RegistrationError: when its annotation is nothing that JSON can say
     """
     annotation = _result_annotation(found.returns, found.scope)
     if annotation is None or annotation is type(None):
-        return Shape(TypeInfo("object", members=()), _nothing, _nothing, frozenset()), True
+        return Shape(TypeInfo("object", members=()), _nothing, _nothing, frozenset()), finish_nothing
     try:
-        return compiler.member("result", annotation, found.scope).shape, False
+        member = compiler.member("result", annotation, found.scope)
+        return member.shape, finisher(member.shape, optional=member.skip_none)
     except RegistrationError as e:
         raise RegistrationError(f"{found.name}: {e}") from e
 
@@ -80,14 +81,18 @@ def finish_nothing(result: Any) -> Any:
     raise TypeError(f"the result is annotated None, but is {type(result).__name__}")
 
 
-def finisher(shape: Shape) -> Callable[[Any], Any]:
-    """:return: what finishes results of this shape"""
+def finisher(shape: Shape, *, optional: bool) -> Callable[[Any], Any]:
+    """
+    :param optional: there need be no result: C{T | None}
+    :return: what finishes results of this shape
+    """
     give, quick_give = shape.give, shape.quick_give
     null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
+    nothing = optional or null or shape.info.kind in ("any", "null")
 
     def finish(result: Any) -> Any:
-        if result is None:
-            # Even of a command that may give anything: a command without a result answers an empty object.
+        if result is None and nothing:
+            # A command without a result answers an empty object, even one that may give anything.
             return None if null else {}
         if type(result) is JSONText:
             return result

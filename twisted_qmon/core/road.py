@@ -32,7 +32,7 @@ from twisted_qmon.interfaces import ICaller
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["MAX_ABANDONED", "Road"]
+__all__ = ["MAX_ABANDONED", "Road", "not_found"]
 
 #: How many executions of one command may be abandoned (settled, but their handler is still at it) before new ones are refused.
 MAX_ABANDONED = 1000
@@ -58,6 +58,7 @@ class Road:
     :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
     :param max_abandoned: how many abandoned executions of one command are borne
     :ivar pending: the requests that are not answered yet
+    :ivar not_found: makes the error for the name of a command that there is not
     """
 
     _log = Logger()
@@ -73,6 +74,7 @@ class Road:
         self._local = _Local()
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
+        self.not_found: Callable[[str], CommandError] = not_found
 
     @property
     def clock(self) -> IReactorTime:
@@ -125,7 +127,7 @@ class Road:
         """Run the handler of a request that is not done yet, and settle it with what it gives, now or later."""
         command = self._lookup(request.name)
         if command is None:
-            self._settle(request, None, CommandNotFound(f"The command {request.name} has not been found"))
+            self._settle(request, None, self.not_found(request.name))
             return
         if request.oob and not command.oob:
             self._settle(request, None, GenericError(f"The command {request.name} does not support OOB"))
@@ -364,6 +366,11 @@ class Road:
             return len(cancelled)
 
         return empty.addCallback(stopped)
+
+
+def not_found(name: str) -> CommandError:
+    """:return: what QEMU says of a command that it does not have"""
+    return CommandNotFound(f"The command {name} has not been found")
 
 
 def _outcome(request: Request) -> Deferred[Any]:

@@ -228,7 +228,9 @@ class LogKeeper:
         self._emitting = True
         try:
             for info in batch:
-                data = {"level": info.level, "namespace": info.namespace, "text": info.text}
+                # The traceback is for who asks (query-log), not for every client.
+                first = info.text.partition("\n")[0]
+                data = {"level": info.level, "namespace": info.namespace, "text": first}
                 if suppressed:
                     data["suppressed"], suppressed = suppressed, 0
                 self._emit(data, {"seconds": info.timestamp["seconds"], "microseconds": info.timestamp["microseconds"]})

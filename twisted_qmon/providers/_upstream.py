@@ -42,7 +42,7 @@ HEARTBEAT = 5.0
 #: The command that asks for the sign of life: allowed out of band, without effect, and in every QEMU since 6.0.
 _HEARTBEAT_COMMAND = "query-yank"
 
-_NOT_CONNECTED = "QEMU is not connected"
+NOT_CONNECTED = "QEMU is not connected"
 
 
 class _Forwarded(Deferred[JSONText]):
@@ -168,7 +168,7 @@ class Upstream:
         """
         connection = self.connection
         if connection is None:
-            return fail(ConnectionClosed(_NOT_CONNECTED))
+            return fail(ConnectionClosed(NOT_CONNECTED))
         forwarded = _Forwarded(self._cancelled)
         forwarded.connection = connection
         oob = oob and connection.session.oob

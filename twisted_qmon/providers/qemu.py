@@ -24,13 +24,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
-from twisted_qmon.core.command import CommandProvider
+from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
-from twisted_qmon.errors import CommandError, EventError, GenericError, MonitorError
+from twisted_qmon.core.road import not_found
+from twisted_qmon.errors import CommandError, ConnectionClosed, EventError, GenericError, MonitorError
 from twisted_qmon.providers._block_jobs import BlockJobs
 from twisted_qmon.providers._migration import Migration
 from twisted_qmon.providers._snapshots import Snapshots
-from twisted_qmon.providers._upstream import Upstream, UpstreamConnection
+from twisted_qmon.providers._upstream import NOT_CONNECTED, Upstream, UpstreamConnection
 from twisted_qmon.providers._upstream_commands import UpstreamCommands, describe
 from twisted_qmon.qmp._clientconnection import NEGOTIATION_TIMEOUT
 
@@ -44,6 +45,27 @@ __all__ = ["DESCRIBE_TIMEOUT", "Qemu"]
 
 #: Seconds that QEMU has, after the negotiation, to say what it can do.
 DESCRIBE_TIMEOUT = 30.0
+
+
+class _NotYet(CommandProvider):
+    """
+    Stands in for a QEMU that has never been there: what is ours must not be taken for its answers.
+    """
+
+    @command
+    def query_status(self) -> dict[str, Any]:
+        """show whether QEMU runs"""
+        raise not_connected()
+
+    @command
+    def query_name(self) -> dict[str, Any]:
+        """show QEMU's name"""
+        raise not_connected()
+
+
+def not_connected(name: str = "") -> CommandError:
+    """:return: the error for what only a QEMU that is there can answer"""
+    return ConnectionClosed(NOT_CONNECTED)
 
 
 class Qemu(CommandProvider):
@@ -90,7 +112,7 @@ class Qemu(CommandProvider):
         self.service: ClientService = self.upstream.service
         self.service.setName("qemu")
         self._monitor: Monitor | None = None
-        self._registered: UpstreamCommands | None = None
+        self._registered: UpstreamCommands | _NotYet | None = None
         self._wanted: list[Deferred[None]] = []
         self._own = (Migration(self.upstream), Snapshots(self.upstream), BlockJobs(self.upstream))
 
@@ -110,8 +132,12 @@ class Qemu(CommandProvider):
         if monitor is None and self._monitor is not None:
             self._unregister()
             self._monitor.ready = None
+            self._monitor.not_found = not_found
         self._monitor = monitor
         if monitor is not None:
+            self._registered = _NotYet()
+            monitor.register(self._registered, shadow=True)
+            monitor.not_found = not_connected
             monitor.ready = self.when_ready
             self.upstream.is_stopping = lambda: monitor.refusing
 
@@ -153,6 +179,7 @@ class Qemu(CommandProvider):
         except MonitorError as e:
             raise GenericError(f"QEMU's commands can't be offered: {e}") from e
         self._registered = commands
+        monitor.not_found = not_found
         monitor.version = dict(description.version)
         self._log.info(
             "connected to QEMU {version}: {commands} commands, {events} events",
@@ -164,14 +191,15 @@ class Qemu(CommandProvider):
     def _unregister(self) -> None:
         registered, self._registered = self._registered, None
         if registered is not None and self._monitor is not None:
-            registered.forget_events()
+            if isinstance(registered, UpstreamCommands):
+                registered.forget_events()
             self._monitor.unregister(registered)
 
     def _emit(self, name: str, data: Mapping[str, Any] | None, timestamp: Any) -> None:
         monitor = self._monitor
         if monitor is None:
             return
-        if name not in monitor.events.definitions and self._registered is not None:
+        if name not in monitor.events.definitions and isinstance(self._registered, UpstreamCommands):
             # Not in its schema, but it happens.
             self._registered.define_event(name)
         try:
