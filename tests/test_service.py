@@ -153,6 +153,12 @@ class ServiceTests(SynchronousTestCase):
         stopped = service.stopService()
         self.reactor.advance(0)
         self.successResultOf(stopped)
+        service.startService()
+        self.assertEqual(len(self.reactor.tcpServers), 2)
+        self.assertFalse(self.monitor.refusing)
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
 
     def test_busyPort(self) -> None:
         """A port that can't be had ends the start with one line."""

@@ -133,12 +133,20 @@ class MonitorService(MultiService):
 
     def privilegedStartService(self) -> None:
         """Begin, or begin again after a stop."""
+        self._begin()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """The same for who calls only this."""
+        self._begin()
+        super().startService()
+
+    def _begin(self) -> None:
         self._shutdown = None
         for factory in self.factories:
             factory.ending = False
         self.monitor.accept()
         self.monitor.events.mute(False)
-        super().privilegedStartService()
 
     def shut_down(self, reason: str, request: Request | None = None) -> Deferred[None]:
         """
