@@ -22,7 +22,15 @@ from twisted_qmon.qmp._replies import UNSET, AnyMessage, text_of
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 
-__all__ = ["HEARTBEAT", "IN_FLIGHT", "MAX_HELD_EVENTS", "MAX_WAITING", "Upstream", "UpstreamConnection"]
+__all__ = [
+    "HEARTBEAT",
+    "IN_FLIGHT",
+    "MAX_HELD_EVENTS",
+    "MAX_WAITING",
+    "Upstream",
+    "UpstreamConnection",
+    "not_connected",
+]
 
 #: In-band requests that QEMU has at a time. It executes one after the other; the second is there when the first is
 #: done. More gain nothing, can't be taken back, and from the eighth on hold up what is out of band.
@@ -42,7 +50,13 @@ HEARTBEAT = 5.0
 #: The command that asks for the sign of life: allowed out of band, without effect, and in every QEMU since 6.0.
 _HEARTBEAT_COMMAND = "query-yank"
 
-NOT_CONNECTED = "QEMU is not connected"
+
+def not_connected(name: str = "") -> CommandError:
+    """
+    :param name: the command's; the error is the same for all
+    :return: the error for what only a QEMU that is there can answer
+    """
+    return ConnectionClosed("QEMU is not connected")
 
 
 class _Forwarded(Deferred[JSONText]):
@@ -168,7 +182,7 @@ class Upstream:
         """
         connection = self.connection
         if connection is None:
-            return fail(ConnectionClosed(NOT_CONNECTED))
+            return fail(not_connected())
         forwarded = _Forwarded(self._cancelled)
         forwarded.connection = connection
         oob = oob and connection.session.oob

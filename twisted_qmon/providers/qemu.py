@@ -27,11 +27,11 @@ from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.road import not_found
-from twisted_qmon.errors import CommandError, ConnectionClosed, EventError, GenericError, MonitorError
+from twisted_qmon.errors import CommandError, EventError, GenericError, MonitorError
 from twisted_qmon.providers._block_jobs import BlockJobs
 from twisted_qmon.providers._migration import Migration
 from twisted_qmon.providers._snapshots import Snapshots
-from twisted_qmon.providers._upstream import NOT_CONNECTED, Upstream, UpstreamConnection
+from twisted_qmon.providers._upstream import Upstream, UpstreamConnection, not_connected
 from twisted_qmon.providers._upstream_commands import UpstreamCommands, describe
 from twisted_qmon.qmp._clientconnection import NEGOTIATION_TIMEOUT
 
@@ -61,11 +61,6 @@ class _NotYet(CommandProvider):
     def query_name(self) -> dict[str, Any]:
         """show QEMU's name"""
         raise not_connected()
-
-
-def not_connected(name: str = "") -> CommandError:
-    """:return: the error for what only a QEMU that is there can answer"""
-    return ConnectionClosed(NOT_CONNECTED)
 
 
 class Qemu(CommandProvider):
