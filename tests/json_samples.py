@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from twisted_qmon.qmp.reader import Malformed, MessageReader
+from twisted_qmon import ABSENT
+from twisted_qmon.qmp.reader import CommandMessage, Malformed, MessageReader
 
 #: Bytes and short runs of them that mean something to one of the parsers.
 TOKENS = [
@@ -53,8 +54,13 @@ values: st.SearchStrategy[Any] = st.recursive(
     _scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_keys, inner, max_size=4), max_leaves=12
 )
 
-#: Objects, as commands are.
-objects = st.dictionaries(_keys, values, max_size=4)
+_commands = st.fixed_dictionaries(
+    {"execute": st.sampled_from(["query-status", "a:b", "é"])},
+    optional={"arguments": st.dictionaries(_keys, values, max_size=4), "id": _scalars},
+)
+
+#: Objects, as commands are; about half of them are proper ones.
+objects = st.dictionaries(_keys, values, max_size=4) | _commands
 
 
 @st.composite
@@ -85,9 +91,9 @@ inputs = st.one_of(
 )
 
 
-def read(*pieces: bytes, fast: bool = True, max_message: int = 64 << 20) -> list[Any]:
+def read(*pieces: bytes, fast: bool = True, max_message: int = 64 << 20, commands: bool = False) -> list[Any]:
     """What a reader makes of bytes that arrive in pieces."""
-    reader = MessageReader(max_message=max_message)
+    reader = MessageReader(max_message=max_message, commands=commands)
     reader.fast = fast
     messages: list[Any] = []
     for piece in pieces:
@@ -100,6 +106,20 @@ def read(*pieces: bytes, fast: bool = True, max_message: int = 64 << 20) -> list
 def exact(value: Any) -> str:
     """A value in a form that tells C{1} from C{1.0} and C{True}, and C{0.0} from C{-0.0}."""
     return repr(value)
+
+
+def exact_commands(messages: list[Any]) -> str:
+    """The same of messages of which some may be L{CommandMessage}s, which do not know the order of their members."""
+    plain: list[Any] = []
+    for message in messages:
+        if isinstance(message, CommandMessage):
+            members = {"execute": message.execute, "arguments": message.arguments, "id": message.id}
+            # Arguments that are null can't be in one of these.
+            message = {
+                name: value for name, value in members.items() if value is not (None if name == "arguments" else ABSENT)
+            }
+        plain.append(dict(sorted(message.items())) if isinstance(message, dict) else message)
+    return exact(plain)
 
 
 def errors(*pieces: bytes, **options: Any) -> list[str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.json_samples import errors, exact, inputs, mutated, objects, read, values, written
+from tests.json_samples import errors, exact, exact_commands, inputs, mutated, objects, read, values, written
 from twisted_qmon.qmp.jsonfast import decode_checked, decode_plain
-from twisted_qmon.qmp.reader import Malformed, MessageReader
+from twisted_qmon.qmp.reader import CommandMessage, Malformed, MessageReader
 from twisted_qmon.qmp.writer import encode, encode_line
 
 COMMAND = b'{"execute":"query-version","id":%d}'
@@ -37,7 +38,9 @@ def test_pieces(data: bytes, places: list[int]) -> None:
 @settings(max_examples=200)
 def test_paths(data: bytes) -> None:
     """The fast path and the dialect make the same of anything, down to the types."""
-    assert exact(read(data)) == exact(read(data, fast=False))
+    expected = read(data, fast=False)
+    assert exact(read(data)) == exact(expected)
+    assert exact_commands(read(data, commands=True)) == exact_commands(expected)
 
 
 @given(st.lists(mutated(), max_size=4), st.sampled_from([b"\n", b"\r\n", b""]))
@@ -45,17 +48,19 @@ def test_paths(data: bytes) -> None:
 def test_paths_in_batches(parts: list[bytes], between: bytes) -> None:
     """That holds too where good messages and bad ones share a chunk."""
     data = (COMMAND % 1 + between).join(part + between for part in parts)
-    assert exact(read(data)) == exact(read(data, fast=False))
+    expected = read(data, fast=False)
+    assert exact(read(data)) == exact(expected)
+    assert exact_commands(read(data, commands=True)) == exact_commands(expected)
 
 
 @given(written())
 @settings(max_examples=150)
 def test_gate(data: bytes) -> None:
     """What passes the gate is what the dialect reads."""
-    expected = exact(read(data, fast=False))
-    for decode in (decode_plain, decode_checked):
+    expected = exact_commands(read(data, fast=False))
+    for decode in (decode_plain, decode_checked, partial(decode_checked, commands=True)):
         messages = decode(data)
-        assert messages is None or exact(messages) == expected
+        assert messages is None or exact_commands(messages) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,8 +98,10 @@ def test_gate(data: bytes) -> None:
 )
 def test_gate_is_shut(data: bytes) -> None:
     """What msgspec may take for something else than QEMU does never passes the gate."""
-    assert decode_plain(data) is None
-    assert decode_checked(data) is None
+    for message in (data, data.replace(b'"a"', b'"execute":"x","arguments":{"a"').replace(b"}", b"}}", 1)):
+        assert decode_plain(message) is None
+        assert decode_checked(message) is None
+        assert decode_checked(message, commands=True) is None
 
 
 @pytest.mark.parametrize(
@@ -102,18 +109,62 @@ def test_gate_is_shut(data: bytes) -> None:
     [
         (COMMAND % 1, True),
         (b'{"execute":"x","arguments":{"a":"b","c":true,"d":null},"id":"y:z"}\r\n', True),
-        (b'{"a":1}{"b":2} \r\n\n{"c":-9223372036854775808}', True),
-        (b'{"a":1.5}', False),
-        (b'{"a":[1,{"b":"c:\\u00e9"}]}', False),
-        ('{"a":"\u00e9\U0001f600"}'.encode(), False),
-        (b'{"a":"\\"\\\\ \\/"}', False),
-        (b'{"a":123456789012345678,"b":10e1,"c":"0e1"}', False),
+        (b'{"execute":"x","arguments":{"a":{"b":{"c":1,"d":2}},"e":{"f":{}}}}{"execute":"x"}', True),
+        (b'{"execute":"x"}{"id":2,"execute":"x"} \r\n\n{"execute":"x","id":-922337203685477580}', True),
+        (b'{"execute":"x","arguments":{"a":{"b":{"c":{}}}}}', False),
+        (b'{"execute":"x","id":null}', False),
+        (b'{"execute":"x","arguments":{"a":1.5}}', False),
+        (b'{"execute":"x","arguments":{"a":[1,{"b":"c:\\u00e9"}]}}', False),
+        ('{"execute":"\u00e9\U0001f600"}'.encode(), False),
+        (b'{"execute":"\\"\\\\ \\/"}', False),
+        (b'{"execute":"x","arguments":{"a":123456789012345678,"b":10e1,"c":"0e1"}}', False),
     ],
 )
 def test_gate_is_open(data: bytes, plain: bool) -> None:
     """Ordinary messages do pass it: the plain ones the first, others the second."""
     assert (decode_plain(data) is not None) is plain
-    assert exact(decode_plain(data) or decode_checked(data)) == exact(read(data, fast=False))
+    messages = decode_plain(data) or decode_checked(data, commands=True)
+    assert messages is not None
+    assert all(isinstance(message, CommandMessage) for message in messages)
+    assert exact_commands(messages) == exact_commands(read(data, fast=False))
+    assert exact(decode_checked(data)) == exact(read(data, fast=False))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1.5}',
+        b'{"execute":"x","arguments":null}',
+        b'{"execute":"x","exec-oob":"x"}',
+        b'{"exec-oob":"x"}',
+        b'{"execute":1}',
+        b'{"execute":"x"}{"a":["b"]}',
+        b"{}",
+    ],
+)
+def test_no_command(data: bytes) -> None:
+    """What is no proper command stays the object that it is, for those who know what to say about it."""
+    assert decode_plain(data) is None
+    messages = decode_checked(data, commands=True)
+    assert exact(messages) == exact(read(data, fast=False))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"execute":"x","execute":"y"}{"execute":"x"}',
+        b'{"execute":"x","id":1,"id":1}{"execute":"x"}',
+        b'{"execute":"x","id":"execute","id":1}{"execute":"x"}',
+        b'{"execute":"x","arguments":{},"arguments":{}}{"execute":"x"}',
+        b'{"execute":"x","arguments":{"a":{"b":1},"a":{"b":1,"c":2}}}{"execute":"x"}',
+        b'{"execute":"x","arguments":{"a":{"b":1,"b":2}}}{"execute":"x"}',
+        b'{"execute":"x","arguments":{"a":{"b":{"c":1,"c":2}}}}{"execute":"x"}',
+    ],
+)
+def test_twice(data: bytes) -> None:
+    """A key that comes twice is found, wherever it stands."""
+    assert decode_plain(data) is None
+    assert decode_checked(data, commands=True) is None
 
 
 def test_gate_with_deep_recursion() -> None:

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.json_samples import exact, read, values
-from twisted_qmon.qmp.writer import encode, encode_line, encode_quickly, to_ascii, verbatim
+from twisted_qmon import ABSENT
+from twisted_qmon.qmp.writer import Reply, encode, encode_into, encode_line, to_ascii, verbatim
 
 
 class _Name(str):
@@ -158,10 +159,17 @@ def test_lines() -> None:
         assert data.count(b"\n") == 1
         assert data.endswith(b"\r\n")
         assert _parsed(data) == message
-    assert to_ascii(b"".join(encode_quickly(m) + b"\r\n" for m in messages[:2])) == b"".join(
-        map(encode_line, messages[:2])
-    )
     assert to_ascii(b"{}\r\n") == b"{}\r\n"
+
+
+def test_replies_in_one_buffer() -> None:
+    """Replies that are written one after the other into a buffer are the lines that they would be each."""
+    out = bytearray()
+    for reply in (Reply({}, 1), Reply("a\r\n\u00e9\x7f", ABSENT), Reply(verbatim(b"[1]"), "x")):
+        encode_into(reply, out, -1)
+        out += b"\r\n"
+    lines = [{"return": {}, "id": 1}, {"return": "a\r\n\u00e9\x7f"}, {"return": [1], "id": "x"}]
+    assert to_ascii(bytes(out)) == b"".join(map(encode_line, lines))
 
 
 def test_verbatim() -> None:

@@ -77,14 +77,15 @@ class Command:
     :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
+    :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
     :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
     """
 
     __slots__ = (
+        "direct",
         "finish",
         "handler",
         "info",
-        "invoke",
         "name",
         "on_disconnect",
         "oob",
@@ -109,7 +110,9 @@ class Command:
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
         self.finish = signature.finish
-        self.invoke = _invoker(handler, signature)
+        # Of a subclass that has its own way of calling, that way holds.
+        asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
+        self.direct = None if asks else _caller(handler, signature)
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,
@@ -125,25 +128,24 @@ class Command:
             printer=printer,
         )
 
+    def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
+        if self.direct is not None:
+            return self.direct(arguments)
+        keywords = self.signature.bind(arguments or {})
+        if self.signature.request_parameter is not None:
+            keywords[self.signature.request_parameter] = request
+        return self.handler(**keywords)
+
     def __repr__(self) -> str:
         return f"<Command {self.name!r}>"
 
 
-def _invoker(handler: Callable[..., Any], signature: Signature) -> Callable[[Request, Mapping[str, Any] | None], Any]:
-    """How a handler with this signature is called."""
+def _caller(handler: Callable[..., Any], signature: Signature) -> Callable[[Mapping[str, Any] | None], Any]:
+    """How a handler with this signature is called, if it doesn't take the request."""
     bind = signature.bind
-    parameter = signature.request_parameter
-
-    def invoke(request: Request, arguments: Mapping[str, Any] | None) -> Any:
-        keywords = bind(arguments or {})
-        if parameter is not None:
-            keywords[parameter] = request
-        return handler(**keywords)
-
-    def invoke_bare(request: Request, arguments: Mapping[str, Any] | None) -> Any:
-        return invoke(request, arguments) if arguments else handler()
-
-    return invoke_bare if signature.takes_nothing and parameter is None else invoke
+    if signature.takes_nothing:
+        return lambda arguments: handler(**bind(arguments)) if arguments else handler()
+    return lambda arguments: handler(**bind(arguments or {}))
 
 
 def _split_docstring(handler: Callable[..., Any]) -> tuple[str, str]:

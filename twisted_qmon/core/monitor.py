@@ -7,23 +7,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.registry import Registry
+from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.road import MAX_ABANDONED, Road
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.interfaces import ICommandProvider, IMonitor
+from twisted_qmon.interfaces import ICaller, ICommandProvider, IMonitor
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from twisted_qmon.core.request import Request
     from twisted_qmon.info import CommandInfo
 
 __all__ = ["MAX_ABANDONED", "Monitor"]
+
+
+@implementer(ICaller)
+class _Local:
+    """Who asks when C{execute} is called without a caller."""
+
+    name = kind = "local"
+    peer = ""
 
 
 @implementer(IMonitor)
@@ -51,7 +61,8 @@ class Monitor(Road):
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         self._registry = Registry()
-        super().__init__(self._registry.find, clock, timeout, max_abandoned)
+        super().__init__(self._registry.find, self._registry.find_direct, clock, timeout, max_abandoned)
+        self._local = _Local()
         self.name = name
         self.version: dict[str, Any] = our_version()
         self.ready: Callable[[], Deferred[Any] | None] | None = None
@@ -59,6 +70,21 @@ class Monitor(Road):
         self._providers: dict[int | str, tuple[Any, list[Any], list[Any]]] = {}
         self.events = EventTable(lambda: self.clock)
         self.register(Builtin())
+
+    def execute(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        caller: Any = None,
+    ) -> Deferred[Any]:
+        request = self.submit(name, arguments, self._local if caller is None else caller, progress=progress)
+        if request.done:
+            return _outcome(request)
+        deferred: Deferred[Any] = Deferred(lambda _: request.cancel())
+        request.notify(lambda settled: _outcome(settled).chainDeferred(deferred))
+        return deferred
 
     # -- commands and events
 
@@ -165,3 +191,10 @@ class Monitor(Road):
 def _set_monitor(provider: Any, monitor: Monitor | None) -> None:
     if hasattr(type(provider), "monitor"):
         provider.monitor = monitor
+
+
+def _outcome(request: Request) -> Deferred[Any]:
+    if request.error is not None:
+        return fail(request.error)
+    result = request.result
+    return succeed(result.value if isinstance(result, JSONText) else result)

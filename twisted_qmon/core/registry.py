@@ -26,11 +26,15 @@ class Registry:
 
     :ivar active: the commands that can be executed, newest registered last
     :ivar find: C{find(name)}: one of them, or C{None}
+    :ivar find_direct: C{find_direct(name)}: the same for those whose handlers don't ask for the request (see
+        L{Command<twisted_qmon.core.command.Command>}C{.direct})
     """
 
     def __init__(self) -> None:
         self._active: dict[str, Any] = {}
         self.find: Callable[[str], Any | None] = self._active.get
+        self._direct: dict[str, Any] = {}
+        self.find_direct: Callable[[str], Any | None] = self._direct.get
         self._covered: dict[str, list[Any]] = {}
         self._words: dict[str, str] = {}
         self._memo: dict[Callable[..., Any], Any] = {}
@@ -58,7 +62,8 @@ class Registry:
             name = command.name
             if name in self._active:
                 self._covered.setdefault(name, []).append(self._active.pop(name))
-            self._active[name] = command
+                self._direct.pop(name, None)
+            self._activate(command)
         self._changed()
         return added
 
@@ -69,13 +74,20 @@ class Registry:
             covered = self._covered.get(name, [])
             if name in self._active and self._active[name] is command:
                 del self._active[name]
+                self._direct.pop(name, None)
                 if covered:
-                    self._active[name] = covered.pop()
+                    self._activate(covered.pop())
             elif command in covered:
                 covered.remove(command)
             if not covered:
                 self._covered.pop(name, None)
         self._changed()
+
+    def _activate(self, command: Any) -> None:
+        self._active[command.name] = command
+        # Not in ICommand: it is a short cut that a command of another make need not have.
+        if getattr(command, "direct", None) is not None:
+            self._direct[command.name] = command
 
     def _changed(self) -> None:
         self._memo.clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from twisted_qmon.errors import CommandError
 
@@ -18,21 +18,11 @@ if TYPE_CHECKING:
 
     from twisted_qmon.core.road import Road
 
-__all__ = ["ABSENT", "Absent", "Request"]
+__all__ = ["ABSENT", "Request"]
 
-
-class Absent:
-    """The type of L{ABSENT}."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-#: Stands where a JSON value may be missing and C{None} would mean C{null}.
-ABSENT: Final = Absent()
+#: Stands where a JSON value may be missing and C{None} would mean C{null}. It is msgspec's own word for that, so that what is
+#: absent in a message is absent here, and the other way round.
+ABSENT: Final = UNSET
 
 
 class Request(Struct, eq=False, weakref=True):

@@ -10,10 +10,9 @@ from math import inf
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.pending import Pending
@@ -27,7 +26,6 @@ from twisted_qmon.errors import (
     GenericError,
     ShuttingDown,
 )
-from twisted_qmon.interfaces import ICaller
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -41,19 +39,12 @@ MAX_ABANDONED = 1000
 _AT_ONCE = frozenset({dict, list, str, int, float, bool, type(None), JSONText})
 
 
-@implementer(ICaller)
-class _Local:
-    """Who asks when C{execute} is called without a caller."""
-
-    name = kind = "local"
-    peer = ""
-
-
 class Road:
     """
     Serves requests for commands that somebody else looks up: the part of a L{Monitor<twisted_qmon.Monitor>} that runs them.
 
     :param lookup: gives the L{ICommand} of a name, or C{None}
+    :param lookup_direct: gives it only if its handler does not ask for the request
     :param clock: for deadlines; C{None}: the global reactor, fetched when first needed
     :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
     :param max_abandoned: how many abandoned executions of one command are borne
@@ -64,14 +55,19 @@ class Road:
     _log = Logger()
 
     def __init__(
-        self, lookup: Callable[[str], Any], clock: IReactorTime | None, timeout: float | None, max_abandoned: int
+        self,
+        lookup: Callable[[str], Any],
+        lookup_direct: Callable[[str], Any],
+        clock: IReactorTime | None,
+        timeout: float | None,
+        max_abandoned: int,
     ) -> None:
         self.timeout = timeout
         self.max_abandoned = max_abandoned
         self.pending = Pending()
         self._lookup = lookup
+        self._lookup_direct = lookup_direct
         self._clock = clock
-        self._local = _Local()
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
         self.not_found: Callable[[str], CommandError] = not_found
@@ -110,6 +106,29 @@ class Road:
             self._settle(request, None, self._refusal)
         return request
 
+    def serve(self, name: str, arguments: Mapping[str, Any] | None, caller: Any, id: Any) -> Any:
+        """
+        Serve one request in band, as L{submit} does, but without a L{Request} if it turns out that nobody would ever see it: the
+        handler does not ask for it, and what it gives is there at once.
+
+        :return: the plain result; or else the request, which is pending, or done
+        """
+        command = self._lookup_direct(name)
+        if command is None or self._refusal is not None or self.pending.abandoned_by_name:
+            return self.submit(name, arguments, caller, id)
+        try:
+            result = command.direct(arguments)
+            if type(result) in _AT_ONCE:
+                return command.finish(result)
+        except BaseException as e:
+            request = Request(self, self._numbers(), name, arguments, caller, id)
+            self._raised(request, e)
+            return request
+        request = Request(self, self._numbers(), name, arguments, caller, id)
+        self._set_deadline(request, command)
+        self._returned(request, command, result)
+        return request
+
     def prepare(self, name: str, arguments: Mapping[str, Any] | None, caller: Any, id: Any, oob: bool) -> Request:
         """
         Accept a request that has to wait for its turn: L{start} starts it. Until then it can be cancelled.
@@ -137,34 +156,45 @@ class Road:
                 request, None, GenericError(f"Command '{request.name}' has {self.max_abandoned} abandoned executions")
             )
             return
-        timeout = command.timeout or self.timeout
-        if timeout is not None:
-            if timeout == inf:
-                timeout = None
-            else:
-                request.deadline = self.clock.seconds() + timeout
+        self._set_deadline(request, command)
         try:
             result = command.invoke(request, request.arguments)
+        except BaseException as e:
+            self._raised(request, e)
+        else:
+            self._returned(request, command, result)
+
+    def _set_deadline(self, request: Request, command: Any) -> None:
+        timeout = self._timeout_of(command)
+        if timeout is not None:
+            request.deadline = self.clock.seconds() + timeout
+
+    def _timeout_of(self, command: Any) -> float | None:
+        timeout: float | None = command.timeout or self.timeout
+        return None if timeout == inf else timeout
+
+    def _returned(self, request: Request, command: Any, result: Any) -> None:
+        try:
             if type(result) not in _AT_ONCE and isinstance(result, (Deferred, CoroutineType)):
-                self._wait(request, command, result, timeout)
+                self._wait(request, command, result)
                 return
             result = command.finish(result)
-        except CommandError as error:
+        except BaseException as e:
+            self._raised(request, e)
+        else:
+            self._settle(request, result, None)
+
+    def _raised(self, request: Request, error: BaseException) -> None:
+        """While an exception of the command's is being handled."""
+        if isinstance(error, CommandError):
             self._settle(request, None, error)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        elif isinstance(error, KeyboardInterrupt):
+            raise error
+        else:
             # With SystemExit too: a reactor lets nobody out, the connection would end and this request have no answer.
             self._settle(request, None, self._opaque(request, Failure()))
-        else:
-            if request._callback is None and not request._kept and not request.done:
-                # Nobody has heard of it yet: so end nearly all.
-                request.result = result
-                request.done = True
-            else:
-                self._settle(request, result, None)
 
-    def _wait(self, request: Request, command: Any, result: Any, timeout: float | None) -> None:
+    def _wait(self, request: Request, command: Any, result: Any) -> None:
         deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
         if hasattr(deferred, "_qmon_taken"):
             raise RuntimeError(
@@ -180,6 +210,7 @@ class Road:
             return
         if not self.pending.holds(request):
             self._keep(request)
+        timeout = self._timeout_of(command)
         if timeout is not None:
             request._timer = self.clock.callLater(timeout, self._timed_out, request, timeout)
 
@@ -307,22 +338,6 @@ class Road:
             else:
                 request.detached = True
 
-    def execute(
-        self,
-        name: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-        caller: Any = None,
-    ) -> Deferred[Any]:
-        """See L{IMonitor.execute}."""
-        request = self.submit(name, arguments, self._local if caller is None else caller, progress=progress)
-        if request.done:
-            return _outcome(request)
-        deferred: Deferred[Any] = Deferred(lambda _: request.cancel())
-        request.notify(lambda settled: _outcome(settled).chainDeferred(deferred))
-        return deferred
-
     # -- stopping
 
     def refuse(self) -> None:
@@ -371,10 +386,3 @@ class Road:
 def not_found(name: str) -> CommandError:
     """:return: what QEMU says of a command that it does not have"""
     return CommandNotFound(f"The command {name} has not been found")
-
-
-def _outcome(request: Request) -> Deferred[Any]:
-    if request.error is not None:
-        return fail(request.error)
-    result = request.result
-    return succeed(result.value if isinstance(result, JSONText) else result)

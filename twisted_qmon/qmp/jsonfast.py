@@ -10,11 +10,21 @@ msgspec decode text and numbers of which it has already made sure what they are.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-__all__ = ["MAX_NESTING", "RISKY_UTF8", "decode_checked", "decode_items", "decode_plain", "decode_text"]
+from twisted_qmon.core.request import ABSENT
+
+__all__ = [
+    "MAX_NESTING",
+    "RISKY_UTF8",
+    "CommandMessage",
+    "decode_checked",
+    "decode_items",
+    "decode_plain",
+    "decode_text",
+]
 
 #: Arrays and objects inside each other, the message itself included.
 MAX_NESTING = 1024
@@ -22,11 +32,32 @@ MAX_NESTING = 1024
 #: Noncharacters in UTF-8 hold one of these.
 RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
 
+_Arguments = TypeVar("_Arguments")
+_Id = TypeVar("_Id")
+
+
+class CommandMessage(msgspec.Struct, Generic[_Arguments, _Id], forbid_unknown_fields=True, omit_defaults=True):
+    """
+    A message that is a proper command, in band: these members, of these types, and no others.
+
+    :ivar execute: the command's name
+    :ivar arguments: the arguments, or C{None}
+    :ivar id: the id, or L{ABSENT<twisted_qmon.ABSENT>}
+    """
+
+    execute: str
+    # A default is not checked, so null is refused all the same.
+    arguments: _Arguments = None  # type: ignore[assignment]
+    id: _Id = ABSENT  # type: ignore[assignment]
+
+
 _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _Scalar = str | _Int64 | bool | None
 
-# The types do half of the gate's work: objects only, no lists, no float (so no 0e1), no integer beyond 64 bits, no depth.
-_decode_plain = msgspec.json.Decoder(dict[str, _Scalar | dict[str, _Scalar | dict[str, _Scalar]]]).decode_lines
+# The types do half of the gate's work: no lists, no float (so no 0e1), no integer beyond 64 bits, no depth.
+_Plain = CommandMessage[dict[str, _Scalar | dict[str, _Scalar | dict[str, _Scalar]]], str | _Int64]
+_decode_plain = msgspec.json.Decoder(_Plain).decode_lines
+_decode_commands = msgspec.json.Decoder(CommandMessage[dict[str, Any], Any]).decode_lines
 _decode_objects = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
 #: Decodes an array of strings and integers.
@@ -54,30 +85,33 @@ _MANY_DIGITS = b"0" * 19
 
 def decode_plain(data: bytes) -> list[Any] | None:
     """
-    Decode messages, if they are plain: ASCII without escapes, objects that hold only strings, int64, booleans, null and objects
-    of those.
+    Decode messages, if they are plain: ASCII without escapes, commands whose id is a string or an int64 and whose arguments are
+    strings, int64, booleans, null and objects of those.
 
     :param data: whole messages, with any blanks around them
-    :return: the messages, or C{None} if it isn't sure that QEMU reads the same
+    :return: the messages, all of them L{CommandMessage}, or C{None} if it isn't sure that QEMU reads the same
     """
     if _BACKSLASH in data or not data.isascii():
         return None
     colons = data.count(b":")
     try:
-        messages = _decode_plain(data)
-        # The usual case: the colons of the outermost keys are all there are.
-        if sum(map(len, messages)) == colons or _count_colons(messages) == colons:
+        messages: list[Any] = _decode_plain(data)
+        if sum([1 if message.id is ABSENT else 2 for message in messages]) == colons:
+            # The usual case: no arguments, and the colons of the outermost keys are all there are.
+            return messages
+        if _count_keys(messages) == colons or _count_colons(messages) == colons:
             return messages
     except _REFUSED:
         pass
     return None
 
 
-def decode_checked(data: bytes) -> list[Any] | None:
+def decode_checked(data: bytes, *, commands: bool = False) -> list[Any] | None:
     """
     Decode messages that are objects, if it is sure that QEMU reads the same.
 
     :param data: whole messages, with any blanks around them
+    :param commands: they are L{CommandMessage}s, if all of them can be that
     :return: the messages, or C{None}
     """
     if _BACKSLASH in data and _RISKY_ESCAPE.search(data):
@@ -86,15 +120,33 @@ def decode_checked(data: bytes) -> list[Any] | None:
         return None
     if _RISKY_NUMBER.search(data) or _MANY_DIGITS in data.translate(_ZERO_DIGITS):
         return None
-    try:
-        messages = _decode_objects(data)
-        # Each message has one bracket at least, so the deepest can have no more than what remains.
-        depth = data.count(b"{") + data.count(b"[") - len(messages) + 1
-        if depth <= MAX_NESTING and _count_colons(messages) == data.count(b":"):
-            return messages
-    except _REFUSED:
-        pass
+    for decode in (_decode_commands, _decode_objects) if commands else (_decode_objects,):
+        try:
+            messages: list[Any] = decode(data)
+            # Each message has one bracket at least, so the deepest can have no more than what remains.
+            depth = data.count(b"{") + data.count(b"[") - len(messages) + 1
+            if depth <= MAX_NESTING and _count_colons(messages) == data.count(b":"):
+                return messages
+        except _REFUSED:
+            pass
     return None
+
+
+def _count_keys(messages: list[Any]) -> int:
+    """How many keys plain messages have, all levels together."""
+    count = 0
+    for message in messages:
+        count += 1 if message.id is ABSENT else 2
+        arguments = message.arguments
+        if arguments is not None:
+            count += 1 + len(arguments)
+            for value in arguments.values():
+                if type(value) is dict:
+                    count += len(value)
+                    for inner in value.values():
+                        if type(inner) is dict:
+                            count += len(inner)
+    return count
 
 
 def _count_colons(messages: list[Any]) -> int:

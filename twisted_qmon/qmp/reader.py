@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_qmon.qmp.jsonfast import decode_checked, decode_plain
+from twisted_qmon.qmp.jsonfast import CommandMessage, decode_checked, decode_plain
 from twisted_qmon.qmp.jsonlexer import Lexer
 from twisted_qmon.qmp.jsonparser import Malformed
 
-__all__ = ["DEFAULT_MAX_MESSAGE", "Malformed", "MessageReader"]
+__all__ = ["DEFAULT_MAX_MESSAGE", "CommandMessage", "Malformed", "MessageReader"]
 
 #: QEMU's own limit: 64 MiB.
 DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
@@ -31,18 +31,31 @@ class MessageReader:
 
     :param max_message: in bytes, the limit of one message's tokens together (blanks between them don't count). What is beyond it
         is answered C{JSON token size limit exceeded}.
+    :param commands: what comes is commands, so they may be L{CommandMessage}s; otherwise all messages are plain values
     :ivar fast: whether the fast path is taken where it can be. Tests switch it off, to compare.
     :raise ValueError: when the limit is not positive
     """
 
-    __slots__ = ("_at", "_chunk", "_lexer", "_lines_to", "_slice", "_slow_to", "_waiting", "_waiting_size", "fast")
+    __slots__ = (
+        "_at",
+        "_chunk",
+        "_commands",
+        "_lexer",
+        "_lines_to",
+        "_slice",
+        "_slow_to",
+        "_waiting",
+        "_waiting_size",
+        "fast",
+    )
 
-    def __init__(self, *, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
+    def __init__(self, *, max_message: int = DEFAULT_MAX_MESSAGE, commands: bool = False) -> None:
         if max_message < 1:
             raise ValueError(f"max_message must be positive, not {max_message}")
         self._lexer = Lexer(max_message)
         # Tokens in a slice can't break the limit, so only the dialect has to know it.
         self._slice = max(1, min(_SLICE, max_message - 1))
+        self._commands = commands
         self._chunk = b""
         self._at = 0
         self._waiting: list[bytes] = []
@@ -69,7 +82,8 @@ class MessageReader:
         """
         The next messages.
 
-        :return: decoded values and L{Malformed}, in order: those in the next few KiB. Empty: more bytes are needed.
+        :return: decoded values, L{CommandMessage}s and L{Malformed}, in order: those in the next few KiB. Empty: more bytes
+            are needed.
         """
         while self._chunk and (self._at < len(self._chunk) or self._next_chunk()):
             if not self.fast or self._at < self._slow_to or not self._lexer.idle:
@@ -109,9 +123,9 @@ class MessageReader:
             self._slow_to = min(len(chunk), at + self._slice)
             return []
         data = chunk if end - at == len(chunk) else chunk[at:end]
-        messages = decode_plain(data)
+        messages = decode_plain(data) if self._commands else None
         if messages is None:
-            messages = decode_checked(data)
+            messages = decode_checked(data, commands=self._commands)
             if messages is None:
                 self._lines_to = end
                 if chunk.find(b"\n", at, end - 1) < 0:
@@ -130,7 +144,7 @@ class MessageReader:
         chunk = self._chunk
         at = self._at
         end = chunk.find(b"\n", at, self._lines_to) + 1 or self._lines_to
-        messages = decode_checked(chunk[at:end])
+        messages = decode_checked(chunk[at:end], commands=self._commands)
         if messages is None:
             self._slow_to = end
             return []

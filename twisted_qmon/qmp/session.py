@@ -32,8 +32,8 @@ from twisted_qmon.qmp.messages import (
     encode_result,
     limit_key,
 )
-from twisted_qmon.qmp.reader import Malformed, MessageReader
-from twisted_qmon.qmp.writer import encode_quickly, to_ascii, verbatim
+from twisted_qmon.qmp.reader import CommandMessage, Malformed, MessageReader
+from twisted_qmon.qmp.writer import Reply, encode_into, to_ascii, verbatim
 
 if TYPE_CHECKING:
     from twisted_qmon._outgoing import Outgoing
@@ -96,12 +96,11 @@ class Session:
         self._monitor = monitor
         self._outgoing = outgoing
         self._changed = changed
-        self._reader = MessageReader(max_message=max_message)
+        self._reader = MessageReader(max_message=max_message, commands=True)
         self._in_band = Lane(in_flight)
         self._out_of_band: Lane | None = None
         self._batch: Iterator[Any] = iter(())
-        self._out: list[bytes] = []
-        self._size = 0
+        self._out = bytearray()
         self._holds = 0
         self._exceeded = False
         self._pumping = False
@@ -199,7 +198,7 @@ class Session:
                         break
                     self._batch = iter(batch)
                 self._serve_batch()
-                if self._size >= HIGH_WATER:
+                if len(self._out) >= HIGH_WATER:
                     self._flush()
             if self._out and not self._closed:
                 self._flush()
@@ -207,56 +206,48 @@ class Session:
             self._pumping = False
 
     def _flush(self) -> None:
-        data = b"".join(self._out)
+        data = bytes(self._out)
         self._out.clear()
-        self._size = 0
         self._outgoing.reply(to_ascii(data))
-
-    def _write(self, data: bytes) -> None:
-        self._out.append(data)
-        self._size += len(data)
 
     def _serve_batch(self) -> None:
         """Serve decoded messages until something stops it."""
-        submit = self._monitor.submit
+        serve = self._monitor.serve
         lane = self._in_band
-        # Whoever stops this finds the rest in the iterator. Nearly all messages are plain requests that are done at once: they
+        out = self._out
+        # Whoever stops this finds the rest in the iterator. Nearly all messages are proper commands that are done at once: they
         # are served without leaving this loop.
         for message in self._batch:
-            if type(message) is dict and self.negotiated:
-                name: Any = message.get("execute")
-                arguments = message.get("arguments")
-                id = message.get("id", ABSENT)
-                plain = (
-                    type(name) is str
-                    and (arguments is None or type(arguments) is dict)
-                    and len(message) == 1 + (id is not ABSENT) + (arguments is not None)
-                )
-            else:
-                plain = False
-            if not plain:
+            if type(message) is not CommandMessage or not self.negotiated:
                 self._serve_unusual(message)
-            elif lane.waiting or lane.running >= lane.limit or (lane.unnamed and id is ABSENT):
-                self._wait(lane, name, arguments, id, False)
             else:
-                request = submit(name, arguments, self, id)
-                if request.done:
-                    self._reply(request)
+                id = message.id
+                if lane.waiting or lane.running >= lane.limit or (lane.unnamed and id is ABSENT):
+                    self._wait(lane, message.execute, message.arguments, id, False)
                 else:
-                    self._run(lane, request)
-            if self._exceeded or self._size >= HIGH_WATER or self._holds or self._closed:
+                    result = serve(message.execute, message.arguments, self, id)
+                    if type(result) is not Request:
+                        self._return(result, id)
+                    elif result.done:
+                        self._reply(result)
+                    else:
+                        self._run(lane, result)
+            if self._exceeded or len(out) >= HIGH_WATER or self._holds or self._closed:
                 break
 
     def _serve_unusual(self, message: Any) -> None:
         """What is malformed, out of band, or comes before the negotiation is complete."""
-        id = message.get("id", ABSENT) if type(message) is dict else ABSENT
+        id = message.get("id", ABSENT) if type(message) is dict else getattr(message, "id", ABSENT)
         try:
             if type(message) is Malformed:
                 raise GenericError(message.desc)
-            name, arguments, oob = check_message(message, self.oob)
+            if type(message) is CommandMessage:
+                name, arguments, oob = message.execute, message.arguments, False
+            else:
+                name, arguments, oob = check_message(message, self.oob)
             if not self.negotiated:
                 self._negotiate(name, arguments)
-                self._write(encode_result({}, id))
+                self._out += encode_result({}, id)
                 self.select_events(None)
                 return
         except CommandError as error:
@@ -357,31 +348,37 @@ class Session:
             self._changed()
 
     def _reply(self, request: Request | Answer) -> None:
+        if request.error is None:
+            self._return(request.result, request.id)
+        elif not self._closed:
+            try:
+                self._out += encode_error(request.error, request.id)
+            except Exception:
+                self._cannot_say(request.id)
+
+    def _return(self, result: Any, id: Any) -> None:
         if self._closed:
             return
-        id = request.id
+        out = self._out
+        kind = type(id)
+        if kind is str or kind is int or id is ABSENT:
+            start = len(out)
+            try:
+                encode_into(Reply(verbatim(result.text) if type(result) is JSONText else result, id), out, -1)
+                out += b"\r\n"
+                return
+            except Exception:
+                del out[start:]
+        # An id of another type, or what can't be encoded quickly.
         try:
-            result = request.result
-            if request.error is not None or (type(id) is not str and type(id) is not int):
-                data = self._encode_with_care(request)
-            elif type(result) is JSONText:
-                data = encode_quickly({"return": verbatim(result.text), "id": id}) + b"\r\n"
-            else:
-                data = encode_quickly({"return": result, "id": id}) + b"\r\n"
+            out += encode_result(result, id)
         except Exception:
-            data = self._encode_with_care(request)
-        self._write(data)
+            self._cannot_say(id)
 
-    def _encode_with_care(self, request: Request | Answer) -> bytes:
-        """An error, an id of another type, what can't be encoded quickly, or not at all."""
-        try:
-            if request.error is None:
-                return encode_result(request.result, request.id)
-            return encode_error(request.error, request.id)
-        except Exception:
-            # The core has looked at the result; this is for what it was told to trust, and for errors whose words are none.
-            self._log.failure("while encoding the answer to {request!r}", request=request)
-            return encode_error(GenericError("The answer can't be encoded; the reason was logged"), request.id)
+    def _cannot_say(self, id: Any) -> None:
+        # The core has looked at the result; this is for what it was told to trust, and for errors whose words are none.
+        self._log.failure("while encoding the answer to {id!r} of {session}", id=id, session=self.name)
+        self._out += encode_error(GenericError("The answer can't be encoded; the reason was logged"), id)
 
     def _event(self, message: Any) -> None:
         data = encode_event(message)
