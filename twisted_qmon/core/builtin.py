@@ -5,7 +5,7 @@ The commands that every monitor has: who it is, what it can do, what it is doing
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, cast
 
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
@@ -125,7 +125,7 @@ class Builtin(CommandProvider):
     @command
     def query_version(self) -> VersionInfo:
         """show the version"""
-        version = self._monitor().version
+        version = (self.monitor or _gone()).version
         if self._version is None or self._version[0] is not version:
             self._version = (version, JSONText.of(version))
         return cast(VersionInfo, self._version[1])
@@ -137,7 +137,7 @@ class Builtin(CommandProvider):
     @command
     def query_name(self) -> NameInfo:
         """show the name of this monitor"""
-        name = self._monitor().name
+        name = (self.monitor or _gone()).name
         return {} if name is None else {"name": name}
 
     @query_name.printer
@@ -147,7 +147,7 @@ class Builtin(CommandProvider):
     @command
     def query_status(self) -> StatusInfo:
         """show whether it runs or shuts down"""
-        if self._monitor().refusing:
+        if (self.monitor or _gone()).refusing:
             return {"running": False, "singlestep": False, "status": "shutdown"}
         return {"running": True, "singlestep": False, "status": "running"}
 
@@ -158,12 +158,12 @@ class Builtin(CommandProvider):
     @command
     def query_commands(self) -> list[CommandName]:
         """list the QMP commands"""
-        return cast("list[CommandName]", self._monitor().registry.names())
+        return cast("list[CommandName]", (self.monitor or _gone()).registry.names())
 
     @command
     def query_qmp_schema(self) -> list[dict[str, Any]]:
         """show the QMP schema"""
-        monitor = self._monitor()
+        monitor = self.monitor or _gone()
         return cast("list[dict[str, Any]]", monitor.registry.schema(monitor.events.definitions))
 
     @command
@@ -173,7 +173,7 @@ class Builtin(CommandProvider):
 
         :param name: one command only
         """
-        infos = self._monitor().registry.infos()
+        infos = (self.monitor or _gone()).registry.infos()
         if name is None:
             return [info_to_json(info) for info in infos.values()]
         if name not in infos:
@@ -191,14 +191,14 @@ class Builtin(CommandProvider):
         if select is None:
             raise GenericError("This session gets no events")
         for name in names or ():
-            if name not in self._monitor().events.definitions:
+            if name not in (self.monitor or _gone()).events.definitions:
                 raise GenericError(f"Event '{name}' is not defined")
         select(names)
 
     @command
     def query_pending(self) -> list[PendingInfo]:
         """list the requests that are waiting, running or abandoned"""
-        monitor = self._monitor()
+        monitor = self.monitor or _gone()
         now = monitor.clock.seconds()
         requests = [*monitor.pending, *monitor.pending.abandoned.values()]
         return [_pending_info(request, now) for request in sorted(requests, key=lambda request: request.number)]
@@ -211,7 +211,7 @@ class Builtin(CommandProvider):
         :param number: as query-pending lists it
         :param id: of the oldest request of this session that has this id
         """
-        pending = self._monitor().pending
+        pending = (self.monitor or _gone()).pending
         if (number is None) == (id is ABSENT):
             raise GenericError("Either 'id' or 'number' must be given")
         found = pending.by_id(request.caller, id) if number is None else pending.by_number(number)
@@ -219,10 +219,9 @@ class Builtin(CommandProvider):
             raise GenericError("There is no such request pending")
         found.cancel()
 
-    def _monitor(self) -> Monitor:
-        if self.monitor is None:
-            raise GenericError("The monitor is gone")
-        return self.monitor
+
+def _gone() -> NoReturn:
+    raise GenericError("The monitor is gone")
 
 
 def _pending_info(request: Request, now: float) -> PendingInfo:

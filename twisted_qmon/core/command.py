@@ -78,10 +78,12 @@ class Command:
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
+    :ivar bare: the handler itself, if it takes nothing at all, else C{None}
     :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
     """
 
     __slots__ = (
+        "bare",
         "direct",
         "finish",
         "handler",
@@ -113,6 +115,7 @@ class Command:
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
         self.direct = None if asks else _caller(handler, signature)
+        self.bare = handler if self.direct is not None and signature.takes_nothing else None
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,
@@ -143,8 +146,6 @@ class Command:
 def _caller(handler: Callable[..., Any], signature: Signature) -> Callable[[Mapping[str, Any] | None], Any]:
     """How a handler with this signature is called, if it doesn't take the request."""
     bind = signature.bind
-    if signature.takes_nothing:
-        return lambda arguments: handler(**bind(arguments)) if arguments else handler()
     return lambda arguments: handler(**bind(arguments or {}))
 
 

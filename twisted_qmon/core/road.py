@@ -117,9 +117,10 @@ class Road:
         if command is None or self._refusal is not None or self.pending.abandoned_by_name:
             return self.submit(name, arguments, caller, id)
         try:
-            result = command.direct(arguments)
-            if type(result) in _AT_ONCE:
-                return command.finish(result)
+            result = command.direct(arguments) if arguments or command.bare is None else command.bare()
+            kind = type(result)
+            if kind in _AT_ONCE:
+                return result if kind is JSONText else command.finish(result)
         except BaseException as e:
             request = Request(self, self._numbers(), name, arguments, caller, id)
             self._raised(request, e)

@@ -93,13 +93,14 @@ def decode_plain(data: bytes) -> list[Any] | None:
     """
     if _BACKSLASH in data or not data.isascii():
         return None
-    colons = data.count(b":")
     try:
         messages: list[Any] = _decode_plain(data)
-        if sum([1 if message.id is ABSENT else 2 for message in messages]) == colons:
-            # The usual case: no arguments, and the colons of the outermost keys are all there are.
-            return messages
-        if _count_keys(messages) == colons or _count_colons(messages) == colons:
+        colons = data.count(b":")
+        keys = 0
+        for message in messages:
+            keys += 1 if message.id is ABSENT else 2
+        # The usual case: no arguments, and the colons of the outermost keys are all there are.
+        if keys == colons or _count_keys(messages) == colons or _count_colons(messages) == colons:
             return messages
     except _REFUSED:
         pass

@@ -78,7 +78,6 @@ class QMPProtocol(ConnectionMixin, Protocol):
         if self.factory.idle_timeout is not None:
             self.input_came()
         self.session.receive(data)
-        self._update()
 
     def readConnectionLost(self) -> None:
         self.input_ended()

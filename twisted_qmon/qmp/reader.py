@@ -42,8 +42,10 @@ class MessageReader:
         "_commands",
         "_lexer",
         "_lines_to",
+        "_not_plain_to",
         "_slice",
         "_slow_to",
+        "_untouched",
         "_waiting",
         "_waiting_size",
         "fast",
@@ -60,7 +62,10 @@ class MessageReader:
         self._at = 0
         self._waiting: list[bytes] = []
         self._waiting_size = 0
-        # In the chunk, the fast path was tried in vain up to here: by line it may still work; not at all.
+        # Nobody has looked at the chunk yet, and it may be plain.
+        self._untouched = False
+        # In the chunk, the fast path was tried in vain up to here: the cheapest gate; all but single lines; all of it.
+        self._not_plain_to = 0
         self._lines_to = 0
         self._slow_to = 0
         self.fast = max_message > 1
@@ -72,6 +77,7 @@ class MessageReader:
             self._waiting_size += len(data)
         else:
             self._chunk = data
+            self._untouched = self._commands and self.fast and 0 < len(data) <= self._slice and self._lexer.idle
 
     @property
     def buffered(self) -> int:
@@ -85,6 +91,17 @@ class MessageReader:
         :return: decoded values, L{CommandMessage}s and L{Malformed}, in order: those in the next few KiB. Empty: more bytes
             are needed.
         """
+        if self._untouched:
+            # Nearly always, what has come is whole, plain messages, and nothing else is there.
+            self._untouched = False
+            chunk = self._chunk
+            if chunk[-1] == _NEWLINE or chunk[-1] == _CLOSING_BRACE:
+                messages = decode_plain(chunk)
+                if messages is None:
+                    self._not_plain_to = len(chunk)
+                elif messages and not self._waiting:
+                    self._chunk = b""
+                    return messages
         while self._chunk and (self._at < len(self._chunk) or self._next_chunk()):
             if not self.fast or self._at < self._slow_to or not self._lexer.idle:
                 messages = self._by_dialect()
@@ -99,7 +116,7 @@ class MessageReader:
     def _next_chunk(self) -> bool:
         """The chunk is used up: go on with all that has come since, if anything has."""
         waiting = self._waiting
-        self._at = self._slow_to = self._lines_to = 0
+        self._at = self._slow_to = self._lines_to = self._not_plain_to = 0
         if not waiting:
             self._chunk = b""
             return False
@@ -123,20 +140,19 @@ class MessageReader:
             self._slow_to = min(len(chunk), at + self._slice)
             return []
         data = chunk if end - at == len(chunk) else chunk[at:end]
-        messages = decode_plain(data) if self._commands else None
+        messages = decode_plain(data) if self._commands and end > self._not_plain_to else None
         if messages is None:
             messages = decode_checked(data, commands=self._commands)
-            if messages is None:
-                self._lines_to = end
-                if chunk.find(b"\n", at, end - 1) < 0:
-                    self._slow_to = end
-                return []
+        if messages is None:
+            self._lines_to = end
+            if chunk.find(b"\n", at, end - 1) < 0:
+                self._slow_to = end
+            return []
         if end < len(chunk) or self._waiting:
             self._at = end
         else:
-            # The usual end of the matter: nothing is left.
             self._chunk = b""
-            self._at = self._slow_to = self._lines_to = 0
+            self._at = self._slow_to = self._lines_to = self._not_plain_to = 0
         return messages
 
     def _by_line(self) -> list[Any]:

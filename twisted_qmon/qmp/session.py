@@ -33,7 +33,7 @@ from twisted_qmon.qmp.messages import (
     limit_key,
 )
 from twisted_qmon.qmp.reader import CommandMessage, Malformed, MessageReader
-from twisted_qmon.qmp.writer import Reply, encode_into, to_ascii, verbatim
+from twisted_qmon.qmp.writer import DELETE, Reply, encode_into, to_ascii, verbatim
 
 if TYPE_CHECKING:
     from twisted_qmon._outgoing import Outgoing
@@ -53,6 +53,10 @@ MAX_MESSAGE = 64 << 20
 HIGH_WATER = 1 << 16
 
 
+# Ids that look the same however they are written.
+_SIMPLE = frozenset({str, int, type(ABSENT)})
+
+
 def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:
     """The signature of C{qmp_capabilities}."""
 
@@ -69,7 +73,7 @@ class Session:
     :param outgoing: where the bytes go
     :param name: the session's name, for logs and C{query-pending}
     :param peer: where the client comes from
-    :param changed: called when L{suspended} or L{finished} may have changed other than by a call of L{receive}
+    :param changed: called when L{suspended} or L{finished} may have changed by itself: after L{receive}, or when a request completes
     :param in_flight: in-band requests that may be running or waiting before the session is suspended
     :param max_message: bytes of the longest message
     :ivar negotiated: the client has negotiated its capabilities
@@ -99,7 +103,7 @@ class Session:
         self._reader = MessageReader(max_message=max_message, commands=True)
         self._in_band = Lane(in_flight)
         self._out_of_band: Lane | None = None
-        self._batch: Iterator[Any] = iter(())
+        self._batch: Iterator[Any] | None = None
         self._out = bytearray()
         self._holds = 0
         self._exceeded = False
@@ -117,7 +121,10 @@ class Session:
     def receive(self, data: bytes) -> None:
         """Take bytes, and serve what they say as far as the session is not suspended."""
         self._reader.feed(data)
+        exceeded = self._exceeded
         self._pump()
+        if exceeded or self._exceeded or self._holds or self._outgoing.blocked:
+            self._changed()
 
     def hold(self) -> None:
         """Look at no more messages until L{release}. The calls nest."""
@@ -149,7 +156,7 @@ class Session:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        self._batch = iter(())
+        self._batch = None
         self._in_band.waiting.clear()
         self._monitor.leave(self)
 
@@ -166,7 +173,7 @@ class Session:
     @property
     def backlog(self) -> bool:
         """There is input that has been decoded but not looked at."""
-        return length_hint(self._batch) > 0
+        return self._batch is not None and length_hint(self._batch) > 0
 
     @property
     def pending(self) -> int:
@@ -185,55 +192,53 @@ class Session:
         if self._pumping or self._closed:
             return
         self._pumping = True
+        serve = self._monitor.serve
+        lane = self._in_band
+        out = self._out
         try:
-            while not self._closed:
+            while True:
                 # Exceeded with nothing waiting: what waited has been cancelled.
-                if self._exceeded or self._in_band.waiting or self._out_of_band is not None:
+                if self._exceeded or lane.waiting or self._out_of_band is not None:
                     self._start_waiting()
-                if self._exceeded or self._holds or self._outgoing.blocked:
+                if self._exceeded or self._holds or self._outgoing.blocked or self._closed:
                     break
-                if not length_hint(self._batch):
-                    batch = self._reader.next_batch()
-                    if not batch:
+                batch = self._batch
+                if batch is None:
+                    messages = self._reader.next_batch()
+                    if not messages:
                         break
-                    self._batch = iter(batch)
-                self._serve_batch()
-                if len(self._out) >= HIGH_WATER:
+                    # Whoever stops the loop below finds the rest here.
+                    self._batch = batch = iter(messages)
+                # Nearly all messages are proper commands that are done at once: they are served without leaving this loop.
+                for message in batch:
+                    if type(message) is not CommandMessage or not self.negotiated:
+                        self._serve_unusual(message)
+                    elif lane.waiting or lane.running >= lane.limit or (lane.unnamed and message.id is ABSENT):
+                        self._wait(lane, message.execute, message.arguments, message.id, False)
+                    else:
+                        result = serve(message.execute, message.arguments, self, message.id)
+                        if type(result) is not Request:
+                            self._return(result, message.id)
+                        elif result.done:
+                            self._reply(result)
+                        else:
+                            self._run(lane, result)
+                    if self._exceeded or len(out) >= HIGH_WATER or self._holds or self._closed:
+                        break
+                else:
+                    self._batch = None
+                if len(out) >= HIGH_WATER:
                     self._flush()
-            if self._out and not self._closed:
+            if out and not self._closed:
                 self._flush()
         finally:
             self._pumping = False
 
     def _flush(self) -> None:
-        data = bytes(self._out)
-        self._out.clear()
-        self._outgoing.reply(to_ascii(data))
-
-    def _serve_batch(self) -> None:
-        """Serve decoded messages until something stops it."""
-        serve = self._monitor.serve
-        lane = self._in_band
         out = self._out
-        # Whoever stops this finds the rest in the iterator. Nearly all messages are proper commands that are done at once: they
-        # are served without leaving this loop.
-        for message in self._batch:
-            if type(message) is not CommandMessage or not self.negotiated:
-                self._serve_unusual(message)
-            else:
-                id = message.id
-                if lane.waiting or lane.running >= lane.limit or (lane.unnamed and id is ABSENT):
-                    self._wait(lane, message.execute, message.arguments, id, False)
-                else:
-                    result = serve(message.execute, message.arguments, self, id)
-                    if type(result) is not Request:
-                        self._return(result, id)
-                    elif result.done:
-                        self._reply(result)
-                    else:
-                        self._run(lane, result)
-            if self._exceeded or len(out) >= HIGH_WATER or self._holds or self._closed:
-                break
+        data = bytes(out) if out.isascii() and DELETE not in out else to_ascii(bytes(out))
+        out.clear()
+        self._outgoing.reply(data)
 
     def _serve_unusual(self, message: Any) -> None:
         """What is malformed, out of band, or comes before the negotiation is complete."""
@@ -360,8 +365,7 @@ class Session:
         if self._closed:
             return
         out = self._out
-        kind = type(id)
-        if kind is str or kind is int or id is ABSENT:
+        if type(id) in _SIMPLE:
             start = len(out)
             try:
                 encode_into(Reply(verbatim(result.text) if type(result) is JSONText else result, id), out, -1)
