@@ -450,6 +450,46 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class ServeTests(MonitorTests):
+    """All that again by the road of a session, which has no request where nobody would see it."""
+
+    def submit(self, name: str, arguments: Any = None, **options: Any) -> Request:
+        if options.keys() - {"id"}:
+            return super().submit(name, arguments, **options)
+        id = options.get("id", ABSENT)
+        outcome = self.monitor.serve(name, arguments, self.caller, id)
+        if isinstance(outcome, Request):
+            return outcome
+        return Request(self.monitor, 0, name, arguments, self.caller, id, done=True, result=outcome)
+
+    def test_noRequest(self) -> None:
+        """There is a request where it is asked for, fails or takes time, and nowhere else."""
+        for name, arguments, asked in (
+            ("query-balloon", None, False),
+            ("balloon", {"value": 1 << 20}, False),
+            ("balloon", {"value": "x"}, True),
+            ("nope", None, True),
+            ("slow", None, True),
+        ):
+            outcome = self.monitor.serve(name, arguments, self.caller, 1)
+            self.assertEqual(isinstance(outcome, Request), asked, name)
+
+    def test_ownWay(self) -> None:
+        """A command that has its own way of calling its handler is called so."""
+
+        class Own(Command):
+            def invoke(self, request: Request, arguments: Any) -> Any:
+                return f"{request.name} {arguments}"
+
+        class Provider(CommandProvider):
+            def commands(self) -> Any:
+                return [Own(lambda: None, CommandOptions(name="own"))]
+
+        self.monitor.register(Provider())
+        outcome = self.monitor.serve("own", {"a": 1}, self.caller, 1)
+        self.assertEqual(outcome.error and outcome.error.desc or outcome.result, "own {'a': 1}")
+
+
 class RegistryTests(SynchronousTestCase):
     """Commands and events come and go as wholes."""
 

@@ -569,6 +569,85 @@ class EndTests(SessionTests):
         self.assertEqual((reply["id"], reply["error"]["class"]), (1, "GenericError"))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+    def test_unencodableAtOnce(self) -> None:
+        """The same of one that is there at once, alone or among others."""
+        client = self.client()
+        now = self.monitor.command("now")
+        assert now is not None
+        now.finish = lambda result: object() if result == 2 else result
+        client.send(*self.run_(2, name="now"))
+        client.send(*self.run_(1, 2, 3, name="now"))
+        replies = client.received()
+        self.assertEqual([reply["id"] for reply in replies], [2, 1, 2, 3])
+        self.assertEqual([reply["id"] for reply in replies if "error" in reply], [2, 2])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
+
+
+class FromWithinTests(SessionTests):
+    """A handler that gets back to its own session before it returns."""
+
+    def call(self, what: Any) -> None:
+        """Have the command C{within} do that."""
+
+        def within() -> str:
+            what()
+            return "within"
+
+        self.monitor.register_command("within", within)
+
+    def test_input(self) -> None:
+        """What arrives while a lone request is being served is served after it: whole messages, a piece of one, or what is none."""
+        client = self.client()
+        more = [
+            b'{"execute":"now","id":2}\n',
+            b'{"execute":"now","id":3}{"execute":"now","id":4}\n{"exe',
+            b'cute":"now"}\n@ ',
+        ]
+
+        def feed() -> None:
+            for data in more:
+                client.protocol.dataReceived(data)
+
+        self.call(feed)
+        client.send({"execute": "within", "id": 1})
+        *replies, wrong = client.received()
+        self.assertEqual([reply.get("id") for reply in replies], [1, 2, 3, 4, None])
+        self.assertEqual(replies[0]["return"], "within")
+        self.assertIn("JSON parse error", wrong["error"]["desc"])
+
+    def test_suspend(self) -> None:
+        """It is answered; what follows waits for the resumption."""
+        client = self.client()
+        self.call(client.protocol.suspend)
+        client.send({"execute": "within", "id": 1})
+        # A transport may have read more before it heard of the suspension.
+        client.protocol.dataReceived(b'{"execute":"now","id":2}\n')
+        self.assertEqual([reply["id"] for reply in client.received()], [1])
+        self.assertEqual(client.transport.producerState, "paused")
+        client.protocol.resume()
+        self.assertEqual([reply["id"] for reply in client.received()], [2])
+
+    def test_gone(self) -> None:
+        """Its client leaves: nobody is answered, nothing fails."""
+        client = self.client()
+        self.call(lambda: client.protocol.connectionLost())
+        client.send({"execute": "within", "id": 1})
+        self.assertEqual(client.received(), [])
+
+    def test_unregistered(self) -> None:
+        """Its command is taken out, and completes all the same."""
+        client = self.client()
+        done: Deferred[int] = Deferred()
+
+        def once() -> Deferred[int]:
+            self.monitor.unregister("once")
+            return done
+
+        self.monitor.register_command("once", once)
+        client.send({"execute": "once", "id": 1})
+        done.callback(5)
+        self.assertEqual(client.received(), [{"return": 5, "id": 1}])
+
 
 class WatchTests(SessionTests):
     """A peer that vanishes while nothing is read from it. With real sockets in tests/live."""

@@ -209,6 +209,9 @@ class ConnectionMixin:
         """For C{connectionMade}, first thing."""
         factory = self.factory
         self.name = f"{factory.kind}-{next(_serial)}"
+        # Looked at for each chunk: found sooner here than in the class.
+        self._finishing = False
+        self._reading = True
         self.peer = _peer_text(self.transport)
         self.outgoing = Outgoing(
             self.transport.write,

@@ -16,7 +16,7 @@ from twisted_qmon.core.schema import info_to_json
 from twisted_qmon.errors import CommandNotFound, GenericError
 
 if TYPE_CHECKING:
-    from twisted_qmon.core.monitor import Monitor
+    pass
 
 __all__ = [
     "Builtin",
@@ -111,7 +111,8 @@ class Builtin(CommandProvider):
         Event("EVENTS_LOST", count=int),
     )
 
-    _version: tuple[dict[str, Any], JSONText] | None = None
+    # What query-version answers: for which version, and the answer.
+    _version: tuple[Any, Any] = (None, None)
 
     @command(name="qmp_capabilities", hidden=True)
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
@@ -126,9 +127,11 @@ class Builtin(CommandProvider):
     def query_version(self) -> VersionInfo:
         """show the version"""
         version = (self.monitor or _gone()).version
-        if self._version is None or self._version[0] is not version:
-            self._version = (version, JSONText.of(version))
-        return cast(VersionInfo, self._version[1])
+        known, text = self._version
+        if known is not version:
+            text = JSONText.of(version)
+            self._version = (version, text)
+        return text  # type: ignore[no-any-return]
 
     @query_version.printer
     def _(info: Any) -> str:

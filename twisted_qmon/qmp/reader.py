@@ -21,8 +21,8 @@ DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
 # How many bytes one call looks at, unless there is no message in them.
 _SLICE = 8192
 
-_CLOSING_BRACE = ord("}")
-_NEWLINE = ord("\n")
+# How messages end, when they end where a chunk does.
+_ENDS = (b"\n", b"}")
 
 
 class MessageReader:
@@ -32,22 +32,23 @@ class MessageReader:
     :param max_message: in bytes, the limit of one message's tokens together (blanks between them don't count). What is beyond it
         is answered C{JSON token size limit exceeded}.
     :param commands: what comes is commands, so they may be L{CommandMessage}s; otherwise all messages are plain values
+    :ivar chunk: the bytes that are being looked at; empty: there are no others
     :ivar fast: whether the fast path is taken where it can be. Tests switch it off, to compare.
     :raise ValueError: when the limit is not positive
     """
 
     __slots__ = (
         "_at",
-        "_chunk",
         "_commands",
+        "_idle",
         "_lexer",
         "_lines_to",
         "_not_plain_to",
         "_slice",
         "_slow_to",
-        "_untouched",
         "_waiting",
         "_waiting_size",
+        "chunk",
         "fast",
     )
 
@@ -55,15 +56,15 @@ class MessageReader:
         if max_message < 1:
             raise ValueError(f"max_message must be positive, not {max_message}")
         self._lexer = Lexer(max_message)
+        # It is not within a message.
+        self._idle = True
         # Tokens in a slice can't break the limit, so only the dialect has to know it.
         self._slice = max(1, min(_SLICE, max_message - 1))
         self._commands = commands
-        self._chunk = b""
+        self.chunk = b""
         self._at = 0
         self._waiting: list[bytes] = []
         self._waiting_size = 0
-        # Nobody has looked at the chunk yet, and it may be plain.
-        self._untouched = False
         # In the chunk, the fast path was tried in vain up to here: the cheapest gate; all but single lines; all of it.
         self._not_plain_to = 0
         self._lines_to = 0
@@ -72,17 +73,32 @@ class MessageReader:
 
     def feed(self, data: bytes) -> None:
         """Append bytes. Nothing is parsed before L{next_batch}."""
-        if self._chunk:
+        if self.chunk:
             self._waiting.append(data)
             self._waiting_size += len(data)
         else:
-            self._chunk = data
-            self._untouched = self._commands and self.fast and 0 < len(data) <= self._slice and self._lexer.idle
+            self.chunk = data
+
+    def take(self, data: bytes) -> list[Any]:
+        """
+        Append bytes; but if nothing has been left before them, and they are plain messages and whole, have those at once.
+
+        :return: all messages in C{data}; or nothing, and L{next_batch} has them
+        """
+        if self.chunk or not self._idle or len(data) > self._slice or not self.fast or not data.endswith(_ENDS):
+            self.feed(data)
+            return []
+        messages = decode_plain(data) if self._commands else None
+        if messages is None:
+            self.chunk = data
+            self._not_plain_to = len(data)
+            return []
+        return messages
 
     @property
     def buffered(self) -> int:
         """Bytes held: those not looked at yet, and the tokens of an unfinished message."""
-        return len(self._chunk) - self._at + self._waiting_size + self._lexer.held
+        return len(self.chunk) - self._at + self._waiting_size + self._lexer.held
 
     def next_batch(self) -> list[Any]:
         """
@@ -91,19 +107,8 @@ class MessageReader:
         :return: decoded values, L{CommandMessage}s and L{Malformed}, in order: those in the next few KiB. Empty: more bytes
             are needed.
         """
-        if self._untouched:
-            # Nearly always, what has come is whole, plain messages, and nothing else is there.
-            self._untouched = False
-            chunk = self._chunk
-            if chunk[-1] == _NEWLINE or chunk[-1] == _CLOSING_BRACE:
-                messages = decode_plain(chunk)
-                if messages is None:
-                    self._not_plain_to = len(chunk)
-                elif messages and not self._waiting:
-                    self._chunk = b""
-                    return messages
-        while self._chunk and (self._at < len(self._chunk) or self._next_chunk()):
-            if not self.fast or self._at < self._slow_to or not self._lexer.idle:
+        while self.chunk and (self._at < len(self.chunk) or self._next_chunk()):
+            if not self.fast or self._at < self._slow_to or not self._idle:
                 messages = self._by_dialect()
             elif self._at < self._lines_to:
                 messages = self._by_line()
@@ -118,20 +123,20 @@ class MessageReader:
         waiting = self._waiting
         self._at = self._slow_to = self._lines_to = self._not_plain_to = 0
         if not waiting:
-            self._chunk = b""
+            self.chunk = b""
             return False
-        self._chunk = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+        self.chunk = waiting[0] if len(waiting) == 1 else b"".join(waiting)
         self._waiting = []
         self._waiting_size = 0
-        return bool(self._chunk)
+        return bool(self.chunk)
 
     def _by_slice(self) -> list[Any]:
         """Try the fast path with the whole messages at the head of the chunk."""
-        chunk = self._chunk
+        chunk = self.chunk
         at = self._at
         if len(chunk) - at <= self._slice:
             end = len(chunk)
-            if chunk[-1] != _NEWLINE and chunk[-1] != _CLOSING_BRACE:
+            if not chunk.endswith(_ENDS):
                 end = chunk.rfind(b"\n", at) + 1 or chunk.rfind(b"}{", at) + 1
         else:
             end = at + self._slice
@@ -151,13 +156,13 @@ class MessageReader:
         if end < len(chunk) or self._waiting:
             self._at = end
         else:
-            self._chunk = b""
+            self.chunk = b""
             self._at = self._slow_to = self._lines_to = self._not_plain_to = 0
         return messages
 
     def _by_line(self) -> list[Any]:
         """The slice was refused: try it with one line of it."""
-        chunk = self._chunk
+        chunk = self.chunk
         at = self._at
         end = chunk.find(b"\n", at, self._lines_to) + 1 or self._lines_to
         messages = decode_checked(chunk[at:end], commands=self._commands)
@@ -174,9 +179,10 @@ class MessageReader:
         end = self._slow_to
         stop = end <= at
         if stop:
-            end = len(self._chunk)
+            end = len(self.chunk)
         end = min(end, at + self._slice)
-        self._at = lexer.run(self._chunk, at, end, stop)
+        self._at = lexer.run(self.chunk, at, end, stop)
+        self._idle = lexer.idle
         messages = lexer.parser.out
         if messages:
             lexer.parser.out = []

@@ -15,25 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon.core.arguments import compile_signature
 from twisted_qmon.core.request import ABSENT, Request
-from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qmp.lanes import Answer, Lane
-from twisted_qmon.qmp.messages import (
-    check_message,
-    encode_error,
-    encode_event,
-    encode_greeting,
-    encode_result,
-    limit_key,
-)
+from twisted_qmon.qmp.messages import check_message, encode_event, encode_greeting, limit_key
+from twisted_qmon.qmp.outbox import Outbox
 from twisted_qmon.qmp.reader import CommandMessage, Malformed, MessageReader
-from twisted_qmon.qmp.writer import DELETE, Reply, encode_into, to_ascii, verbatim
 
 if TYPE_CHECKING:
     from twisted_qmon._outgoing import Outgoing
@@ -53,10 +44,6 @@ MAX_MESSAGE = 64 << 20
 HIGH_WATER = 1 << 16
 
 
-# Ids that look the same however they are written.
-_SIMPLE = frozenset({str, int, type(ABSENT)})
-
-
 def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:
     """The signature of C{qmp_capabilities}."""
 
@@ -73,14 +60,13 @@ class Session:
     :param outgoing: where the bytes go
     :param name: the session's name, for logs and C{query-pending}
     :param peer: where the client comes from
-    :param changed: called when L{suspended} or L{finished} may have changed by itself: after L{receive}, or when a request completes
+    :param changed: called when L{suspended} or L{finished} may have changed because of what was received or has completed
     :param in_flight: in-band requests that may be running or waiting before the session is suspended
     :param max_message: bytes of the longest message
     :ivar negotiated: the client has negotiated its capabilities
     """
 
     kind = "qmp"
-    _log = Logger()
 
     def __init__(
         self,
@@ -98,13 +84,14 @@ class Session:
         self.negotiated = False
         self.oob = False
         self._monitor = monitor
+        self._serve = monitor.serve
         self._outgoing = outgoing
         self._changed = changed
         self._reader = MessageReader(max_message=max_message, commands=True)
         self._in_band = Lane(in_flight)
         self._out_of_band: Lane | None = None
         self._batch: Iterator[Any] | None = None
-        self._out = bytearray()
+        self._out = Outbox(outgoing)
         self._holds = 0
         self._exceeded = False
         self._pumping = False
@@ -120,11 +107,46 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and serve what they say as far as the session is not suspended."""
-        self._reader.feed(data)
+        lane = self._in_band
         exceeded = self._exceeded
+        if self._batch is not None:
+            self._reader.feed(data)
+        elif messages := self._reader.take(data):
+            if (
+                len(messages) > 1
+                or lane.running
+                or lane.waiting
+                or self._out_of_band is not None
+                or not self.negotiated
+                or exceeded
+                or self._holds
+                or self._pumping
+                or self._closed
+                or self._outgoing.blocked
+            ):
+                self._batch = iter(messages)
+            elif self._serve_lone(messages[0]):
+                return
         self._pump()
         if exceeded or self._exceeded or self._holds or self._outgoing.blocked:
             self._changed()
+
+    def _serve_lone(self, message: CommandMessage[Any, Any]) -> bool:
+        """
+        Serve a message that came alone while nothing else is going on: what the pump would do, with less to set up for it.
+
+        :return: whether that was all
+        """
+        self._pumping = True
+        try:
+            result = self._serve(message.execute, message.arguments, self, message.id)
+        finally:
+            self._pumping = False
+        if type(result) is Request:
+            self._follow(self._in_band, result)
+            return False
+        self._out.only(result, message.id)
+        return self._batch is None and not self._reader.chunk
 
     def hold(self) -> None:
         """Look at no more messages until L{release}. The calls nest."""
@@ -192,9 +214,10 @@ class Session:
         if self._pumping or self._closed:
             return
         self._pumping = True
-        serve = self._monitor.serve
+        serve = self._serve
         lane = self._in_band
         out = self._out
+        buffer = out.buffer
         try:
             while True:
                 # Exceeded with nothing waiting: what waited has been cancelled.
@@ -217,28 +240,20 @@ class Session:
                         self._wait(lane, message.execute, message.arguments, message.id, False)
                     else:
                         result = serve(message.execute, message.arguments, self, message.id)
-                        if type(result) is not Request:
-                            self._return(result, message.id)
-                        elif result.done:
-                            self._reply(result)
+                        if type(result) is Request:
+                            self._follow(lane, result)
                         else:
-                            self._run(lane, result)
-                    if self._exceeded or len(out) >= HIGH_WATER or self._holds or self._closed:
+                            out.result(result, message.id)
+                    if self._exceeded or len(buffer) >= HIGH_WATER or self._holds or self._closed:
                         break
                 else:
                     self._batch = None
-                if len(out) >= HIGH_WATER:
-                    self._flush()
-            if out and not self._closed:
-                self._flush()
+                if len(buffer) >= HIGH_WATER:
+                    out.flush()
+            if buffer and not self._closed:
+                out.flush()
         finally:
             self._pumping = False
-
-    def _flush(self) -> None:
-        out = self._out
-        data = bytes(out) if out.isascii() and DELETE not in out else to_ascii(bytes(out))
-        out.clear()
-        self._outgoing.reply(data)
 
     def _serve_unusual(self, message: Any) -> None:
         """What is malformed, out of band, or comes before the negotiation is complete."""
@@ -252,7 +267,7 @@ class Session:
                 name, arguments, oob = check_message(message, self.oob)
             if not self.negotiated:
                 self._negotiate(name, arguments)
-                self._out += encode_result({}, id)
+                self._out.result({}, id)
                 self.select_events(None)
                 return
         except CommandError as error:
@@ -264,10 +279,8 @@ class Session:
         assert lane is not None
         if lane.waiting or not lane.may_start(id):
             self._wait(lane, name, arguments, id, oob)
-        elif (request := self._monitor.submit(name, arguments, self, id, oob)).done:
-            self._reply(request)
         else:
-            self._run(lane, request)
+            self._follow(lane, self._monitor.submit(name, arguments, self, id, oob))
 
     def _negotiate(self, name: str, arguments: dict[str, Any] | None) -> None:
         if name != "qmp_capabilities":
@@ -280,7 +293,7 @@ class Session:
         """A message that is answered already is an in-band request that completes at once."""
         lane = self._in_band
         if not lane.waiting and lane.may_start(answer.id):
-            self._reply(answer)
+            self._out.reply(answer)
         else:
             lane.wait(answer)
             self._check()
@@ -291,6 +304,12 @@ class Session:
         if not request.done:
             request.notify(self._settled_while_waiting)
         self._check()
+
+    def _follow(self, lane: Lane, request: Request) -> None:
+        if request.done:
+            self._out.reply(request)
+        else:
+            self._run(lane, request)
 
     def _run(self, lane: Lane, request: Request) -> None:
         lane.running += 1
@@ -319,7 +338,7 @@ class Session:
                     if not head.done:
                         self._run(lane, head)
                         continue
-                self._reply(head)
+                self._out.reply(head)
         self._check()
 
     # -- replies and events
@@ -330,12 +349,12 @@ class Session:
         lane.running -= 1
         if request.id is ABSENT and not request.oob:
             lane.unnamed = False
-        self._reply(request)
+        self._out.reply(request)
         if self._exceeded or lane.waiting or self._ended:
             self._go_on()
-        elif self._out and not self._pumping:
+        elif self._out.buffer and not self._pumping:
             # Nobody waited for its end but the client.
-            self._flush()
+            self._out.flush()
 
     def _settled_while_waiting(self, request: Request) -> None:
         # One without an id keeps its place: its client counts its replies.
@@ -344,7 +363,7 @@ class Session:
             assert lane is not None
             lane.waiting.remove(request)
             self._check()
-            self._reply(request)
+            self._out.reply(request)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -352,43 +371,11 @@ class Session:
             self._pump()
             self._changed()
 
-    def _reply(self, request: Request | Answer) -> None:
-        if request.error is None:
-            self._return(request.result, request.id)
-        elif not self._closed:
-            try:
-                self._out += encode_error(request.error, request.id)
-            except Exception:
-                self._cannot_say(request.id)
-
-    def _return(self, result: Any, id: Any) -> None:
-        if self._closed:
-            return
-        out = self._out
-        if type(id) in _SIMPLE:
-            start = len(out)
-            try:
-                encode_into(Reply(verbatim(result.text) if type(result) is JSONText else result, id), out, -1)
-                out += b"\r\n"
-                return
-            except Exception:
-                del out[start:]
-        # An id of another type, or what can't be encoded quickly.
-        try:
-            out += encode_result(result, id)
-        except Exception:
-            self._cannot_say(id)
-
-    def _cannot_say(self, id: Any) -> None:
-        # The core has looked at the result; this is for what it was told to trust, and for errors whose words are none.
-        self._log.failure("while encoding the answer to {id!r} of {session}", id=id, session=self.name)
-        self._out += encode_error(GenericError("The answer can't be encoded; the reason was logged"), id)
-
     def _event(self, message: Any) -> None:
         data = encode_event(message)
-        if self._out:
+        if self._out.buffer:
             # Inside a batch: the replies before it go first.
-            self._flush()
+            self._out.flush()
         outgoing = self._outgoing
         if not outgoing.blocked:
             outgoing.event(data)

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["DELETE", "Reply", "encode", "encode_into", "encode_line", "to_ascii", "verbatim"]
+__all__ = ["DELETE", "encode", "encode_into", "encode_line", "encode_quickly", "to_ascii", "verbatim"]
 
 #: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
 MAX_DEPTH = 10_000
@@ -26,26 +26,15 @@ _encode = msgspec.json.Encoder().encode
 # What msgspec raises for what it can't write: too deep, no JSON type, an integer or text that it can't say.
 _REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
 
-#: C{encode_into(message, buffer, -1)}: append a message for L{to_ascii}, without its line end, in the least time. Besides what
-#: L{encode_line} asks for, its numbers are finite. What it raises, L{encode_line} may be able to say; there is rubbish in the
-#: buffer then.
+#: C{encode_quickly(message)}: a message for L{to_ascii}, without its line end, in the least time. Besides what L{encode_line}
+#: asks for, its numbers are finite. What it raises, L{encode_line} may be able to say.
+encode_quickly = _encode
+
+#: C{encode_into(message, buffer, -1)}: the same, appended to a C{bytearray}. When it raises, there is rubbish in that.
 encode_into = msgspec.json.Encoder().encode_into
 
 #: C{verbatim(text)}: a value that is JSON already, to be put into a message: in ASCII, without a newline. It is not looked at.
 verbatim = msgspec.Raw
-
-
-class Reply(msgspec.Struct, rename={"result": "return"}, gc=False):
-    """
-    A successful reply, for L{encode_into}.
-
-    :ivar result: its C{return} member
-    :ivar id: its C{id}; L{ABSENT<twisted_qmon.ABSENT>}: none
-    """
-
-    result: Any
-    id: Any
-
 
 # Containers that may stand in each other beyond Python's limit of recursion before Python has to do without recursion.
 _ROOM = 1100

@@ -1,0 +1,90 @@
+"""
+The replies of a batch of requests, on their way out together. No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from twisted_qmon.core.result import JSONText
+from twisted_qmon.errors import GenericError
+from twisted_qmon.qmp.messages import SIMPLE_IDS, Reply, encode_error, encode_result
+from twisted_qmon.qmp.writer import DELETE, encode_into, to_ascii, verbatim
+
+if TYPE_CHECKING:
+    from twisted_qmon._outgoing import Outgoing
+    from twisted_qmon.core.request import Request
+    from twisted_qmon.qmp.lanes import Answer
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """
+    Replies, encoded as they come and written together. None is lost because it can't be encoded: another takes its place.
+
+    :param outgoing: where they go
+    :ivar buffer: those that are not written yet
+    """
+
+    __slots__ = ("_outgoing", "buffer")
+    _log = Logger()
+
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
+        self.buffer = bytearray()
+
+    def reply(self, request: Request | Answer) -> None:
+        """Append the reply to a request that is done."""
+        if request.error is None:
+            self.result(request.result, request.id)
+            return
+        try:
+            self.buffer += encode_error(request.error, request.id)
+        except Exception:
+            self._cannot_say(request.id)
+
+    def result(self, result: Any, id: Any) -> None:
+        """
+        Append a successful reply.
+
+        :param result: plain JSON data, or a L{JSONText<twisted_qmon.core.result.JSONText>}
+        """
+        buffer = self.buffer
+        if type(id) in SIMPLE_IDS:
+            start = len(buffer)
+            try:
+                encode_into(Reply(verbatim(result.text) if type(result) is JSONText else result, id), buffer, -1)
+                buffer += b"\r\n"
+                return
+            except Exception:
+                del buffer[start:]
+        # An id of another type, or what can't be encoded quickly.
+        try:
+            buffer += encode_result(result, id)
+        except Exception:
+            self._cannot_say(id)
+
+    def only(self, result: Any, id: Any) -> None:
+        """Write a successful reply at once; the buffer is empty. The parameters are those of L{result}."""
+        try:
+            line = encode_result(result, id)
+        except Exception:
+            self._cannot_say(id)
+            self.flush()
+        else:
+            self._outgoing.reply(line)
+
+    def flush(self) -> None:
+        """Write all there is."""
+        buffer = self.buffer
+        data = bytes(buffer) if buffer.isascii() and DELETE not in buffer else to_ascii(bytes(buffer))
+        buffer.clear()
+        self._outgoing.reply(data)
+
+    def _cannot_say(self, id: Any) -> None:
+        # The core has looked at the result; this is for what it was told to trust, and for errors whose words are none.
+        self._log.failure("while encoding the answer to the request {id!r}", id=id)
+        self.buffer += encode_error(GenericError("The answer can't be encoded; the reason was logged"), id)
