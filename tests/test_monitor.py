@@ -487,7 +487,7 @@ class ServeTests(MonitorTests):
 
         self.monitor.register(Provider())
         outcome = self.monitor.serve("own", {"a": 1}, self.caller, 1)
-        self.assertEqual(outcome.error and outcome.error.desc or outcome.result, "own {'a': 1}")
+        self.assertEqual((outcome.error and outcome.error.desc) or outcome.result, "own {'a': 1}")
 
 
 class RegistryTests(SynchronousTestCase):

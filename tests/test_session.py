@@ -596,7 +596,7 @@ class FromWithinTests(SessionTests):
         self.monitor.register_command("within", within)
 
     def test_input(self) -> None:
-        """What arrives while a lone request is being served is served after it: whole messages, a piece of one, or what is none."""
+        """What arrives while a lone request is being served is served after it: messages, a piece of one, and what is none."""
         client = self.client()
         more = [
             b'{"execute":"now","id":2}\n',
