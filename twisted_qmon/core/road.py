@@ -126,7 +126,9 @@ class Road:
             self._raised(request, e)
             return request
         request = Request(self, self._numbers(), name, arguments, caller, id)
-        self._set_deadline(request, command)
+        timeout = command.timeout or self.timeout
+        if timeout is not None:
+            self._set_deadline(request, timeout)
         self._returned(request, command, result)
         return request
 
@@ -157,7 +159,9 @@ class Road:
                 request, None, GenericError(f"Command '{request.name}' has {self.max_abandoned} abandoned executions")
             )
             return
-        self._set_deadline(request, command)
+        timeout = command.timeout or self.timeout
+        if timeout is not None:
+            self._set_deadline(request, timeout)
         try:
             result = command.invoke(request, request.arguments)
         except BaseException as e:
@@ -165,14 +169,9 @@ class Road:
         else:
             self._returned(request, command, result)
 
-    def _set_deadline(self, request: Request, command: Any) -> None:
-        timeout = self._timeout_of(command)
-        if timeout is not None:
+    def _set_deadline(self, request: Request, timeout: float) -> None:
+        if timeout != inf:
             request.deadline = self.clock.seconds() + timeout
-
-    def _timeout_of(self, command: Any) -> float | None:
-        timeout: float | None = command.timeout or self.timeout
-        return None if timeout == inf else timeout
 
     def _returned(self, request: Request, command: Any, result: Any) -> None:
         try:
@@ -196,28 +195,25 @@ class Road:
             self._settle(request, None, self._opaque(request, Failure()))
 
     def _wait(self, request: Request, command: Any, result: Any) -> None:
-        deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+        deferred: Any = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
         if hasattr(deferred, "_qmon_taken"):
             raise RuntimeError(
                 f"the handler of {request.name!r} returned a Deferred that was returned before: each request needs its own"
             )
-        deferred._qmon_taken = True  # type: ignore[attr-defined]
-        self._attach(request, deferred, command)
+        deferred._qmon_taken = True
+        request._deferred = deferred
+        deferred.addCallbacks(self._fired, self._failed, callbackArgs=(request, command), errbackArgs=(request,))
         if request._deferred is None:
             return
         if request.done:
             # Cancelled by its own handler before it returned.
             self._abandon(request)
             return
-        if not self.pending.holds(request):
+        if not request._kept:
             self._keep(request)
-        timeout = self._timeout_of(command)
-        if timeout is not None:
+        if request.deadline is not None:
+            timeout: Any = command.timeout or self.timeout
             request._timer = self.clock.callLater(timeout, self._timed_out, request, timeout)
-
-    def _attach(self, request: Request, deferred: Deferred[Any], command: Any) -> None:
-        request._deferred = deferred
-        deferred.addCallbacks(self._fired, self._failed, callbackArgs=(request, command), errbackArgs=(request,))
 
     def _fired(self, result: Any, request: Request, command: Any) -> None:
         request._deferred = None
@@ -253,7 +249,9 @@ class Road:
         request.result = result
         request.error = error
         if request._kept:
-            self._release(request)
+            self.pending.remove(request)
+            if request._timer is not None or request.detached:
+                self._release(request)
         callback = request._callback
         if callback is not None:
             request._callback = None
@@ -265,7 +263,7 @@ class Road:
     # -- requests that stay for a while
 
     def _keep(self, request: Request) -> None:
-        request.created = self.clock.seconds()
+        request.created = (self._clock or self.clock).seconds()
         self.pending.add(request)
 
     def _release(self, request: Request) -> None:
@@ -282,7 +280,6 @@ class Road:
                 caller=request.caller.name,
                 outcome=outcome,
             )
-        self.pending.remove(request)
 
     def _timed_out(self, request: Request, timeout: float) -> None:
         self._stop(request, CommandTimedOut(f"Command '{request.name}' timed out after {timeout:g} s"))

@@ -316,7 +316,8 @@ class Session:
         if request.id is ABSENT and not request.oob:
             lane.unnamed = True
         request.notify(self._completed)
-        self._check()
+        if lane.running + len(lane.waiting) > lane.limit:
+            self._exceeded = True
 
     def _check(self) -> None:
         self._exceeded = self._in_band.exceeded or (self._out_of_band is not None and self._out_of_band.exceeded)
@@ -349,12 +350,16 @@ class Session:
         lane.running -= 1
         if request.id is ABSENT and not request.oob:
             lane.unnamed = False
-        self._out.reply(request)
+        out = self._out
+        if request.error is not None or out.buffer or self._pumping:
+            out.reply(request)
+        else:
+            out.only(request.result, request.id)
         if self._exceeded or lane.waiting or self._ended:
             self._go_on()
-        elif self._out.buffer and not self._pumping:
+        elif out.buffer and not self._pumping:
             # Nobody waited for its end but the client.
-            self._out.flush()
+            out.flush()
 
     def _settled_while_waiting(self, request: Request) -> None:
         # One without an id keeps its place: its client counts its replies.
