@@ -19,6 +19,7 @@ from twisted_qmon.core.parameters import annotated_parameter, declared_parameter
 from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.results import finish_nothing, result_shape
 from twisted_qmon.core.shapes import Misfit, Shape
+from twisted_qmon.core.source import Later, made
 from twisted_qmon.core.types import Boxed
 from twisted_qmon.core.unions import all_members
 from twisted_qmon.errors import GenericError, RegistrationError
@@ -41,6 +42,8 @@ class Signature:
     :ivar returns_nothing: its result is C{None}: where it is, C{finish} has nothing to do but to say C{{}}
     :ivar bind: C{bind(arguments)}: the keywords for the handler, a new dictionary each time; raises
         L{GenericError<twisted_qmon.errors.GenericError>}
+    :ivar compile_call: C{compile_call(handler)}: a function that takes the arguments, or C{None}, and calls the handler with what
+        C{bind} would give
     :ivar finish: C{finish(result)}: plain JSON data, the result itself if it is that already; raises C{TypeError} when it
         does not fit the annotation, or JSON can't say it. A L{JSONText<twisted_qmon.core.result.JSONText>} passes as it is.
     """
@@ -53,6 +56,7 @@ class Signature:
     takes_nothing: bool
     returns_nothing: bool
     bind: Callable[[Mapping[str, Any]], dict[str, Any]]
+    compile_call: Callable[[Callable[..., Any]], Callable[[Any], Any]]
     finish: Callable[[Any], Any]
 
 
@@ -76,6 +80,7 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
         shape = annotated_parameter(compiler, box, found).shape
         if shape.info.kind != "object" or shape.info.members is None:
             raise RegistrationError(f"{found.name}: all the arguments together are an object, not {shape.info.kind}")
+        bind = _box_binder(box.name, shape)
         return Signature(
             parameters=all_members(shape.info),
             items=None,
@@ -84,7 +89,8 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
             request_parameter=found.request,
             takes_nothing=False,
             returns_nothing=finish is finish_nothing,
-            bind=_box_binder(box.name, shape),
+            bind=bind,
+            compile_call=lambda handler: lambda arguments: handler(**bind(arguments or {})),
             finish=finish,
         )
     items = None if args_type is None else parse_args_type(args_type)
@@ -95,6 +101,8 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
         members = declared_parameters(compiler, items, found)
     _check_names(members, found)
     parameters = None if any_others else tuple(member.info for member in members)
+    together = Members(members, others=any_others)
+    explain = _answering(together.take)
     return Signature(
         parameters=parameters,
         items=items,
@@ -103,7 +111,10 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
         request_parameter=found.request,
         takes_nothing=parameters == (),
         returns_nothing=finish is finish_nothing,
-        bind=_binder(Members(members, others=any_others)),
+        bind=Later(lambda: together.compile_take(explain)),
+        compile_call=lambda handler: together.compile_take(
+            lambda arguments: handler(**explain(arguments or {})), call=handler
+        ),
         finish=finish,
     )
 
@@ -124,17 +135,12 @@ def _check_names(members: list[Member], found: HandlerSignature) -> None:
         raise RegistrationError(f"{found.name}: two parameters are {twice!r} on the wire")
 
 
-def _binder(members: Members) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    return members.compile_take(_answering(members.take))
-
-
 def _box_binder(name: str, shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    take, quick_take = shape.take, shape.quick_take
-    explain = _answering(lambda arguments: {name: take(arguments)})
+    explain = _answering(lambda arguments: {name: shape.take(arguments)})
 
     def bind(arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return {name: quick_take(arguments)}
+            return {name: made(shape.quick_take)(arguments)}
         except Exception:
             return explain(arguments)
 
@@ -171,7 +177,7 @@ class Record:
     def __init__(self, members: Members) -> None:
         self.members = tuple(member.info for member in members.members)
         self._give = members.give_mapping
-        self._quick_give = members.compile_give_mapping()
+        self._quick_give: Callable[[Any], Any] = Later(members.compile_give_mapping)
 
     def encode(self, data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zope.interface import implementer
 
-from twisted_qmon.core.arguments import Signature, compile_signature, default_params
+from twisted_qmon.core.arguments import compile_signature, default_params
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
@@ -114,7 +114,7 @@ class Command:
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
-        self.direct = None if asks else _caller(handler, signature)
+        self.direct: Callable[[Mapping[str, Any] | None], Any] | None = None if asks else self._call_first
         self.bare = handler if self.direct is not None and signature.takes_nothing else None
         self.info = CommandInfo(
             name=name,
@@ -131,6 +131,11 @@ class Command:
             printer=printer,
         )
 
+    def _call_first(self, arguments: Mapping[str, Any] | None) -> Any:
+        # Made when the first call comes: most commands of a program are called never, or not yet.
+        call = self.direct = self.signature.compile_call(self.handler)
+        return call(arguments)
+
     def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
         if self.direct is not None:
             return self.direct(arguments)
@@ -141,12 +146,6 @@ class Command:
 
     def __repr__(self) -> str:
         return f"<Command {self.name!r}>"
-
-
-def _caller(handler: Callable[..., Any], signature: Signature) -> Callable[[Mapping[str, Any] | None], Any]:
-    """How a handler with this signature is called, if it doesn't take the request."""
-    bind = signature.bind
-    return lambda arguments: handler(**bind(arguments or {}))
 
 
 def _split_docstring(handler: Callable[..., Any]) -> tuple[str, str]:

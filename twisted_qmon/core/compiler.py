@@ -22,6 +22,7 @@ from twisted_qmon.core.annotations import Scope, union, wire_name
 from twisted_qmon.core.members import Constant, Member, Members
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Shape
+from twisted_qmon.core.source import Later
 from twisted_qmon.core.types import Alternate, Tagged, Width
 from twisted_qmon.core.unions import alternate, tagged
 from twisted_qmon.errors import RegistrationError
@@ -222,12 +223,12 @@ class ShapeCompiler:
         if len(set(names)) < len(names):
             raise RegistrationError(f"{cls.__name__}: two members have one name on the wire: {', '.join(names)}")
         info.members = tuple(member.info for member in members.members)
-        shape.take, shape.quick_take = members.take, members.compile_take()
+        shape.take, shape.quick_take = members.take, Later(members.compile_take)
         if make is None:
-            shape.give, shape.quick_give = members.give_mapping, members.compile_give_mapping()
+            shape.give, shape.quick_give = members.give_mapping, Later(members.compile_give_mapping)
         else:
             shape.give = functools.partial(members.give_object, owner=cls)
-            shape.quick_give = members.compile_give_object(cls)
+            shape.quick_give = Later(lambda: members.compile_give_object(cls))
         self._members[id(shape)] = members
         return shape
 

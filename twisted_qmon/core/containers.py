@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted_qmon.core.plain import Unfit, check_text, plain
 from twisted_qmon.core.shapes import Misfit, Shape, anything, refuse
-from twisted_qmon.core.source import Source
+from twisted_qmon.core.source import Later, Source, made
 from twisted_qmon.info import TypeInfo
 
 __all__ = ["as_tuple", "listing", "mapping"]
@@ -59,8 +59,8 @@ def listing(element: Shape | None) -> Shape:
         take,
         give,
         frozenset({"array"}),
-        quick_take=_quick_list(element.take_as_is, element.quick_take),
-        quick_give=give if any_element else _quick_list(element.give_as_is, element.quick_give),
+        quick_take=Later(lambda: _quick_list(element.take_as_is, element.quick_take)),
+        quick_give=give if any_element else Later(lambda: _quick_list(element.give_as_is, element.quick_give)),
     )
 
 
@@ -117,7 +117,7 @@ def mapping(element: Shape | None) -> Shape:
         take,
         give,
         frozenset({"object"}),
-        quick_take=_quick_dict(element.take_as_is, element.quick_take),
+        quick_take=Later(lambda: _quick_dict(element.take_as_is, element.quick_take)),
     )
 
 
@@ -137,7 +137,7 @@ def _quick_list(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], An
         source.line("for v, r in zip(value, result):")
         source.line(" if v is not r: return result")
         source.line("return value")
-    return source.compile(convert=convert)
+    return source.compile(convert=made(convert))
 
 
 def _quick_dict(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -152,4 +152,4 @@ def _quick_dict(as_is: str, convert: Callable[[Any], Any]) -> Callable[[Any], An
         source.line("return value")
     else:
         source.line("return {k: convert(v) for k, v in value.items()}")
-    return source.compile(convert=convert)
+    return source.compile(convert=made(convert))

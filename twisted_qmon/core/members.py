@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted_qmon.core.hash_order import first_unexpected
 from twisted_qmon.core.plain import Unfit
 from twisted_qmon.core.shapes import Misfit, Shape
-from twisted_qmon.core.source import Source
+from twisted_qmon.core.source import Source, made
 from twisted_qmon.info import ParameterInfo
 
 __all__ = ["MISSING", "Constant", "Member", "Members", "Missing"]
@@ -125,23 +125,29 @@ class Members:
                 found[name] = value[name]
         return found if self.make is None else self.make(**found)
 
-    def compile_take(self, fallback: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    def compile_take(
+        self, fallback: Callable[[Any], Any] | None = None, call: Callable[..., Any] | None = None
+    ) -> Callable[[Any], Any]:
         """
         :param fallback: what has the value when the fast road does not
+        :param call: a function that is called with the members as keywords, when they fit; what it raises is its own matter
         :return: the fast road in
         """
         if self.others:
             return fallback or self.take
         source = Source()
+        if call is not None:
+            source.line("if value is None: value = NOTHING")
         source.line("if type(value) is not dict: raise Detour")
         optional = [(i, member) for i, member in enumerate(self.members) if member.optional]
         required = [(i, member) for i, member in enumerate(self.members) if not member.optional]
-        made = self.make is not None
+        # Each member has a variable; otherwise there is a dictionary of those that are there.
+        each = self.make is not None or (call is not None and all(member.absent for _, member in optional))
         for i, member in required:
             source.line(f"v{i} = value[{member.wire!r}]")
             source.convert(f"v{i}", member.shape.take_as_is, member.shape.quick_take, "")
-        if not made:
-            # Of a dictionary, what is required stands there from the beginning, and the rest is added as it comes.
+        if not each:
+            # What is required stands there from the beginning, and the rest is added as it comes.
             source.line("r = {" + ", ".join(f"{m.name!r}: v{i}" for i, m in required) + "}")
         source.line(f"n = {len(required)}")
         source.line("if True:" if any(member.absent for _, member in optional) else "if len(value) != n:")
@@ -150,7 +156,7 @@ class Members:
             source.line(f" if v{i} is not MISSING:")
             source.convert(f"v{i}", member.shape.take_as_is, member.shape.quick_take, "  ")
             source.line("  n += 1")
-            if not made:
+            if not each:
                 source.line(f"  r[{member.name!r}] = v{i}")
             if member.absent is not None:
                 constant = isinstance(member.absent, Constant)
@@ -158,15 +164,14 @@ class Members:
                 source.line(
                     f"  v{i} = " + (source.name(member.absent()) if constant else f"{source.name(member.absent)}()")
                 )
-                if not made:
+                if not each:
                     source.line(f"  r[{member.name!r}] = v{i}")
         source.line(" if len(value) != n: raise Detour")
-        if made:
-            order = sorted(enumerate(self.members), key=lambda pair: pair[1].keyword)
-            arguments = [f"{m.name}=v{i}" if m.keyword else f"v{i}" for i, m in order]
-            source.line(f"return make({', '.join(arguments)})")
-        else:
-            source.line("return r")
+        order = sorted(enumerate(self.members), key=lambda pair: pair[1].keyword)
+        values = ", ".join(f"{m.name}=v{i}" if m.keyword else f"v{i}" for i, m in order) if each else "**r"
+        if call is not None:
+            return source.compile(fallback, f"return make({values})", make=call, MISSING=MISSING, NOTHING={})
+        source.line("return r" if self.make is None else f"return make({values})")
         return source.compile(fallback, make=self.make, MISSING=MISSING)
 
     # -- out
@@ -262,7 +267,7 @@ class Members:
             test = member.shape.give_as_is.format(v=f"v{i}")
             if not test:
                 # It may be converted into itself.
-                test = f"{source.name(member.shape.quick_give)}(v{i}) is v{i}"
+                test = f"{source.name(made(member.shape.quick_give))}(v{i}) is v{i}"
             if member.skip_none:
                 test = f"v{i} is not None and ({test})"
             if member.optional:

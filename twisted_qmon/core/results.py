@@ -16,6 +16,7 @@ from twisted_qmon.core.annotations import EMPTY, HandlerSignature, Scope, union
 from twisted_qmon.core.compiler import ShapeCompiler
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.core.shapes import Shape
+from twisted_qmon.core.source import made
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import TypeInfo
 
@@ -89,6 +90,13 @@ def finisher(shape: Shape, *, optional: bool) -> Callable[[Any], Any]:
     give, quick_give = shape.give, shape.quick_give
     null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
     nothing = optional or null or shape.info.kind in ("any", "null")
+
+    def first(result: Any) -> Any:
+        nonlocal quick_give
+        quick_give = made(shape.quick_give)
+        return quick_give(result)
+
+    quick_give = first
 
     def finish(result: Any) -> Any:
         if result is None and nothing:

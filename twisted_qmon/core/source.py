@@ -10,11 +10,40 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-__all__ = ["Detour", "Source"]
+__all__ = ["Detour", "Later", "Source", "made"]
 
 
 class Detour(Exception):
     """The fast road does not understand a value: the plain one is to have it."""
+
+
+class Later:
+    """
+    A function that is made when it is first called: compiling takes time at the start, and most are never needed.
+
+    :param make: makes it
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        self._make: Callable[[], Callable[[Any], Any]] | None = make
+        self._made: Callable[[Any], Any] | None = None
+
+    def __call__(self, value: Any) -> Any:
+        return self.made()(value)
+
+    def made(self) -> Callable[[Any], Any]:
+        """:return: the function itself; while it is being made (of a class with members of its own type), this"""
+        make, self._make = self._make, None
+        if make is not None:
+            self._made = make()
+        return self._made or self
+
+
+def made(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """:return: the function itself, if it is a L{Later}"""
+    return function.made() if isinstance(function, Later) else function
 
 
 @lru_cache(256)
@@ -49,17 +78,22 @@ class Source:
         if as_is == "True":
             return
         test = f"if not ({as_is.format(v=variable)}): " if as_is else ""
-        self.line(f"{indent}{test}{variable} = {self.name(function)}({variable})")
+        self.line(f"{indent}{test}{variable} = {self.name(made(function))}({variable})")
 
-    def compile(self, fallback: Callable[[Any], Any] | None = None, **names: Any) -> Callable[[Any], Any]:
+    def compile(
+        self, fallback: Callable[[Any], Any] | None = None, last: str | None = None, **names: Any
+    ) -> Callable[[Any], Any]:
         """
-        :param fallback: what has the value when the function raises anything
+        :param fallback: what has the value when one of the lines raises anything
+        :param last: one line more, which may raise what it likes
         :param names: what the source names by these
         :return: a function whose body the lines are, and whose only parameter is C{value}
         """
         body = self._lines
         if fallback is not None:
             body = ["try:", *(f" {line}" for line in body), "except Exception: return fallback(value)"]
+        if last is not None:
+            body = [*body, last]
         namespace = {**names, **self._names, "fallback": fallback}
         # Nothing that a client sends gets here: names of members are put in by repr, or are identifiers.
         exec(_code("\n".join(["def function(value):", *(f" {line}" for line in body)])), namespace)

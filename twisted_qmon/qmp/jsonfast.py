@@ -99,8 +99,10 @@ def decode_plain(data: bytes) -> list[Any] | None:
         keys = 0
         for message in messages:
             keys += 1 if message.id is ABSENT else 2
-        # The usual case: no arguments, and the colons of the outermost keys are all there are.
-        if keys == colons or _count_keys(messages) == colons or _count_colons(messages) == colons:
+        if keys != colons:
+            # Not the usual case, where the colons of the outermost keys are all there are.
+            keys += _count_inner_keys(messages, data.count(b"{"))
+        if keys == colons or _count_colons(messages) == colons:
             return messages
     except _REFUSED:
         pass
@@ -133,21 +135,20 @@ def decode_checked(data: bytes, *, commands: bool = False) -> list[Any] | None:
     return None
 
 
-def _count_keys(messages: list[Any]) -> int:
-    """How many keys plain messages have, all levels together."""
-    count = 0
-    for message in messages:
-        count += 1 if message.id is ABSENT else 2
-        arguments = message.arguments
-        if arguments is not None:
-            count += 1 + len(arguments)
-            for value in arguments.values():
-                if type(value) is dict:
-                    count += len(value)
-                    for inner in value.values():
-                        if type(inner) is dict:
-                            count += len(inner)
-    return count
+def _count_inner_keys(messages: list[Any], objects: int) -> int:
+    """
+    How many keys plain messages have for their arguments and in them, at all levels together.
+
+    :param objects: how many objects there seem to be (braces in strings count too): when all are found, that is all
+    """
+    found = [message.arguments for message in messages if message.arguments is not None]
+    keys = len(found)
+    objects -= len(messages)
+    while found:
+        keys += sum(map(len, found))
+        objects -= len(found)
+        found = [value for each in found for value in each.values() if type(value) is dict] if objects else []
+    return keys
 
 
 def _count_colons(messages: list[Any]) -> int:
