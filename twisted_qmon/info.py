@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 __all__ = ["ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
 
 
-@dataclass(eq=False, slots=True)
-class TypeInfo:
+class TypeInfo(msgspec.Struct, eq=False):
     """
     A type of QAPI's world. Types may refer to themselves, so they are compared by identity.
 
@@ -39,8 +40,7 @@ class TypeInfo:
     tag: str = ""
 
 
-@dataclass(eq=False, slots=True)
-class ParameterInfo:
+class ParameterInfo(msgspec.Struct, eq=False):
     """
     One argument of a command, or one member of an object.
 
@@ -53,8 +53,7 @@ class ParameterInfo:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ArgsItem:
+class ArgsItem(msgspec.Struct, frozen=True):
     """
     One item of an C{args_type} declaration (QEMU's C{key:TYPE} grammar).
 

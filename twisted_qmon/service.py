@@ -21,7 +21,6 @@ from twisted.python.failure import Failure
 
 from twisted_qmon._connection import LINGER, MonitorFactory
 from twisted_qmon._sockets import claim_path, server_endpoint, unix_path
-from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
@@ -248,6 +247,9 @@ def make_monitor_service(
     for description in qmp:
         service.serve(description, QMPFactory(monitor, **of_qmp))
     for description in hmp:
+        # Where there is no human monitor, nobody need wait for its modules.
+        from twisted_qmon.hmp.protocol import HMPFactory
+
         service.serve(description, HMPFactory(monitor, prompt=prompt, banner=banner, **limits))
     jobs = Jobs()
     monitor.register(HumanMonitorCommand())

@@ -14,10 +14,10 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from twisted_qmon.core.result import JSONText
@@ -108,8 +108,7 @@ class Scope:
         return found
 
 
-@dataclass
-class HandlerParameter:
+class HandlerParameter(msgspec.Struct):
     """
     A parameter of a handler.
 
@@ -123,8 +122,7 @@ class HandlerParameter:
     default: Any
 
 
-@dataclass
-class HandlerSignature:
+class HandlerSignature(msgspec.Struct):
     """
     What a handler takes and returns.
 
@@ -140,7 +138,7 @@ class HandlerSignature:
     scope: Scope
     request: str | None = None
     keywords: bool = False
-    name: str = field(default="")
+    name: str = ""
 
 
 def is_request(annotation: Any) -> bool:

@@ -8,8 +8,9 @@ L{Signature.finish} turns what the handler gave into plain JSON data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from twisted_qmon.core.annotations import HandlerParameter, HandlerSignature, Scope, read_handler
 from twisted_qmon.core.args_type import parse_args_type
@@ -28,8 +29,7 @@ from twisted_qmon.info import ArgsItem, ParameterInfo, TypeInfo
 __all__ = ["Record", "Signature", "compile_members", "compile_signature", "default_params"]
 
 
-@dataclass(eq=False, frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, eq=False, frozen=True):
     """
     What a command takes and gives.
 

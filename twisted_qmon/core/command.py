@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import msgspec
 from zope.interface import implementer
 
 from twisted_qmon.core.arguments import compile_signature, default_params
@@ -34,8 +34,7 @@ def command_name(method_name: str) -> str:
     return method_name.rstrip("_").replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandOptions:
+class CommandOptions(msgspec.Struct, frozen=True):
     """
     What C{@command(...)} and C{Monitor.register_command(...)} both take.
 

@@ -8,8 +8,9 @@ function made for this very object.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from twisted_qmon.core.hash_order import first_unexpected
 from twisted_qmon.core.plain import Unfit
@@ -47,8 +48,7 @@ class Constant:
         return self._value
 
 
-@dataclass(eq=False, slots=True)
-class Member:
+class Member(msgspec.Struct, eq=False):
     """
     One member of an object, or one argument of a command.
 

@@ -11,8 +11,9 @@ Types for annotations that Python has no word for: integers of a width, sizes, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
+
+import msgspec
 
 __all__ = [
     "Alternate",
@@ -31,8 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Width:
+class Width(msgspec.Struct, frozen=True):
     """
     Marks C{int} as an integer of a certain width.
 
@@ -56,8 +56,7 @@ class Width:
         return cls(f"uint{bits}", 0, (1 << bits) - 1)
 
 
-@dataclass(frozen=True)
-class Alternate:
+class Alternate(msgspec.Struct, frozen=True):
     """
     Marks a union of types that differ in their JSON type, which tells them apart: a string or an object, say. In such a
     union C{None} is JSON's C{null}.
@@ -68,8 +67,7 @@ class Alternate:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class Boxed:
+class Boxed(msgspec.Struct, frozen=True):
     """
     Marks a handler's only parameter as taking all the arguments together, as one object::
 
@@ -77,8 +75,7 @@ class Boxed:
     """
 
 
-@dataclass(frozen=True)
-class Tagged:
+class Tagged(msgspec.Struct, frozen=True):
     """
     Marks a union of classes that one string member, the tag, tells apart. Each class has it as a C{Literal}.
 

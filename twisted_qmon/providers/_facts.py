@@ -8,9 +8,9 @@ import os
 import platform
 import resource
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import twisted
 
 from twisted_qmon.core.types import Size
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessInfo", "Uptime", "process_age", "process_info"]
 
 
-@dataclass(slots=True)
-class ProcessInfo:
+class ProcessInfo(msgspec.Struct):
     """
     What C{query-process} returns.
 

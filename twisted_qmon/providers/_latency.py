@@ -5,8 +5,9 @@ How late a reactor runs, measured all the time and for next to nothing.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,8 +21,7 @@ INTERVAL = 0.05
 WINDOW = 60
 
 
-@dataclass(slots=True)
-class LatencyInfo:
+class LatencyInfo(msgspec.Struct):
     """
     How late the reactor runs what is due; all in seconds.
 
@@ -39,8 +39,7 @@ class LatencyInfo:
     interval: float
 
 
-@dataclass(slots=True)
-class _Second:
+class _Second(msgspec.Struct):
     """What was measured in one second of the clock."""
 
     number: int

@@ -8,9 +8,9 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import msgspec
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -79,8 +79,7 @@ class Timestamp(TypedDict):
 TELL = Level.WARN
 
 
-@dataclass(slots=True)
-class LogInfo:
+class LogInfo(msgspec.Struct):
     """
     One log event.
 
@@ -96,8 +95,7 @@ class LogInfo:
     text: str
 
 
-@dataclass(slots=True)
-class LevelInfo:
+class LevelInfo(msgspec.Struct):
     """
     The level from which log events of a namespace are kept.
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
 
+import msgspec
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, ITransport
 from twisted.internet.task import LoopingCall
 from twisted.python.reflect import qual
@@ -42,8 +42,7 @@ MAX_LISTED = 1000
 MAX_TEXT = 200
 
 
-@dataclass(slots=True)
-class DescriptorInfo:
+class DescriptorInfo(msgspec.Struct):
     """
     Something the reactor reads from or writes to.
 
@@ -57,8 +56,7 @@ class DescriptorInfo:
     fd: int | None = None
 
 
-@dataclass(slots=True)
-class DelayedCallInfo:
+class DelayedCallInfo(msgspec.Struct):
     """
     A delayed call.
 
@@ -70,8 +68,7 @@ class DelayedCallInfo:
     what: str
 
 
-@dataclass(slots=True)
-class ThreadPoolInfo:
+class ThreadPoolInfo(msgspec.Struct):
     """
     The reactor's thread pool.
 
@@ -89,8 +86,7 @@ class ThreadPoolInfo:
     queued: int
 
 
-@dataclass(slots=True)
-class ReactorInfo:
+class ReactorInfo(msgspec.Struct):
     """
     What C{query-reactor} returns. The lists have at most L{MAX_LISTED} entries, the counts tell of all.
 
@@ -113,8 +109,7 @@ class ReactorInfo:
     thread_pool: ThreadPoolInfo | None = None
 
 
-@dataclass(slots=True)
-class PortInfo:
+class PortInfo(msgspec.Struct):
     """
     A port that listens.
 
@@ -130,8 +125,7 @@ class PortInfo:
     fd: int | None = None
 
 
-@dataclass(slots=True)
-class ConnectionInfo:
+class ConnectionInfo(msgspec.Struct):
     """
     A connection.
 

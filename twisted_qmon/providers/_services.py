@@ -5,9 +5,9 @@ The tree of services: paths, and starting and stopping what they name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -25,8 +25,7 @@ MAX_SERVICES = 10_000
 _log = Logger()
 
 
-@dataclass(slots=True)
-class ServiceInfo:
+class ServiceInfo(msgspec.Struct):
     """
     One service of the tree.
 

@@ -13,10 +13,10 @@ import linecache
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 __all__ = ["MAX_COROUTINES", "MAX_FRAMES", "CoroutineInfo", "FrameInfo", "StacksInfo", "ThreadInfo", "stacks"]
@@ -31,8 +31,7 @@ MAX_COROUTINES = 1000
 _AWAIT = vars(Deferred)["__await__"].__code__
 
 
-@dataclass(slots=True)
-class FrameInfo:
+class FrameInfo(msgspec.Struct):
     """
     One level of a stack.
 
@@ -48,8 +47,7 @@ class FrameInfo:
     source: str | None = None
 
 
-@dataclass(slots=True)
-class ThreadInfo:
+class ThreadInfo(msgspec.Struct):
     """
     One thread.
 
@@ -63,8 +61,7 @@ class ThreadInfo:
     stack: list[FrameInfo]
 
 
-@dataclass(slots=True)
-class CoroutineInfo:
+class CoroutineInfo(msgspec.Struct):
     """
     Coroutines (or C{inlineCallbacks} generators) that wait at the same place.
 
@@ -78,8 +75,7 @@ class CoroutineInfo:
     stack: list[FrameInfo]
 
 
-@dataclass(slots=True)
-class StacksInfo:
+class StacksInfo(msgspec.Struct):
     """What C{query-stacks} returns."""
 
     threads: list[ThreadInfo]

@@ -4,14 +4,17 @@ C{human-monitor-command}: for machines that want what a person would be shown.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.catalogue import Catalogue
-from twisted_qmon.hmp.console import Console, Person
+
+if TYPE_CHECKING:
+    from twisted_qmon.hmp.args import Format
+    from twisted_qmon.hmp.catalogue import Catalogue
 
 __all__ = ["HumanMonitorCommand"]
 
@@ -22,7 +25,7 @@ class HumanMonitorCommand(CommandProvider):
     def __init__(self) -> None:
         self._catalogue: Catalogue | None = None
         # QEMU keeps the default of print/x for the whole process.
-        self._sticky = Format()
+        self._sticky: Format | None = None
 
     # The inner command says what becomes of it; what waits for it ends.
     @command(on_disconnect="cancel")
@@ -37,11 +40,18 @@ class HumanMonitorCommand(CommandProvider):
         :param cpu_index: accepted for QEMU's clients, and ignored
         :raise GenericError: when the request is cancelled or times out; so is what the line waits for
         """
+        # Every monitor has this command, and few are asked for it: nobody else waits for the human monitor's modules.
+        from twisted_qmon.hmp.args import Format
+        from twisted_qmon.hmp.catalogue import Catalogue
+        from twisted_qmon.hmp.console import Console, Person
+
         monitor = self.monitor
         if monitor is None:
             raise GenericError("The monitor is gone")
         if self._catalogue is None or self._catalogue.monitor is not monitor:
             self._catalogue = Catalogue(monitor)
+        if self._sticky is None:
+            self._sticky = Format()
         texts: list[str] = []
 
         def output() -> str:

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
@@ -53,8 +54,7 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _BAR = 20
 
 
-@dataclass(slots=True)
-class JobInfo:
+class JobInfo(msgspec.Struct):
     """
     What C{query-jobs} says of a job.
 

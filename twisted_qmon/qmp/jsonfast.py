@@ -20,6 +20,7 @@ __all__ = [
     "MAX_NESTING",
     "RISKY_UTF8",
     "CommandMessage",
+    "Malformed",
     "decode_checked",
     "decode_items",
     "decode_plain",
@@ -49,6 +50,28 @@ class CommandMessage(msgspec.Struct, Generic[_Arguments, _Id], forbid_unknown_fi
     # A default is not checked, so null is refused all the same.
     arguments: _Arguments = None  # type: ignore[assignment]
     id: _Id = ABSENT  # type: ignore[assignment]
+
+
+class Malformed:
+    """
+    What stands in the place of a message that QEMU's dialect refuses.
+
+    :ivar desc: the whole text of the error: C{"JSON parse error, expecting value"}
+    """
+
+    __slots__ = ("desc",)
+
+    def __init__(self, desc: str) -> None:
+        self.desc = desc
+
+    def __repr__(self) -> str:
+        return f"Malformed({self.desc!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.desc == other.desc if isinstance(other, Malformed) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.desc)
 
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_qmon.qmp.jsonfast import MAX_NESTING
+from twisted_qmon.qmp.jsonfast import MAX_NESTING, Malformed
 from twisted_qmon.qmp.jsonstrings import decode_string, show_token
 
-__all__ = ["MAX_TOKENS", "Malformed", "Parser"]
+__all__ = ["MAX_TOKENS", "Parser"]
 
 #: Tokens in one message.
 MAX_TOKENS = 1 << 21
@@ -40,28 +40,6 @@ _OBJECT_MAY_END = (MEMBER_END, FIRST_KEY)
 _OPENING = (0x7B, 0x5B)
 
 _KEYWORDS = {b"true": True, b"false": False, b"null": None}
-
-
-class Malformed:
-    """
-    What stands in the place of a message that QEMU's dialect refuses.
-
-    :ivar desc: the whole text of the error: C{"JSON parse error, expecting value"}
-    """
-
-    __slots__ = ("desc",)
-
-    def __init__(self, desc: str) -> None:
-        self.desc = desc
-
-    def __repr__(self) -> str:
-        return f"Malformed({self.desc!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return self.desc == other.desc if isinstance(other, Malformed) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.desc)
 
 
 def number(token: bytes) -> int | float:

@@ -7,11 +7,12 @@ that comes in pieces, goes through QEMU's dialect. Which of the two served a mes
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted_qmon.qmp.jsonfast import CommandMessage, decode_checked, decode_plain
-from twisted_qmon.qmp.jsonlexer import Lexer
-from twisted_qmon.qmp.jsonparser import Malformed
+from twisted_qmon.qmp.jsonfast import CommandMessage, Malformed, decode_checked, decode_plain
+
+if TYPE_CHECKING:
+    from twisted_qmon.qmp.jsonlexer import Lexer
 
 __all__ = ["DEFAULT_MAX_MESSAGE", "CommandMessage", "Malformed", "MessageReader"]
 
@@ -43,6 +44,7 @@ class MessageReader:
         "_idle",
         "_lexer",
         "_lines_to",
+        "_max_message",
         "_not_plain_to",
         "_slice",
         "_slow_to",
@@ -55,7 +57,9 @@ class MessageReader:
     def __init__(self, *, max_message: int = DEFAULT_MAX_MESSAGE, commands: bool = False) -> None:
         if max_message < 1:
             raise ValueError(f"max_message must be positive, not {max_message}")
-        self._lexer = Lexer(max_message)
+        self._max_message = max_message
+        # The dialect, from when it is first needed: most connections never do, nor do many processes.
+        self._lexer: Lexer | None = None
         # It is not within a message.
         self._idle = True
         # Tokens in a slice can't break the limit, so only the dialect has to know it.
@@ -98,7 +102,7 @@ class MessageReader:
     @property
     def buffered(self) -> int:
         """Bytes held: those not looked at yet, and the tokens of an unfinished message."""
-        return len(self.chunk) - self._at + self._waiting_size + self._lexer.held
+        return len(self.chunk) - self._at + self._waiting_size + (self._lexer.held if self._lexer is not None else 0)
 
     def next_batch(self) -> list[Any]:
         """
@@ -175,6 +179,10 @@ class MessageReader:
     def _by_dialect(self) -> list[Any]:
         """Let the dialect have what only it understands, at most to where the fast path may be tried again."""
         lexer = self._lexer
+        if lexer is None:
+            from twisted_qmon.qmp.jsonlexer import Lexer
+
+            lexer = self._lexer = Lexer(self._max_message)
         at = self._at
         end = self._slow_to
         stop = end <= at

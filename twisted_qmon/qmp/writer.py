@@ -43,9 +43,10 @@ _ROOM = 1100
 DELETE = 0x7F
 _NEWLINE = b"\r\n"
 
-_SPECIAL = re.compile(r'[\x00-\x1f"\\\x7f]')
-_NOT_ASCII = re.compile("[\x80-\U0010ffff]+")
-_REFUSED_TEXT = re.compile(
+# Regular expressions, which C{re} compiles when they are first needed, and keeps.
+_SPECIAL = r'[\x00-\x1f"\\\x7f]'
+_NOT_ASCII = "[\x80-\U0010ffff]+"
+_REFUSED_TEXT = (
     "[\ud800-\udfff\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
@@ -157,8 +158,8 @@ def _is_plain(value: Any) -> bool:
 
 def _to_ascii(data: bytes) -> bytes:
     """Escape what is no ASCII, and DEL, in JSON: it can stand in strings only."""
-    text = _REFUSED_TEXT.sub("\ufffd", data.decode("utf-8"))
-    return _NOT_ASCII.sub(_escape_run, text).replace("\x7f", "\\u007F").encode("ascii")
+    text = re.sub(_REFUSED_TEXT, "\ufffd", data.decode("utf-8"))
+    return re.sub(_NOT_ASCII, _escape_run, text).replace("\x7f", "\\u007F").encode("ascii")
 
 
 def _escape_run(found: re.Match[str]) -> str:
@@ -168,9 +169,9 @@ def _escape_run(found: re.Match[str]) -> str:
 
 def _string(text: str) -> str:
     if not text.isascii():
-        text = _REFUSED_TEXT.sub("\ufffd", text)
-    escaped = _SPECIAL.sub(lambda found: _ESCAPES[found.group()], text)
-    return f'"{_NOT_ASCII.sub(_escape_run, escaped)}"'
+        text = re.sub(_REFUSED_TEXT, "\ufffd", text)
+    escaped = re.sub(_SPECIAL, lambda found: _ESCAPES[found.group()], text)
+    return f'"{re.sub(_NOT_ASCII, _escape_run, escaped)}"'
 
 
 def _number(value: int | float) -> str:
