@@ -14,7 +14,7 @@ from twisted_qmon._outgoing import Outgoing
 class Wire:
     """A transport that takes so many messages, then says that it is full."""
 
-    def __init__(self, *, max_queued: int = 100, policy: str = "drop-oldest") -> None:
+    def __init__(self, *, max_queued: int = 100, policy: str = "drop-oldest", pushes: bool = True) -> None:
         self.taken: list[bytes] = []
         self.room = 0
         self.calls: list[str] = []
@@ -25,6 +25,7 @@ class Wire:
             limit_exceeded=lambda: self.calls.append("exceeded"),
             blocked=lambda: self.calls.append("blocked"),
             unblocked=lambda: self.calls.append("unblocked"),
+            push=(lambda: self.calls.append("pushed")) if pushes else None,
         )
         self.outgoing.lost_message = lambda n: b"lost %d" % n
 
@@ -50,6 +51,21 @@ def test_straight_through() -> None:
     wire.outgoing.reply(b"a")
     wire.outgoing.event(b"b")
     assert (wire.taken, wire.calls) == ([b"a", b"b"], [])
+
+
+def test_push() -> None:
+    """What a transport has taken it is told to send, if it can do so and is not full."""
+    wire = Wire()
+    wire.room = 2
+    wire.outgoing.reply(b"a")
+    wire.outgoing.push()
+    assert wire.calls == ["pushed"]
+    wire.outgoing.reply(b"b")
+    wire.outgoing.push()
+    wire.outgoing.close()
+    wire.outgoing.push()
+    assert wire.calls == ["pushed", "blocked"]
+    Wire(pushes=False).outgoing.push()
 
 
 def test_waits_in_order() -> None:

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IWriteDescriptor
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
 from twisted_qmon import CommandProvider, Event, GenericError, Monitor, QMPFactory, command
@@ -647,6 +649,57 @@ class FromWithinTests(SessionTests):
         client.send({"execute": "once", "id": 1})
         done.callback(5)
         self.assertEqual(client.received(), [{"return": 5, "id": 1}])
+
+
+class Descriptor(StringTransport):
+    """A transport that can be told to send, and remembers how much it had been given when it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[int] = []
+
+    def doWrite(self) -> None:
+        self.sent.append(self.value().count(b"\n"))
+
+
+class PushTests(SessionTests):
+    """What a client waits for is sent in the same turn of the reactor."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.transport = Descriptor()
+        directlyProvides(self.transport, IWriteDescriptor)
+        self.protocol: Any = QMPFactory(self.monitor).buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.protocol.dataReceived(b'{"execute":"qmp_capabilities"}\n')
+        self.transport.clear()
+        self.transport.sent.clear()
+
+    def send(self, *messages: Any) -> list[int]:
+        """Send in one piece. :return: how many lines each push so far found"""
+        self.protocol.dataReceived(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        return self.transport.sent
+
+    def test_atOnce(self) -> None:
+        """A lone reply, and the replies of a batch together."""
+        self.assertEqual(self.send(*self.run_(1, name="now")), [1])
+        self.assertEqual(self.send(*self.run_(2, 3, 4, name="now")), [1, 4])
+
+    def test_pending(self) -> None:
+        """As long as more is to come for the client, nothing is hurried; the last reply is."""
+        self.assertEqual(self.send(*self.run_(1, 2, 3)), [])
+        for n in (2, 1):
+            self.provider.pending[n].callback(n)
+        self.assertEqual(self.send(*self.run_(4, name="now")), [])
+        self.provider.pending[3].callback(3)
+        self.assertEqual(self.transport.sent, [4])
+
+    def test_ending(self) -> None:
+        """Once the connection is being closed, the transport is left alone."""
+        self.send(*self.run_(1))
+        self.transport.loseConnection()
+        self.provider.pending[1].callback(1)
+        self.assertEqual(self.transport.sent, [])
 
 
 class WatchTests(SessionTests):

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -220,6 +220,7 @@ class ConnectionMixin:
             limit_exceeded=self.queueLimitExceeded,
             blocked=self.outgoing_blocked,
             unblocked=self._unblocked,
+            push=self._push if IWriteDescriptor.providedBy(self.transport) else None,
         )
         self.transport.registerProducer(_OutgoingProducer(self.outgoing), True)
         keep_alive = getattr(self.transport, "setTcpKeepAlive", None)
@@ -324,6 +325,12 @@ class ConnectionMixin:
             self._end_of_file()
         else:
             self.outgoing_unblocked()
+
+    def _push(self) -> None:
+        # What doWrite returns says that the connection has ended or is to end. An end that comes from the other side the reactor
+        # finds too; when it comes from this side, doWrite is left to the reactor.
+        if not self.transport.disconnecting:
+            self.transport.doWrite()
 
     def finish(self) -> None:
         """Write what is queued, then end the connection. What arrives from now on is ignored."""

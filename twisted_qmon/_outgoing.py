@@ -43,6 +43,7 @@ class Outgoing:
     :param limit_exceeded: called once when an event more would be too much (C{disconnect})
     :param blocked: called when the transport wants no more
     :param unblocked: called when it has taken all that waited, and would take more
+    :param push: has the transport send what it has taken at once, as far as the peer takes it; C{None}: it can't
     :ivar blocked: messages wait
     :ivar queued: bytes of events that wait
     :ivar lost: events that were dropped
@@ -50,7 +51,7 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_by_key", "_entries", "_limit_exceeded", "_on_blocked", "_on_unblocked", "_write",
+        "_by_key", "_entries", "_limit_exceeded", "_on_blocked", "_on_unblocked", "_push", "_write",
         "blocked", "closed", "lost", "lost_message", "max_queued", "policy", "queued",
     )  # fmt: skip
 
@@ -63,11 +64,13 @@ class Outgoing:
         limit_exceeded: Callable[[], None],
         blocked: Callable[[], None],
         unblocked: Callable[[], None],
+        push: Callable[[], object] | None = None,
     ) -> None:
         self._write = write
         self._limit_exceeded = limit_exceeded
         self._on_blocked = blocked
         self._on_unblocked = unblocked
+        self._push = push
         # Made when first needed: most connections never do.
         self._entries: deque[bytes | _Entry] | None = None
         self._by_key: dict[Hashable, _Entry] | None = None
@@ -85,6 +88,14 @@ class Outgoing:
             self._write(data)
         elif not self.closed:
             self._queue().append(_Entry(data))
+
+    def push(self) -> None:
+        """
+        Send what has been written now and not in a turn of the reactor: the client waits for it, and nothing more is to come that
+        could go with it.
+        """
+        if self._push is not None and not self.blocked:
+            self._push()
 
     def event(self, data: bytes, key: Callable[[], Hashable] | None = None) -> None:
         """

@@ -100,6 +100,8 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         if self._half_closed and not self.paused:
             # All that came complete has been served.
             self.finish()
+        # A person waits for it.
+        self.outgoing.push()
 
     def lineReceived(self, line: bytes) -> None:
         # What is typed behind `quit` is for nobody.

@@ -146,6 +146,7 @@ class Session:
             self._follow(self._in_band, result)
             return False
         self._out.only(result, message.id)
+        self._outgoing.push()
         return self._batch is None and not self._reader.chunk
 
     def hold(self) -> None:
@@ -252,6 +253,8 @@ class Session:
                     out.flush()
             if buffer and not self._closed:
                 out.flush()
+                if not lane.running and not lane.waiting:
+                    self._outgoing.push()
         finally:
             self._pumping = False
 
@@ -357,9 +360,12 @@ class Session:
             out.only(request.result, request.id)
         if self._exceeded or lane.waiting or self._ended:
             self._go_on()
-        elif out.buffer and not self._pumping:
+        elif not self._pumping:
             # Nobody waited for its end but the client.
-            out.flush()
+            if out.buffer:
+                out.flush()
+            if not lane.running:
+                self._outgoing.push()
 
     def _settled_while_waiting(self, request: Request) -> None:
         # One without an id keeps its place: its client counts its replies.
