@@ -7,12 +7,14 @@ Bytes only; no word of QMP or HMP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from twisted_qmon.core.monitor import Monitor
 
-__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionMixin", "Counters", "MonitorFactory"]
+__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionMixin", "Counters", "MonitorFactory", "pusher"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
@@ -220,7 +222,7 @@ class ConnectionMixin:
             limit_exceeded=self.queueLimitExceeded,
             blocked=self.outgoing_blocked,
             unblocked=self._unblocked,
-            push=self._push if IWriteDescriptor.providedBy(self.transport) else None,
+            push=pusher(self.transport),
         )
         self.transport.registerProducer(_OutgoingProducer(self.outgoing), True)
         keep_alive = getattr(self.transport, "setTcpKeepAlive", None)
@@ -326,12 +328,6 @@ class ConnectionMixin:
         else:
             self.outgoing_unblocked()
 
-    def _push(self) -> None:
-        # What doWrite returns says that the connection has ended or is to end. An end that comes from the other side the reactor
-        # finds too; when it comes from this side, doWrite is left to the reactor.
-        if not self.transport.disconnecting:
-            self.transport.doWrite()
-
     def finish(self) -> None:
         """Write what is queued, then end the connection. What arrives from now on is ignored."""
         if self._finishing or self.ended:
@@ -349,6 +345,23 @@ class ConnectionMixin:
         # A transport with a streaming producer sends no end of file before that is unregistered.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+
+def pusher(transport: Any) -> Callable[[], None] | None:
+    """
+    :return: has the transport send what it has been given at once, not in the next turn of the reactor, as far as the peer
+        takes it; C{None}: this one can't. One that wraps another (TLS) only looks as if it could.
+    """
+    if not isinstance(transport, FileDescriptor):
+        return None
+
+    def push() -> None:
+        # What doWrite returns says that the connection has ended. An end that comes from the peer the reactor finds too; when
+        # this side is ending it, doWrite is the reactor's alone.
+        if not transport.disconnecting:
+            transport.doWrite()
+
+    return push
 
 
 def _peer_text(transport: Any) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint, IWriteDescriptor
+from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_qmon._connection import pusher
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._clientsession import GREETING, READY, ClientSession
 from twisted_qmon.qmp._replies import MAX_MESSAGE, AnyMessage
@@ -66,7 +67,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self._when_lost: Callable[[Failure], None] | None = None
         self._reason: CommandError = ConnectionClosed("The connection to the monitor was closed")
         self._paused = False
-        self._flush: Callable[[], object] | None = None
+        self._push: Callable[[], object] | None = None
         self._unsent: dict[int, bytes] = {}
 
     # -- for subclasses
@@ -104,9 +105,8 @@ class ClientConnection(Protocol, Generic[_Owner]):
             self._unsent[number] = data
         else:
             self.transport.write(data)  # type: ignore[union-attr]
-            if self._flush is not None:
-                # If the connection turns out to be lost, the reactor will find that too.
-                self._flush()
+            if self._push is not None:
+                self._push()
         return number
 
     def withdraw(self, number: int) -> bool:
@@ -182,8 +182,8 @@ class ClientConnection(Protocol, Generic[_Owner]):
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        if self.eager and IWriteDescriptor.providedBy(transport):
-            self._flush = transport.doWrite
+        if self.eager:
+            self._push = pusher(transport)
         if hasattr(transport, "setTcpKeepAlive"):
             transport.setTcpKeepAlive(1)
         if hasattr(transport, "registerProducer"):
