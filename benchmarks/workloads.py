@@ -76,7 +76,13 @@ WORKLOADS = (
         "arguments",
         "5 arguments with validation, window 64",
         _lockstep(64, "take"),
-        (_OURS, Contender("ours, no arguments", "ours", goal=0.6, job={"command": "nothing"}), _echo()),
+        (
+            _OURS,
+            Contender("ours, no arguments", "ours", goal=0.6, job={"command": "nothing"}),
+            _echo(),
+            # What the bytes alone cost who looks at nothing.
+            Contender("bare echo, no arguments", "echo", "bare", job={"command": "nothing"}),
+        ),
     ),
     Workload(
         "later",
