@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -461,6 +463,18 @@ class ServeTests(MonitorTests):
         if isinstance(outcome, Request):
             return outcome
         return Request(self.monitor, 0, name, arguments, self.caller, id, done=True, result=outcome)
+
+    def test_calledInTheOpen(self) -> None:
+        """Whichever way its arguments were checked, a handler is not called while some inner exception is being handled."""
+        seen: list[Any] = []
+
+        def look(n: int = 0) -> None:
+            seen.append((n, sys.exc_info()[0]))
+
+        self.monitor.register_command("look", look)
+        for arguments in (None, {}, {"n": 1}, MappingProxyType({"n": 2})):
+            self.monitor.serve("look", arguments, self.caller, 1)
+        self.assertEqual(seen, [(0, None), (0, None), (1, None), (2, None)])
 
     def test_noRequest(self) -> None:
         """There is a request where it is asked for, fails or takes time, and nowhere else."""

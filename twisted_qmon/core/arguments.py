@@ -112,9 +112,7 @@ def compile_signature(handler: Callable[..., Any], *, args_type: str | None = No
         takes_nothing=parameters == (),
         returns_nothing=finish is finish_nothing,
         bind=Later(lambda: together.compile_take(explain)),
-        compile_call=lambda handler: together.compile_take(
-            lambda arguments: handler(**explain(arguments or {})), call=handler
-        ),
+        compile_call=lambda handler: together.compile_take(lambda arguments: explain(arguments or {}), call=handler),
         finish=finish,
     )
 

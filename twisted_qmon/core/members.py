@@ -130,11 +130,13 @@ class Members:
     ) -> Callable[[Any], Any]:
         """
         :param fallback: what has the value when the fast road does not
-        :param call: a function that is called with the members as keywords, when they fit; what it raises is its own matter
+        :param call: a function that is called with the members as keywords; what it raises is its own matter. There is a fallback
+            then, which gives those of what the fast road does not understand.
         :return: the fast road in
         """
         if self.others:
-            return fallback or self.take
+            take = fallback or self.take
+            return take if call is None else lambda value: call(**take(value))
         source = Source()
         if call is not None:
             source.line("if value is None: value = NOTHING")

@@ -84,16 +84,16 @@ class Source:
         self, fallback: Callable[[Any], Any] | None = None, last: str | None = None, **names: Any
     ) -> Callable[[Any], Any]:
         """
-        :param fallback: what has the value when one of the lines raises anything
-        :param last: one line more, which may raise what it likes
+        :param fallback: what has the value when one of the lines raises anything; its result is the function's
+        :param last: one line more, which may raise what it likes. With it the fallback's result is the keywords for C{make}.
         :param names: what the source names by these
         :return: a function whose body the lines are, and whose only parameter is C{value}
         """
         body = self._lines
         if fallback is not None:
-            body = ["try:", *(f" {line}" for line in body), "except Exception: return fallback(value)"]
-        if last is not None:
-            body = [*body, last]
+            body = ["try:", *(f" {line}" for line in body), "except Exception: r = fallback(value)"]
+            # Neither of these in the reach of the try, nor while an exception is being handled.
+            body += ["return r"] if last is None else [f"else: {last}", "return make(**r)"]
         namespace = {**names, **self._names, "fallback": fallback}
         # Nothing that a client sends gets here: names of members are put in by repr, or are identifiers.
         exec(_code("\n".join(["def function(value):", *(f" {line}" for line in body)])), namespace)

@@ -179,7 +179,9 @@ class Session:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        # A request that runs on keeps its caller, which need not keep what nobody will read.
         self._batch = None
+        self._out.buffer.clear()
         self._in_band.waiting.clear()
         self._monitor.leave(self)
 
