@@ -64,7 +64,12 @@ class Registry:
                 self._covered.setdefault(name, []).append(self._active.pop(name))
                 self._direct.pop(name, None)
             self._activate(command)
-        self._changed()
+        if shadow:
+            self._changed()
+        else:
+            # All these words were free, so there is nothing to look up again among the others, many as they may be.
+            self._words.update(words)
+            self._forget()
         return added
 
     def remove(self, commands: Iterable[Any]) -> None:
@@ -89,9 +94,12 @@ class Registry:
         if getattr(command, "direct", None) is not None:
             self._direct[command.name] = command
 
-    def _changed(self) -> None:
+    def _forget(self) -> None:
         self._memo.clear()
         self._schema = None
+
+    def _changed(self) -> None:
+        self._forget()
         self._words.clear()
         for name, command in self._active.items():
             for alias in command.info.aliases:
