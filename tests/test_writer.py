@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.json_samples import exact, read, values
 from twisted_qmon import ABSENT
-from twisted_qmon.qmp.messages import Reply
+from twisted_qmon.qmp.outbox import Reply
 from twisted_qmon.qmp.writer import encode, encode_into, encode_line, to_ascii, verbatim
 
 

@@ -126,9 +126,7 @@ class Road:
             self._raised(request, e)
             return request
         request = Request(self, self._numbers(), name, arguments, caller, id)
-        timeout = command.timeout or self.timeout
-        if timeout is not None:
-            self._set_deadline(request, timeout)
+        self._set_deadline(request, command)
         self._returned(request, command, result)
         return request
 
@@ -159,9 +157,7 @@ class Road:
                 request, None, GenericError(f"Command '{request.name}' has {self.max_abandoned} abandoned executions")
             )
             return
-        timeout = command.timeout or self.timeout
-        if timeout is not None:
-            self._set_deadline(request, timeout)
+        self._set_deadline(request, command)
         try:
             result = command.invoke(request, request.arguments)
         except BaseException as e:
@@ -169,8 +165,9 @@ class Road:
         else:
             self._returned(request, command, result)
 
-    def _set_deadline(self, request: Request, timeout: float) -> None:
-        if timeout != inf:
+    def _set_deadline(self, request: Request, command: Any) -> None:
+        timeout = command.timeout or self.timeout
+        if timeout is not None and timeout != inf:
             request.deadline = self.clock.seconds() + timeout
 
     def _returned(self, request: Request, command: Any, result: Any) -> None:

@@ -9,39 +9,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-import msgspec
-
 from twisted_qmon.core.hash_order import qdict_order
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import CommandError, GenericError
-from twisted_qmon.qmp.writer import DELETE, encode_line, encode_quickly, to_ascii, verbatim
+from twisted_qmon.qmp.writer import encode_line, verbatim
 
-__all__ = [
-    "SIMPLE_IDS",
-    "Reply",
-    "check_message",
-    "encode_error",
-    "encode_event",
-    "encode_greeting",
-    "encode_result",
-    "limit_key",
-]
-
-#: The types of ids that look the same however they are written.
-SIMPLE_IDS = frozenset({str, int, type(ABSENT)})
-
-
-class Reply(msgspec.Struct, rename={"result": "return"}, gc=False):
-    """
-    A successful reply, for L{encode_into<twisted_qmon.qmp.writer.encode_into>}.
-
-    :ivar result: its C{return} member
-    :ivar id: its C{id}, or L{ABSENT<twisted_qmon.ABSENT>}
-    """
-
-    result: Any
-    id: Any
+__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result", "limit_key"]
 
 
 def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, bool]:
@@ -83,13 +57,6 @@ def encode_result(result: Any, id: Any) -> bytes:
     """
     if type(result) is JSONText:
         result = verbatim(result.text)
-    if type(id) in SIMPLE_IDS:
-        try:
-            line = encode_quickly(Reply(result, id)) + b"\r\n"
-        except Exception:
-            pass  # too deep, perhaps
-        else:
-            return line if line.isascii() and DELETE not in line else to_ascii(line)
     return encode_line({"return": result} if id is ABSENT else {"return": result, "id": id})
 
 

@@ -6,19 +6,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from twisted.logger import Logger
 
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.core.result import JSONText
 from twisted_qmon.errors import GenericError
-from twisted_qmon.qmp.messages import SIMPLE_IDS, Reply, encode_error, encode_result
-from twisted_qmon.qmp.writer import DELETE, encode_into, to_ascii, verbatim
+from twisted_qmon.qmp.messages import encode_error, encode_result
+from twisted_qmon.qmp.writer import encode_into, encode_quickly, to_ascii, verbatim
 
 if TYPE_CHECKING:
     from twisted_qmon._outgoing import Outgoing
     from twisted_qmon.core.request import Request
     from twisted_qmon.qmp.lanes import Answer
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "Reply"]
+
+# The types of ids that look the same however they are written.
+_SIMPLE_IDS = frozenset({str, int, type(ABSENT)})
+
+
+class Reply(msgspec.Struct, rename={"result": "return"}, gc=False):
+    """
+    A successful reply, for L{encode_into<twisted_qmon.qmp.writer.encode_into>}.
+
+    :ivar result: its C{return} member
+    :ivar id: its C{id}, or L{ABSENT<twisted_qmon.ABSENT>}
+    """
+
+    result: Any
+    id: Any
 
 
 class Outbox:
@@ -53,7 +70,7 @@ class Outbox:
         :param result: plain JSON data, or a L{JSONText<twisted_qmon.core.result.JSONText>}
         """
         buffer = self.buffer
-        if type(id) in SIMPLE_IDS:
+        if type(id) in _SIMPLE_IDS:
             start = len(buffer)
             try:
                 encode_into(Reply(verbatim(result.text) if type(result) is JSONText else result, id), buffer, -1)
@@ -69,18 +86,21 @@ class Outbox:
 
     def only(self, result: Any, id: Any) -> None:
         """Write a successful reply at once; the buffer is empty. The parameters are those of L{result}."""
-        try:
-            line = encode_result(result, id)
-        except Exception:
-            self._cannot_say(id)
-            self.flush()
-        else:
-            self._outgoing.reply(line)
+        if type(id) in _SIMPLE_IDS:
+            try:
+                line = encode_quickly(Reply(verbatim(result.text) if type(result) is JSONText else result, id))
+            except Exception:
+                pass  # the other way finds out what it was
+            else:
+                self._outgoing.reply(to_ascii(line + b"\r\n"))
+                return
+        self.result(result, id)
+        self.flush()
 
     def flush(self) -> None:
         """Write all there is."""
         buffer = self.buffer
-        data = bytes(buffer) if buffer.isascii() and DELETE not in buffer else to_ascii(bytes(buffer))
+        data = to_ascii(bytes(buffer))
         buffer.clear()
         self._outgoing.reply(data)
 

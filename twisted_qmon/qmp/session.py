@@ -321,7 +321,7 @@ class Session:
         if request.id is ABSENT and not request.oob:
             lane.unnamed = True
         request.notify(self._completed)
-        if lane.running + len(lane.waiting) > lane.limit:
+        if lane.exceeded:
             self._exceeded = True
 
     def _check(self) -> None:

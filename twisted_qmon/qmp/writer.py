@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["DELETE", "encode", "encode_into", "encode_line", "encode_quickly", "to_ascii", "verbatim"]
+__all__ = ["encode", "encode_into", "encode_line", "encode_quickly", "to_ascii", "verbatim"]
 
 #: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
 MAX_DEPTH = 10_000
@@ -39,8 +39,7 @@ verbatim = msgspec.Raw
 # Containers that may stand in each other beyond Python's limit of recursion before Python has to do without recursion.
 _ROOM = 1100
 
-#: JSON may hold it, but it is written as an escape: L{to_ascii} has something to do.
-DELETE = 0x7F
+_DELETE = 0x7F
 _NEWLINE = b"\r\n"
 
 # Regular expressions, which C{re} compiles when they are first needed, and keeps.
@@ -51,7 +50,7 @@ _REFUSED_TEXT = (
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-_ESCAPES = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), DELETE)} | {
+_ESCAPES = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), _DELETE)} | {
     '"': '\\"',
     "\\": "\\\\",
     "\b": "\\b",
@@ -79,7 +78,7 @@ def encode(value: Any) -> bytes:
         data = _encode_deep(value)
         # It has an end, then, and is not deep. But msgspec also writes what is no JSON (dates, sets, NaN as null).
         if _is_plain(value):
-            return data if data.isascii() and DELETE not in data else _to_ascii(data)
+            return to_ascii(data)
     except _REFUSED:
         pass
     return "".join(_slowly(value)).encode("ascii")
@@ -104,9 +103,7 @@ def encode_line(message: Any) -> bytes:
     if data.find(b"null") >= 0:
         # That may have been a float that is not finite.
         return encode(message) + _NEWLINE
-    if not data.isascii() or DELETE in data:
-        data = _to_ascii(data)
-    return data + _NEWLINE
+    return to_ascii(data) + _NEWLINE
 
 
 def _encode_deep(value: Any) -> bytes:
@@ -128,7 +125,7 @@ def _encode_deep(value: Any) -> bytes:
 
 def to_ascii(lines: bytes) -> bytes:
     """:return: the same JSON, as it goes over the wire"""
-    return lines if lines.isascii() and DELETE not in lines else _to_ascii(lines)
+    return lines if lines.isascii() and _DELETE not in lines else _to_ascii(lines)
 
 
 def _is_plain(value: Any) -> bool:
