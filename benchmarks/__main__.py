@@ -12,11 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import clients, inprocess, startup
-from benchmarks.contenders import Process, have, load, serve
-from benchmarks.stats import paired_ratio
-from benchmarks.table import Row, print_header, print_row
-from benchmarks.workloads import WORKLOADS, Contender, Workload
+from benchmarks import inprocess, startup
+from benchmarks.load import clients
+from benchmarks.load.workloads import WORKLOADS, Contender, Workload
+from benchmarks.report.stats import paired_ratio
+from benchmarks.report.table import Row, print_header, print_row
+from benchmarks.servers.contenders import Process, have, load, serve
 
 #: Measurements in this process, or of whole programs: by name.
 OTHERS: dict[str, Callable[[int, float], Iterable[Row]]] = {

@@ -15,8 +15,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from benchmarks.stats import Ratio, paired_ratio
-from benchmarks.table import Row
+from benchmarks.report.stats import Ratio, paired_ratio
+from benchmarks.report.table import Row
 from twisted_qmon import Monitor, QMPFactory
 
 _WINDOW = 64

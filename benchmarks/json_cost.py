@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
-    from twisted_qmon.qmp.reader import Malformed, MessageReader
+    from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 except ImportError:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from twisted_qmon.qmp.reader import Malformed, MessageReader
+    from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 
 PIECE = 4096
 SOCKET_PIECE = 65536

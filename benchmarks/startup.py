@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
-from benchmarks.contenders import ROOT
-from benchmarks.stats import paired_ratio
-from benchmarks.table import Row
+from benchmarks.report.stats import paired_ratio
+from benchmarks.report.table import Row
+from benchmarks.servers.contenders import ROOT
 
 TRIVIAL = """
 from twisted.application.service import ServiceMaker

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred  # noqa: E402
 from twisted.internet.interfaces import IDelayedCall  # noqa: E402
 
 import twisted_qmon  # noqa: E402
-from twisted_qmon.core import request, road  # noqa: E402
+from twisted_qmon.core import dispatcher, request  # noqa: E402
 
 # autodoc looks up annotations, and this module would import in a circle if it knew its own.
-vars(request).update(Road=road.Road, Deferred=Deferred, IDelayedCall=IDelayedCall)
+vars(request).update(Dispatcher=dispatcher.Dispatcher, Deferred=Deferred, IDelayedCall=IDelayedCall)
 
 project = "twisted-qmon"
 author = "the twisted-qmon authors"
@@ -29,7 +29,7 @@ html_copy_source = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-# The languages of our own blocks (tests/test_docs.py plays them) have no highlighter.
+# The languages of our own blocks (tests/project/test_docs.py plays them) have no highlighter.
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "none"
 

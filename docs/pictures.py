@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from twisted_qmon.providers._job_states import TRANSITIONS
+from twisted_qmon.providers.jobs.states import TRANSITIONS
 
 INK, PAPER, SOFT, LINE, ACCENT = "#1c2733", "#ffffff", "#eef3f8", "#8aa0b5", "#b4461f"
 

@@ -16,7 +16,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_qmon import Monitor, QMPFactory, make_monitor_service
-from twisted_qmon._sockets import claim_path, server_endpoint, unix_path
+from twisted_qmon._transport.endpoints import claim_path, server_endpoint, unix_path
 from twisted_qmon.providers.quit import Quit
 from twisted_qmon.service import MonitorService
 from twisted_qmon.testing import HMPConnection, QMPConnection

@@ -16,20 +16,6 @@ from twisted_qmon.core.command import CommandInfo, CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.monitor import Monitor
 from twisted_qmon.core.request import ABSENT, Request
-from twisted_qmon.core.types import (
-    Alternate,
-    Boxed,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Size,
-    Tagged,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-)
 from twisted_qmon.errors import (
     CommandCancelled,
     CommandError,
@@ -44,6 +30,20 @@ from twisted_qmon.errors import (
     MonitorError,
     RegistrationError,
     ShuttingDown,
+)
+from twisted_qmon.qapi.types import (
+    Alternate,
+    Boxed,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Size,
+    Tagged,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
 )
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """
 Plain data that describes commands: what crosses between the core, the protocols and a remote monitor.
 
-Nothing here does anything. L{twisted_qmon.core.arguments} makes it out of annotations, L{twisted_qmon.core.args_type} out of
-C{args_type} declarations, L{twisted_qmon.core.schema} out of a QMP schema.
+Nothing here does anything. L{twisted_qmon.qapi.signature} makes it out of annotations, L{twisted_qmon.qapi.args_type} out of
+C{args_type} declarations, L{twisted_qmon.qapi.schema} out of a QMP schema.
 """
 
 from __future__ import annotations

@@ -16,19 +16,19 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
-from twisted_qmon._connection import MAX_CONNECTIONS
-from twisted_qmon._hosting import Hosting, one_line, start_up
-from twisted_qmon._outgoing import MAX_QUEUED, SLOW_CLIENT
-from twisted_qmon._plugins import (
+from twisted_qmon._transport.connection import MAX_CONNECTIONS
+from twisted_qmon._transport.endpoints import server_endpoint
+from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
+from twisted_qmon._twistd.hosting import Hosting, one_line, start_up
+from twisted_qmon._twistd.plugins import (
     ProviderError,
     find_provider,
     installed_providers,
     installed_services,
     register_provider,
 )
-from twisted_qmon._sockets import server_endpoint
 from twisted_qmon.core.monitor import MAX_ABANDONED
-from twisted_qmon.qmp.session import IN_FLIGHT, MAX_MESSAGE
+from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE
 from twisted_qmon.service import DRAIN
 
 __all__ = ["Options", "makeService"]

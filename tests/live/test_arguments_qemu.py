@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.live.plain_qemu import PlainQEMU
-from tests.qemu_commands import QEMUCommands
-from twisted_qmon.core.schema import build_schema, commands_from_schema
+from tests.support.qemu_commands import QEMUCommands
 from twisted_qmon.errors import CommandError
+from twisted_qmon.qapi.schema import build_schema, commands_from_schema
 
 pytestmark = pytest.mark.live
 

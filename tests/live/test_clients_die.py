@@ -73,7 +73,7 @@ def reached(state: str, protocol: Any) -> bool:
         "half a message": session.negotiated,
         "pending": session.pending == 1,
         "suspended": session.suspended and session.pending == 9,
-        "blocked": protocol.outgoing.blocked,
+        "blocked": protocol.write_queue.blocked,
     }
     return conditions[state]
 

@@ -22,9 +22,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from tests.dialect_cases import MODES, LikeQEMU, cut, make_case
-from tests.json_samples import read
 from tests.live.needs import need
+from tests.support.dialect_cases import MODES, LikeQEMU, cut, make_case
+from tests.support.json_samples import read
 from twisted_qmon import Monitor, QMPFactory
 
 #: Seconds that QEMU has for one batch of cases.

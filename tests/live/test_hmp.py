@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from tests.live.needs import need
 from tests.live.plain_qemu import PlainQEMU
 from tests.live.twistd_process import PATIENCE, Twistd, free_port, until
-from tests.qemu_hmp_commands import QEMUCommands
+from tests.support.qemu_hmp_commands import QEMUCommands
 from twisted_qmon import Monitor
 from twisted_qmon.providers.human import HumanMonitorCommand
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.job_scenarios import RANDOM, SCENARIOS, Log, Ours, Scenario, comparable, random_scenario
 from tests.live.plain_qemu import PATIENCE, PlainQEMU
+from tests.support.job_scenarios import RANDOM, SCENARIOS, Log, Ours, Scenario, comparable, random_scenario
 
 MIB = 1 << 20
 RECORD = Path(__file__).parent.parent / "data" / "qemu-jobs.json"

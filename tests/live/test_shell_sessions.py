@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.needs import need
-from tests.playing import Block, blocks, matches
+from tests.support.playing import Block, blocks, matches
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

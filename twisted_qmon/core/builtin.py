@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, cast
 
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
-from twisted_qmon.core.plain import Unfit, plain
 from twisted_qmon.core.request import ABSENT, Request
-from twisted_qmon.core.result import JSONText
-from twisted_qmon.core.schema import info_to_json
 from twisted_qmon.errors import CommandNotFound, GenericError
+from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.plain import Unfit, plain
+from twisted_qmon.qapi.schema import info_to_json
 
 if TYPE_CHECKING:
     pass

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 from zope.interface import implementer
 
-from twisted_qmon.core.arguments import compile_signature, default_params
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.qapi.signature import compile_signature, default_params
 
 if TYPE_CHECKING:
     from twisted_qmon.core.events import Event

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.logger import Logger
 
-from twisted_qmon.core.arguments import compile_members
 from twisted_qmon.core.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
+from twisted_qmon.qapi.signature import compile_members
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

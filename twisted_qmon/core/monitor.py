@@ -12,12 +12,12 @@ from zope.interface import implementer
 
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions
+from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.registry import Registry
-from twisted_qmon.core.result import JSONText
-from twisted_qmon.core.road import MAX_ABANDONED, Road
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICaller, ICommandProvider, IMonitor
+from twisted_qmon.qapi.json_text import JSONText
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -37,7 +37,7 @@ class _Local:
 
 
 @implementer(IMonitor)
-class Monitor(Road):
+class Monitor(Dispatcher):
     """
     A registry of commands and events, and the road that each request takes.
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from twisted_qmon.core.result import JSONText
-from twisted_qmon.core.schema import build_schema
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand
+from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.schema import build_schema
 
 __all__ = ["Registry"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall
 
-    from twisted_qmon.core.road import Road
+    from twisted_qmon.core.dispatcher import Dispatcher
 
 __all__ = ["ABSENT", "Request"]
 
@@ -44,7 +44,7 @@ class Request(Struct, eq=False, weakref=True):
     :ivar cancelled: somebody cancelled it, or its deadline passed: nobody waits for the result
     :ivar left: its caller has gone
     :ivar done: it is settled: C{result} or C{error} holds the answer
-    :ivar result: plain JSON data (or a L{JSONText<twisted_qmon.core.result.JSONText>})
+    :ivar result: plain JSON data (or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>})
     :ivar error: the L{CommandError} it was answered with, or C{None}
     :ivar current: progress so far, in the command's own unit
     :ivar total: what C{current} is on its way to; 0 while unknown
@@ -53,7 +53,7 @@ class Request(Struct, eq=False, weakref=True):
     # Found by this mark where importing this module would be circular.
     __qmon_request__: ClassVar[bool] = True
 
-    _monitor: Road
+    _monitor: Dispatcher
     number: int
     name: str
     arguments: Mapping[str, Any] | None

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.catalogue import HMC, OWN, Catalogue, Entry, Names
+from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
@@ -71,7 +71,7 @@ class Console:
     :param write: called with text, whole lines that end in C{\\n}
     :param on_suspend: called when it is suspended
     :param on_resume: called when it takes lines again
-    :param catalogue: shared with other sessions of the same monitor; by default its own
+    :param command_index: shared with other sessions of the same monitor; by default its own
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
     :param stalled: whether the person does not read at present: then no progress is printed
@@ -88,7 +88,7 @@ class Console:
         write: Callable[[str], object],
         on_suspend: Callable[[], object] = _nothing,
         on_resume: Callable[[], object] = _nothing,
-        catalogue: Catalogue | None = None,
+        command_index: CommandIndex | None = None,
         sticky: Format | None = None,
         clock: IReactorTime | None = None,
         stalled: Callable[[], bool] = lambda: False,
@@ -99,7 +99,7 @@ class Console:
         self._write = write
         self._on_suspend = on_suspend
         self._on_resume = on_resume
-        self._catalogue = catalogue or Catalogue(monitor)
+        self._command_index = command_index or CommandIndex(monitor)
         self._sticky = sticky or Format()
         self._clock = clock
         self._stalled = stalled
@@ -113,7 +113,7 @@ class Console:
         """
         Learn what the commands are. It is suspended until that is known, at most for L{PREPARE_TIMEOUT} where it has a clock.
         """
-        waiting = self._catalogue.prepare()
+        waiting = self._command_index.prepare()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(PREPARE_TIMEOUT, self._clock)
         # What went wrong here goes wrong again at the first line, and is told there.
@@ -136,7 +136,7 @@ class Console:
         if controls:
             self.complain(f"control character in the line: '{printable(controls[0])}'")
             return
-        self._wait(self._catalogue.names(), lambda names: self._run(text, names))
+        self._wait(self._command_index.names(), lambda names: self._run(text, names))
 
     def cancel(self) -> None:
         """Cancel what it waits for. Nothing happens if it does not wait."""

@@ -13,9 +13,9 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon._connection import ConnectionMixin, MonitorFactory
 from twisted_qmon._reactor import global_reactor
-from twisted_qmon.hmp.catalogue import Catalogue
+from twisted_qmon._transport.connection import ConnectionMixin, MonitorFactory
+from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
 from twisted_qmon.hmp.telnet import TelnetFilter
 from twisted_qmon.interfaces import IMonitor, ISuspendable
@@ -62,9 +62,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             write=self._write_text,
             on_suspend=self.suspend,
             on_resume=self.resume,
-            catalogue=factory.catalogue,
+            command_index=factory.command_index,
             clock=factory.clock,
-            stalled=lambda: self.outgoing.blocked,
+            stalled=lambda: self.write_queue.blocked,
         )
         self._write_text(f"{factory.banner}\n")
         ready = getattr(factory.monitor, "ready", None)
@@ -101,7 +101,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             # All that came complete has been served.
             self.finish()
         # A person waits for it.
-        self.outgoing.push()
+        self.write_queue.push()
 
     def lineReceived(self, line: bytes) -> None:
         # What is typed behind `quit` is for nobody.
@@ -145,7 +145,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     # -- text out
 
     def _write_text(self, text: str) -> None:
-        self.outgoing.reply(text.replace("\n", "\r\n").encode("utf-8", "backslashreplace"))
+        self.write_queue.reply(text.replace("\n", "\r\n").encode("utf-8", "backslashreplace"))
 
     def _prompt(self) -> None:
         """Show the prompt, now or when the session is resumed."""
@@ -188,10 +188,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self.read(True)
         self.dataReceived(b"")
 
-    def outgoing_blocked(self) -> None:
+    def write_blocked(self) -> None:
         self.suspend()
 
-    def outgoing_unblocked(self) -> None:
+    def write_unblocked(self) -> None:
         self.resume()
 
     # -- the end
@@ -226,13 +226,13 @@ class HMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to people: C{endpoint.listen(HMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._connection.MonitorFactory>}.
+    For the other parameters see L{MonitorFactory<twisted_qmon._transport.connection.MonitorFactory>}.
 
     :param monitor: provides L{IMonitor}, here or behind a connection
     :param prompt: stands before each line
     :param banner: what a person sees first; by default the name of this program, its version and how to get help
     :raise ValueError: when a limit makes no sense
-    :ivar catalogue: the names of the commands, shared by the sessions
+    :ivar command_index: the names of the commands, shared by the sessions
     """
 
     protocol = HMPProtocol  # type: ignore[assignment]
@@ -242,7 +242,7 @@ class HMPFactory(MonitorFactory):
         super().__init__(cast(Any, monitor), **limits)
         self.prompt = prompt
         self.banner = _banner() if banner is None else banner
-        self.catalogue = Catalogue(monitor)
+        self.command_index = CommandIndex(monitor)
 
     @property
     def clock(self) -> Any:

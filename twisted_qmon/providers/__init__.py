@@ -1,6 +1,7 @@
 """
-Commands that ship with it: L{human<twisted_qmon.providers.human>} (C{human-monitor-command}),
-L{jobs<twisted_qmon.providers.jobs>},
-L{process<twisted_qmon.providers.process>} (this Twisted process), L{quit<twisted_qmon.providers.quit>} and
-L{qemu<twisted_qmon.providers.qemu>} (a real QEMU). Each is an ordinary provider, on the public interface alone.
+Commands that ship with it. Each is an ordinary provider, on the public interface alone.
+
+L{human<twisted_qmon.providers.human>} is C{human-monitor-command}, L{quit<twisted_qmon.providers.quit>} ends the process,
+L{jobs<twisted_qmon.providers.jobs>} is long work, L{process<twisted_qmon.providers.process>} is about this Twisted process, and
+L{qemu<twisted_qmon.providers.qemu>} is a proxy in front of a real QEMU.
 """

@@ -14,7 +14,7 @@ from twisted_qmon.errors import GenericError
 
 if TYPE_CHECKING:
     from twisted_qmon.hmp.args import Format
-    from twisted_qmon.hmp.catalogue import Catalogue
+    from twisted_qmon.hmp.command_index import CommandIndex
 
 __all__ = ["HumanMonitorCommand"]
 
@@ -23,7 +23,7 @@ class HumanMonitorCommand(CommandProvider):
     """QEMU's C{human-monitor-command}, over the commands of the monitor it is registered with."""
 
     def __init__(self) -> None:
-        self._catalogue: Catalogue | None = None
+        self._command_index: CommandIndex | None = None
         # QEMU keeps the default of print/x for the whole process.
         self._sticky: Format | None = None
 
@@ -42,14 +42,14 @@ class HumanMonitorCommand(CommandProvider):
         """
         # Every monitor has this command, and few are asked for it: nobody else waits for the human monitor's modules.
         from twisted_qmon.hmp.args import Format
-        from twisted_qmon.hmp.catalogue import Catalogue
+        from twisted_qmon.hmp.command_index import CommandIndex
         from twisted_qmon.hmp.console import Console, Person
 
         monitor = self.monitor
         if monitor is None:
             raise GenericError("The monitor is gone")
-        if self._catalogue is None or self._catalogue.monitor is not monitor:
-            self._catalogue = Catalogue(monitor)
+        if self._command_index is None or self._command_index.monitor is not monitor:
+            self._command_index = CommandIndex(monitor)
         if self._sticky is None:
             self._sticky = Format()
         texts: list[str] = []
@@ -68,7 +68,7 @@ class HumanMonitorCommand(CommandProvider):
             caller,
             write=texts.append,
             on_resume=resumed,
-            catalogue=self._catalogue,
+            command_index=self._command_index,
             sticky=self._sticky,
         )
         console.line(command_line)

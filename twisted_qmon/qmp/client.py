@@ -31,10 +31,10 @@ from twisted_qmon.errors import (
     ConnectionClosed,
 )
 from twisted_qmon.interfaces import IMonitor
-from twisted_qmon.qmp._clientconnection import NEGOTIATION_TIMEOUT, ClientConnection, PreparedEndpoint, keep_connected
-from twisted_qmon.qmp._clientsession import error_of
-from twisted_qmon.qmp._remote_commands import RemoteCommands
-from twisted_qmon.qmp._replies import MAX_MESSAGE, UNSET, AnyMessage
+from twisted_qmon.qmp._client.commands import RemoteCommands
+from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, PreparedEndpoint, keep_connected
+from twisted_qmon.qmp._client.replies import MAX_MESSAGE, UNSET, AnyMessage
+from twisted_qmon.qmp._client.session import error_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint

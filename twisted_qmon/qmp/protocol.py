@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon._connection import ConnectionMixin, MonitorFactory
+from twisted_qmon._transport.connection import ConnectionMixin, MonitorFactory
 from twisted_qmon.core.events import EventMessage, wire_timestamp
 from twisted_qmon.interfaces import ISuspendable
-from twisted_qmon.qmp.messages import encode_event
-from twisted_qmon.qmp.session import IN_FLIGHT, MAX_MESSAGE, Session
+from twisted_qmon.qmp._server.messages import encode_event
+from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE, Session
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -45,10 +45,10 @@ class QMPProtocol(ConnectionMixin, Protocol):
     def connectionMade(self) -> None:
         self.begin_connection()
         factory = self.factory
-        self.outgoing.lost_message = self._events_lost
+        self.write_queue.lost_message = self._events_lost
         self.session = Session(
             factory.monitor,
-            self.outgoing,
+            self.write_queue,
             name=self.name,
             peer=self.peer,
             changed=self._update,
@@ -107,10 +107,10 @@ class QMPProtocol(ConnectionMixin, Protocol):
         self.session.release()
         self._update()
 
-    def outgoing_blocked(self) -> None:
+    def write_blocked(self) -> None:
         self._update()
 
-    def outgoing_unblocked(self) -> None:
+    def write_unblocked(self) -> None:
         self.session.unblocked()
         self._update()
 
@@ -157,7 +157,7 @@ class QMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to QMP clients: C{endpoint.listen(QMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._connection.MonitorFactory>}.
+    For the other parameters see L{MonitorFactory<twisted_qmon._transport.connection.MonitorFactory>}.
 
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
     :param in_flight: in-band requests of one client that run at a time; it is suspended while more are pending. 1 is QEMU's

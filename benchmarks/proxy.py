@@ -1,0 +1,304 @@
+"""
+What the door to a QEMU costs: C{python benchmarks/proxy.py}.
+
+One QEMU with three QMP sockets; behind the first is the door, behind the second a bare Twisted forwarder of bytes,
+the third is used directly. Each round measures all of them, one after the other, so that what the machine does
+meanwhile hits all alike; what counts is the median of the rounds' ratios. The load is made here, with plain sockets
+and nothing of ours.
+
+- ping-pong: one client, one request at a time, through the door and through the forwarder. Goal: at least 0.9 of the
+forwarder's rate.
+- many: 100 clients, one request at a time each, through the door; against one client of QEMU itself with two requests
+in flight, which
+  is as fast as a QEMU gets. Goal: at least 0.9 of that.
+- big: query-qmp-schema, 200 KB, one client, through the door (which knows it) and through the forwarder (which does
+not).
+
+All clients enable C{oob}: QEMU is faster with it, so that is the harder comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+COMMANDS = ("query-status", "query-name", "query-kvm", "query-uuid", "query-iothreads", "query-block-jobs")
+CLIENTS = 100
+
+
+class Client:
+    """A QMP client on a plain socket."""
+
+    def __init__(self, path: str) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            self.socket = socket.socket(socket.AF_UNIX)
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self.socket.settimeout(20)
+        self.buffer = b""
+        self.read_line()
+        self.send(b'{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}\n')
+        assert b"return" in self.read_line()
+
+    def send(self, data: bytes) -> None:
+        """Write a request."""
+        self.socket.sendall(data)
+
+    def read_line(self) -> bytes:
+        """The next message."""
+        while (end := self.buffer.find(b"\n")) < 0:
+            data = self.socket.recv(1 << 18)
+            assert data, "end of file"
+            self.buffer += data
+        line, self.buffer = self.buffer[:end], self.buffer[end + 1 :]
+        return line
+
+    def knows(self, name: str) -> bool:
+        """Whether the server has that command."""
+        self.send(b'{"execute": "%s"}\n' % name.encode())
+        return b'"return"' in self.read_line()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+
+def request(number: int) -> bytes:
+    """A request; ids and commands vary."""
+    return b'{"execute": "%s", "id": %d}\n' % (random.choice(COMMANDS).encode(), number)
+
+
+def ping_pong(client: Client, count: int) -> float:
+    """Requests per second, one at a time."""
+    began = time.perf_counter()
+    for number in range(count):
+        client.send(request(number))
+        reply = client.read_line()
+        assert b'"return"' in reply, reply
+    return count / (time.perf_counter() - began)
+
+
+def window(client: Client, count: int, size: int) -> float:
+    """Requests per second, some in flight."""
+    began = time.perf_counter()
+    for number in range(size):
+        client.send(request(number))
+    for number in range(size, count + size):
+        assert b'"return"' in client.read_line()
+        if number < count:
+            client.send(request(number))
+    return count / (time.perf_counter() - began)
+
+
+def many(clients: list[Client], count: int) -> float:
+    """Requests per second of all clients together, one at a time each."""
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        began = time.perf_counter()
+        sent = done = 0
+        for client in clients:
+            client.send(request(sent))
+            sent += 1
+        while done < count:
+            for key, _ in selector.select():
+                client = key.data
+                client.buffer += client.socket.recv(1 << 16)
+                while b"\n" in client.buffer:
+                    assert b'"return"' in client.read_line()
+                    done += 1
+                    if sent < count:
+                        client.send(request(sent))
+                        sent += 1
+        return count / (time.perf_counter() - began)
+
+
+def big(client: Client, count: int) -> float:
+    """Replies of 200 KB per second."""
+    began = time.perf_counter()
+    for number in range(count):
+        client.send(b'{"execute": "query-qmp-schema", "id": %d}\n' % number)
+        assert len(client.read_line()) > 100_000
+    return count / (time.perf_counter() - began)
+
+
+# -- the contenders, in processes of their own
+
+
+def serve_door(upstream: str, path: str) -> None:
+    """The door, with nothing else."""
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import serverFromString
+
+    from twisted_qmon import Monitor, QMPFactory
+    from twisted_qmon.providers.qemu import Qemu
+
+    monitor = Monitor(clock=reactor)
+    qemu = Qemu(f"unix:{upstream}", reactor)
+    monitor.register(qemu)
+    qemu.service.startService()
+    serverFromString(reactor, f"unix:{path}:lockfile=0").listen(QMPFactory(monitor))
+    reactor.run()
+
+
+def serve_forwarder(upstream: str, path: str) -> None:
+    """Bytes to and fro, one client at a time, nothing looked at."""
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import clientFromString, serverFromString
+    from twisted.internet.protocol import Factory, Protocol
+
+    class Side(Protocol):
+        other: Any = None
+
+        def dataReceived(self, data: bytes) -> None:
+            self.other.transport.write(data)
+
+        def connectionLost(self, reason: object = None) -> None:
+            if self.other is not None:
+                self.other.transport.loseConnection()
+
+    class Front(Side):
+        def connectionMade(self) -> None:
+            assert self.transport is not None
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            endpoint = clientFromString(reactor, f"unix:{upstream}")
+            endpoint.connect(Factory.forProtocol(Side)).addCallback(self.joined)
+
+        def joined(self, side: Any) -> None:
+            side.other, self.other = self, side
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    serverFromString(reactor, f"unix:{path}:lockfile=0").listen(Factory.forProtocol(Front))
+    reactor.run()
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """What a process has used so far (Linux): unlike the rates it does not depend on what else the machine does."""
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def run(rounds: int, count: int) -> dict[str, Any]:
+    """Measure. Returns the figures of each workload."""
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        sys.exit("there is no qemu-system-x86_64")
+    results: dict[str, list[tuple[float, float]]] = {"ping-pong": [], "many": [], "big": []}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        sockets = [f"{folder}/{name}" for name in ("qemu-door", "qemu-forwarder", "qemu-direct")]
+
+        def start(*arguments: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(arguments)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return process
+
+        monitors = [word for path in sockets for word in ("-qmp", f"unix:{path},server=on,wait=off")]
+        start(qemu, "-machine", "none", "-nodefaults", "-display", "none", *monitors)
+        for path in sockets:
+            while not Path(path).exists():
+                time.sleep(0.05)
+        door = start(sys.executable, __file__, "--serve", "door", sockets[0], f"{folder}/door")
+        forwarder = start(sys.executable, __file__, "--serve", "forwarder", sockets[1], f"{folder}/forwarder")
+        # A door is there at once, its QEMU some time later.
+        one = Client(f"{folder}/door")
+        while not one.knows("query-block"):
+            time.sleep(0.05)
+        through = Client(f"{folder}/forwarder")
+        direct = Client(sockets[2])
+        crowd = [Client(f"{folder}/door") for _ in range(CLIENTS)]
+        for client in (one, through, direct):
+            ping_pong(client, 200)
+        used = {"door": 0.0, "forwarder": 0.0, "many": 0.0}
+        for number in range(rounds):
+            before = cpu_seconds(door), cpu_seconds(forwarder)
+            pairs: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
+                "ping-pong": (lambda: ping_pong(one, count), lambda: ping_pong(through, count)),
+                "many": (lambda: many(crowd, 4 * count), lambda: window(direct, 4 * count, 2)),
+                "big": (lambda: big(one, 20), lambda: big(through, 20)),
+            }
+            for name, (ours, theirs) in pairs.items():
+                # Who goes first takes turns.
+                if number % 2:
+                    rate = ours()
+                    results[name].append((rate, theirs()))
+                else:
+                    base = theirs()
+                    results[name].append((ours(), base))
+                after = cpu_seconds(door), cpu_seconds(forwarder)
+                if name == "ping-pong":
+                    used["door"] += after[0] - before[0]
+                    used["forwarder"] += after[1] - before[1]
+                elif name == "many":
+                    used["many"] += after[0] - before[0]
+                before = after
+        for client in (one, through, direct, *crowd):
+            client.close()
+    summary: dict[str, Any] = {}
+    for name, figures in results.items():
+        ratios = [a / b for a, b in figures]
+        spread = quantiles(ratios, n=10) if len(ratios) > 1 else [ratios[0]]
+        summary[name] = {
+            "ours": median(a for a, _ in figures),
+            "theirs": median(b for _, b in figures),
+            "ratio": median(ratios),
+            "low": spread[0],
+            "high": spread[-1],
+        }
+    summary["cpu"] = {
+        "door": 1e6 * used["door"] / (rounds * count),
+        "forwarder": 1e6 * used["forwarder"] / (rounds * count),
+        "door, many": 1e6 * used["many"] / (rounds * 4 * count),
+    }
+    return summary
+
+
+def main() -> None:
+    """Parse the command line, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--count", type=int, default=300, help="requests of one ping-pong")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", nargs=3, metavar=("WHAT", "UPSTREAM", "SOCKET"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        what, upstream, path = options.serve
+        (serve_door if what == "door" else serve_forwarder)(upstream, path)
+        return
+    summary = run(options.rounds, options.count)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+        return
+    against = {"ping-pong": "the forwarder", "many": "QEMU, two in flight", "big": "the forwarder"}
+    print(f"{'workload':<12}{'door/s':>10}{'against':>22}{'rate/s':>10}{'ratio':>8}   10 % .. 90 % of the rounds")
+    for name, other in against.items():
+        each = summary[name]
+        print(
+            f"{name:<12}{each['ours']:>10.0f}{other:>22}{each['theirs']:>10.0f}{each['ratio']:>8.2f}"
+            f"   {each['low']:.2f} .. {each['high']:.2f}"
+        )
+    for name, used in summary["cpu"].items():
+        print(f"CPU of the {name}: {used:.0f} microseconds per request")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""
+What the documentation shows is what happens.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.playing import LANGUAGES, Player, blocks, matches
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_plays(page: Path) -> None:
+    """Each Python block of the page runs, each conversation with a monitor goes as it is shown."""
+    found = list(blocks(page))
+    assert {block.language for block in found} <= LANGUAGES | {"hidden"}
+    if {block.language for block in found} & {"python", "qmp", "hmp"}:
+        player = Player()
+        for block in found:
+            player.play(block)
+
+
+def test_lines_match() -> None:
+    """The comparison that the pages rely on can fail."""
+    assert matches(["a", "...", "z"], ["a", "b", "c", "z"])
+    assert matches(["a", "..."], ["a"])
+    assert not matches(["a", "...", "z"], ["a", "b"])
+    assert not matches(["a"], ["a", "b"])
+    assert not matches(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("```python\nassert not monitor, 17\n```\n", "17"),
+        ('```qmp\n<- {"QMP": 1}\n```\n', "came"),
+        ('```qmp\n-> {"execute": "qmp_capabilities"}\n```\n', "before this came"),
+        ("```qmp\nhello\n```\n", "neither"),
+        ("```hmp\n(qmon) info name\nnot this\n```\n", "printed"),
+    ],
+)
+def test_player_finds_fault(tmp_path: Path, text: str, complaint: str) -> None:
+    """A page that shows what does not happen fails."""
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    player = Player()
+    with pytest.raises(AssertionError, match=complaint):
+        for block in blocks(page):
+            player.play(block)
+
+
+def test_pictures_are_drawn_from_what_is_there() -> None:
+    """docs/pictures has what docs/pictures.py draws: after a change, run it."""
+    pictures: dict[str, Any] = runpy.run_path(str(DOCS / "pictures.py"))["PICTURES"]
+    assert {path.stem for path in (DOCS / "pictures").glob("*.svg")} == set(pictures)
+    for name, draw in pictures.items():
+        assert (DOCS / "pictures" / f"{name}.svg").read_text() == draw(), f"{name}.svg is out of date"
+
+
+def test_each_option_is_documented() -> None:
+    """The page about C{twistd qmon} has a row for each option, and no other."""
+    from twisted_qmon.tap import Options
+
+    options = {f"--{row[0]}" for row in Options.optParameters}
+    options |= {f"--{name[4:].replace('_', '-')}" for name in vars(Options) if name.startswith("opt_")}
+    rows = set(re.findall(r"^\| `(--[a-z-]+)", (DOCS / "twistd.md").read_text(), re.MULTILINE))
+    assert rows == options
+
+
+def test_each_command_is_documented() -> None:
+    """The page about C{twistd qmon} names each command that it serves."""
+    from twisted.internet.task import Clock
+    from twisted.internet.testing import MemoryReactorClock
+
+    from twisted_qmon import Monitor, make_monitor_service
+
+    monitor = Monitor(clock=Clock())
+    make_monitor_service(MemoryReactorClock(), monitor)
+    served: list[dict[str, str]] = []
+    monitor.execute("query-commands").addCallback(served.extend)
+    named = set(re.findall(r"`([a-z_-]+)`", (DOCS / "twistd.md").read_text()))
+    assert {command["name"] for command in served} - named - {"qmp_capabilities"} == set()
+
+
+@pytest.mark.slow
+def test_docs_build(tmp_path: Path) -> None:
+    """Sphinx builds the documentation without a warning (where it is installed)."""
+    pytest.importorskip("sphinx")
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,333 @@
+"""The commands about this process: L{twisted_qmon.providers.process}."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import Application, IService, MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import Logger, LogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from twisted_qmon import GenericError, Monitor
+from twisted_qmon.interfaces import ICommandProvider
+from twisted_qmon.providers.process import WATCH_PERIOD, Process
+
+COMMANDS = {
+    "query-process",
+    "query-reactor",
+    "query-services",
+    "service-start",
+    "service-stop",
+    "query-ports",
+    "query-connections",
+    "query-log",
+    "query-log-levels",
+    "set-log-level",
+    "query-stacks",
+}
+
+
+def _run(reactor: Any) -> None:
+    """Tell those who wait for the reactor to run that it does."""
+    for hook, args, kwargs in reactor.whenRunningHooks:
+        hook(*args, **kwargs)
+    reactor.whenRunningHooks.clear()
+
+
+class _Slow(Service):
+    """Takes until its Deferred fires to stop."""
+
+    def __init__(self) -> None:
+        self.stopped: Deferred[None] = Deferred()
+
+    def stopService(self) -> Any:
+        super().stopService()
+        return self.stopped
+
+
+class ProcessTests(SynchronousTestCase):
+    """A monitor with the provider, on a reactor in memory."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.publisher = LogPublisher()
+        self.root = MultiService()
+        self.own = self._service("qmon")
+        self.web = self._service("web")
+        self.slow = self._service(None, _Slow())
+        self.root.startService()
+        self.monitor = Monitor(clock=self.reactor)
+        self.events: list[Any] = []
+        self.monitor.subscribe(self.events.append)
+        self.process = Process(self.reactor, self.root, own=[self.own], publisher=self.publisher)
+        self.monitor.register(self.process)
+        _run(self.reactor)
+
+    def _service(self, name: str | None, service: Any = None) -> Any:
+        service = Service() if service is None else service
+        if name is not None:
+            service.setName(name)
+        service.setServiceParent(self.root)
+        return service
+
+    def execute(self, name: str, **arguments: Any) -> Any:
+        """The result, which must be there at once."""
+        return self.successResultOf(self.monitor.execute(name, arguments))
+
+    def refused(self, name: str, **arguments: Any) -> str:
+        """The words of the error, which must be there at once."""
+        return str(self.failureResultOf(self.monitor.execute(name, arguments), GenericError).value)
+
+    def printed(self, name: str, **arguments: Any) -> str:
+        """What a person sees."""
+        command = self.monitor.command(name)
+        assert command is not None
+        printer = command.info.printer
+        assert printer is not None
+        text: str = printer(self.execute(name, **arguments))
+        return text
+
+    def test_provides_its_commands(self) -> None:
+        """It is a provider, has these commands, and each says in one line what it does."""
+        self.assertTrue(verifyObject(ICommandProvider, self.process))
+        commands = {command.name: command for command in self.process.commands()}
+        self.assertEqual(set(commands), COMMANDS)
+        self.assertEqual([name for name, command in commands.items() if not command.info.help], [])
+
+    def test_each_result_has_a_form_for_people(self) -> None:
+        """All that ask have a printer, and it copes with the real result."""
+        for name in sorted(COMMANDS):
+            if name.startswith("query-"):
+                self.assertTrue(self.printed(name))
+
+    def test_the_process(self) -> None:
+        """It is this one, and its time goes on with the clock."""
+        info = self.execute("query-process")
+        self.assertEqual(info["pid"], os.getpid())
+        self.reactor.advance(3)
+        self.assertAlmostEqual(self.execute("query-process")["uptime"] - info["uptime"], 3, places=3)
+
+    def test_the_reactor(self) -> None:
+        """Its class, its latency, what it reads, and what it will call."""
+        TCP4ServerEndpoint(self.reactor, 80).listen(Factory())
+        self.reactor.callLater(2.3, self.test_the_reactor)
+        info = self.execute("query-reactor")
+        self.assertEqual(info["class"], "twisted.internet.testing.MemoryReactorClock")
+        self.assertEqual(set(info["latency"]), {"last", "mean", "worst", "window", "interval"})
+        self.assertEqual((info["reader-count"], info["writer-count"]), (len(info["readers"]), len(info["writers"])))
+        calls = {call["what"]: call["when"] for call in info["delayed-calls"]}
+        self.assertEqual(calls["tests.providers.process.test_process.ProcessTests.test_the_reactor"], 2.3)
+        self.assertEqual(len(calls), info["delayed-call-count"])
+        self.assertIn("in 2.3 s  ", self.printed("query-reactor"))
+
+    def test_a_blocking_handler_shows_in_the_latency(self) -> None:
+        """
+        A command that blocks for a time of the clock is seen as that late, less the interval of the measurement, by who asks
+        next.
+        """
+
+        def block() -> None:
+            self.reactor.rightNow += 0.4
+
+        self.monitor.register_command("block", block)
+        self.execute("block")
+        self.assertAlmostEqual(self.execute("query-reactor")["latency"]["worst"], 0.35, places=6)
+        self.reactor.advance(0)
+        self.assertAlmostEqual(self.execute("query-reactor")["latency"]["worst"], 0.35, places=6)
+
+    def test_ports_and_connections_of_a_reactor_that_can_not_tell(self) -> None:
+        """They are empty lists."""
+        self.assertEqual(self.execute("query-ports"), [])
+        self.assertEqual(self.execute("query-connections"), [])
+
+    def test_the_stacks(self) -> None:
+        """A handler that waits is found, and so is this thread."""
+        gate: Deferred[None] = Deferred()
+
+        async def wait_at_the_gate() -> None:
+            await gate
+
+        self.monitor.register_command("wait", wait_at_the_gate)
+        waiting = self.monitor.execute("wait")
+        info = self.execute("query-stacks")
+        found = [entry for entry in info["coroutines"] if entry["name"].endswith("wait_at_the_gate")]
+        self.assertEqual([entry["count"] for entry in found], [1])
+        self.assertEqual(found[0]["stack"][0]["source"], "await gate")
+        self.assertEqual(info["threads"][0]["name"], "MainThread")
+        gate.callback(None)
+        self.successResultOf(waiting)
+
+    # -- services
+
+    def test_the_services(self) -> None:
+        """A flat list with exactly these members."""
+        plain = "twisted.application.service.Service"
+        self.assertEqual(
+            self.execute("query-services"),
+            [
+                {"path": "", "name": "", "class": "twisted.application.service.MultiService", "running": True},
+                {"path": "qmon", "name": "qmon", "class": plain, "running": True},
+                {"path": "web", "name": "web", "class": plain, "running": True},
+                {"path": "2", "name": "", "class": "tests.providers.process.test_process._Slow", "running": True},
+            ],
+        )
+
+    def test_an_application_is_a_root(self) -> None:
+        """What Application() makes, which is no service itself, is taken for the one it has."""
+        application = Application("shop")
+        self.web.disownServiceParent()
+        self.web.setServiceParent(application)
+        self.monitor.unregister(self.process)
+        self.monitor.register(Process(self.reactor, application, publisher=self.publisher))
+        self.assertEqual([info["path"] for info in self.execute("query-services")], ["", "web"])
+        self.assertEqual(IService(application).name, "shop")
+
+    def test_without_an_application_the_topmost_parent_is_the_root(self) -> None:
+        """Wherever the monitor's own service is put, the whole tree is shown."""
+        self.monitor.unregister(self.process)
+        self.monitor.register(Process(self.reactor, own=[self.own], publisher=self.publisher))
+        self.assertEqual([info["path"] for info in self.execute("query-services")], ["", "qmon", "web", "2"])
+
+    def test_without_services_there_are_none(self) -> None:
+        """No application and no service of its own: an empty list, and every path is unknown."""
+        self.monitor.unregister(self.process)
+        self.monitor.register(Process(self.reactor, publisher=self.publisher))
+        self.assertEqual(self.execute("query-services"), [])
+        self.assertEqual(self.refused("service-stop", path=""), "Service '' not found")
+
+    def test_stops_and_starts_a_service(self) -> None:
+        """And says so in an event each time."""
+        self.assertEqual(self.execute("service-stop", path="web"), {})
+        self.assertFalse(self.web.running)
+        self.assertEqual(self.execute("service-start", path="web"), {})
+        self.assertTrue(self.web.running)
+        self.assertEqual(
+            [event["data"] for event in self.events if event["event"] == "SERVICE_CHANGE"],
+            [{"path": "web", "name": "web", "running": False}, {"path": "web", "name": "web", "running": True}],
+        )
+
+    def test_completes_when_the_service_has_stopped(self) -> None:
+        """A command that takes as long as the service."""
+        answer = self.monitor.execute("service-stop", {"path": "2"})
+        self.assertNoResult(answer)
+        self.slow.stopped.callback(None)
+        self.assertEqual(self.successResultOf(answer), {})
+
+    def test_refuses_the_monitors_own(self) -> None:
+        """What is or contains the service of the monitor keeps running."""
+        for path in ("", "qmon"):
+            words = f"Service '{path}' serves this monitor and can't be stopped through it"
+            self.assertEqual(self.refused("service-stop", path=path), words)
+        self.assertTrue(all(info["running"] for info in self.execute("query-services")))
+        self.assertEqual([event for event in self.events if event["event"] == "SERVICE_CHANGE"], [])
+
+    def test_a_service_that_stops_by_itself_is_told(self) -> None:
+        """Within a second, as an event."""
+        self.web.stopService()
+        self.reactor.advance(WATCH_PERIOD)
+        self.assertEqual([event["data"] for event in self.events], [{"path": "web", "name": "web", "running": False}])
+        self.reactor.advance(WATCH_PERIOD)
+        self.assertEqual(len(self.events), 1)
+
+    def test_a_service_that_is_taken_out_is_told(self) -> None:
+        """It has stopped, as far as this tree is concerned."""
+        self.web.disownServiceParent()
+        self.reactor.advance(WATCH_PERIOD)
+        self.assertEqual([event["data"] for event in self.events], [{"path": "web", "name": "web", "running": False}])
+
+    # -- the log
+
+    def test_the_log(self) -> None:
+        """What is logged is kept, and told as an event with the time at which it was logged."""
+        Logger("app", observer=self.publisher).warn("it is {what}", what="late")
+        self.reactor.advance(0)
+        (kept,) = self.execute("query-log")
+        self.assertEqual(
+            {**kept, "timestamp": 0}, {"timestamp": 0, "level": "warn", "namespace": "app", "text": "it is late"}
+        )
+        (event,) = self.events
+        self.assertEqual(event["event"], "LOG")
+        self.assertEqual(event["data"], {"level": "warn", "namespace": "app", "text": "it is late"})
+        self.assertEqual(event["timestamp"], kept["timestamp"])
+        self.assertIn("[app#warn] it is late", self.printed("query-log"))
+
+    def test_the_level_is_set_at_run_time(self) -> None:
+        """By namespace; the levels that hold can be asked for."""
+        log = Logger("app.web", observer=self.publisher)
+        log.debug("1")
+        self.execute("set-log-level", level="debug", namespace="app")
+        log.debug("2")
+        self.execute("set-log-level", level="critical")
+        self.assertEqual([info["text"] for info in self.execute("query-log", namespace="app", limit=10)], ["2"])
+        self.assertEqual(
+            self.execute("query-log-levels"),
+            [{"namespace": "", "level": "critical"}, {"namespace": "app", "level": "debug"}],
+        )
+
+    def test_a_level_that_there_is_not_is_refused(self) -> None:
+        """In QEMU's words for a wrong value of an enumeration."""
+        self.assertEqual(self.refused("set-log-level", level="loud"), "Parameter 'level' does not accept value 'loud'")
+
+    def test_a_receiver_that_logs_makes_no_endless_stream(self) -> None:
+        """Each LOG event makes somebody log something: that is kept, and not told again."""
+        log = Logger("app", observer=self.publisher)
+        self.monitor.subscribe(lambda event: log.error("told of {event}", event=event["event"]), ["LOG"])
+        log.error("first")
+        self.reactor.pump([0.25] * 40)
+        self.assertEqual([event["data"]["text"] for event in self.events], ["first"])
+        self.assertEqual([info["text"] for info in self.execute("query-log")], ["first", "told of LOG"])
+
+    # -- beginning and end
+
+    def test_leaves_nothing_behind(self) -> None:
+        """Unregistered, it has no delayed call and no log observer any more."""
+        log = Logger("app", observer=self.publisher)
+        log.info("kept")
+        self.reactor.advance(0)
+        self.monitor.unregister(self.process)
+        log.info("not kept")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.monitor.register(self.process)
+        self.assertEqual([info["text"] for info in self.execute("query-log")], ["kept"])
+
+    def test_measures_from_when_the_reactor_runs(self) -> None:
+        """What passes between registration and then is start-up, and no latency."""
+        reactor = MemoryReactorClock()
+        process = Process(reactor, publisher=self.publisher)
+        monitor = Monitor(clock=reactor)
+        monitor.register(process)
+        self.assertEqual(reactor.getDelayedCalls(), [])
+        reactor.advance(10)
+        _run(reactor)
+        reactor.advance(0.05)
+        info = self.successResultOf(monitor.execute("query-reactor"))
+        self.assertLess(info["latency"]["worst"], 0.001)
+
+    def test_its_service_starts_and_stops_it(self) -> None:
+        """With a service of its own, being registered is not what starts it."""
+        reactor = MemoryReactorClock()
+        process = Process(reactor, publisher=self.publisher)
+        service = process.service()
+        self.assertEqual(service.name, "process")
+        monitor = Monitor(clock=reactor)
+        monitor.register(process)
+        self.assertEqual(reactor.getDelayedCalls(), [])
+        for _ in range(2):
+            service.startService()
+            _run(reactor)
+            self.assertEqual(len(reactor.getDelayedCalls()), 2)
+            service.stopService()
+            self.assertEqual(reactor.getDelayedCalls(), [])
+
+    def test_a_clock_will_do_for_a_reactor(self) -> None:
+        """One that is no IReactorCore is taken to be running."""
+        clock = Clock()
+        Monitor(clock=clock).register(Process(clock, publisher=self.publisher))
+        self.assertEqual(len(clock.getDelayedCalls()), 2)

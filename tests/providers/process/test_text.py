@@ -1,0 +1,240 @@
+"""What a person sees of the process: L{twisted_qmon.providers.process.text}."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from twisted_qmon.providers.process import text
+
+
+def _lines(block: str) -> str:
+    return dedent(block).strip("\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0.0 ms"),
+        (0.0031, "3.1 ms"),
+        (0.0999, "0.1 s"),
+        (2.3, "2.3 s"),
+        (99.4, "99.4 s"),
+        (99.6, "1 min 40 s"),
+        (245, "4 min 5 s"),
+        (5999.4, "99 min 59 s"),
+        (6000, "1 h 40 min"),
+        (172_799, "47 h 59 min"),
+        (172_800 + 3 * 3600, "2 d 3 h"),
+        (-2.3, "-2.3 s"),
+    ],
+)
+def test_a_time_span_is_in_a_unit_that_fits(seconds: float, expected: str) -> None:
+    """From milliseconds to days, with two figures that matter."""
+    assert text.span(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536 << 10, "1.5 MiB"),
+        (3 << 30, "3.0 GiB"),
+        (2**70, "1024.0 EiB"),
+    ],
+)
+def test_a_size_is_in_a_unit_that_fits(count: int, expected: str) -> None:
+    """Bytes in binary units."""
+    assert text.size(count) == expected
+
+
+def test_a_table_is_aligned() -> None:
+    """Columns are as wide as needed, and nothing hangs over at the ends of lines."""
+    assert text.table(["name", ">size"], [["a", "1"], ["longer", "12345"]]) == _lines(
+        """
+        name     size
+        a           1
+        longer  12345
+        """
+    )
+
+
+def test_the_process() -> None:
+    """One fact per line."""
+    info: dict[str, Any] = {
+        "pid": 42,
+        "argv": ["twistd", "-n", "qmon"],
+        "uptime": 245.2,
+        "cpu-seconds": 1.25,
+        "resident-memory": 30 << 20,
+        "file-descriptors": 12,
+        "file-descriptor-limit": 1024,
+        "python-version": "3.11.2",
+        "twisted-version": "24.3.0",
+    }
+    assert text.process(info) == _lines(
+        """
+        pid:              42
+        command:          twistd -n qmon
+        up:               4 min 5 s
+        processor time:   1.2 s
+        memory:           30.0 MiB
+        file descriptors: 12 of 1024
+        Python:           3.11.2
+        Twisted:          24.3.0
+        """
+    )
+    del info["file-descriptor-limit"]
+    assert "12 of any number" in text.process(info)
+    del info["resident-memory"], info["file-descriptors"]
+    assert "memory" not in text.process(info)
+
+
+def test_the_reactor() -> None:
+    """The latency in words, what it reads, and the delayed calls as a table."""
+    info: dict[str, Any] = {
+        "class": "twisted.internet.epollreactor.EPollReactor",
+        "latency": {"last": 0.0004, "mean": 0.0006, "worst": 0.7, "window": 60.0, "interval": 0.05},
+        "reader-count": 2,
+        "readers": [
+            {"class": "twisted.internet.tcp.Port", "name": "twisted.web.server.Site", "fd": 7},
+            {"class": "some.Reader", "name": ""},
+        ],
+        "writer-count": 0,
+        "writers": [],
+        "delayed-call-count": 5,
+        "delayed-calls": [
+            {"when": -0.25, "what": "app.late"},
+            {"when": 2.3, "what": "LoopingCall of app.poll, every 5 s"},
+        ],
+    }
+    assert text.reactor(info) == _lines(
+        """
+        reactor: twisted.internet.epollreactor.EPollReactor
+        late by: 0.4 ms now; mean 0.6 ms, worst 0.7 s in the last 60.0 s
+
+        reads from 2:
+          fd  class                      name
+           7  twisted.internet.tcp.Port  twisted.web.server.Site
+           -  some.Reader
+
+        writes to 0
+
+        5 delayed calls:
+          when           what
+          late by 0.2 s  app.late
+          in 2.3 s       LoopingCall of app.poll, every 5 s
+          ... and 3 more
+        """
+    )
+    info["thread-pool"] = {"minimum": 0, "maximum": 10, "busy": 1, "idle": 2, "queued": 1}
+    assert "threads: 1 busy, 2 idle, at most 10; 1 call waiting\n" in text.reactor(info)
+
+
+def test_the_services_are_a_tree() -> None:
+    """The flat list of paths is drawn as the tree it is, in ASCII."""
+    infos = [
+        {"path": "", "name": "shop", "class": "app.Root", "running": True},
+        {"path": "web", "name": "web", "class": "app.Web", "running": True},
+        {"path": "web/0", "name": "", "class": "app.Site", "running": True},
+        {"path": "web/cache", "name": "cache", "class": "app.Cache", "running": False},
+        {"path": "web/cache/0", "name": "", "class": "app.Disk", "running": False},
+        {"path": "2", "name": "", "class": "app.Timer", "running": True},
+        {"path": "2/0", "name": "", "class": "app.Tick", "running": True},
+    ]
+    assert text.services(infos) == _lines(
+        """
+        service        state    class
+        shop           running  app.Root
+        |-- web        running  app.Web
+        |   |-- 0      running  app.Site
+        |   `-- cache  stopped  app.Cache
+        |       `-- 0  stopped  app.Disk
+        `-- 2          running  app.Timer
+            `-- 0      running  app.Tick
+        """
+    )
+    assert text.services([{"path": "", "name": "", "class": "app.Root", "running": True}]).splitlines()[1][0] == "."
+    assert text.services([]) == "no services"
+
+
+def test_ports_and_connections() -> None:
+    """Tables, with a dash for what is not known."""
+    assert text.ports([{"address": "tcp:0.0.0.0:80", "class": "Port", "factory": "Site", "fd": 5}]) == _lines(
+        """
+        fd  address         factory
+         5  tcp:0.0.0.0:80  Site
+        """
+    )
+    assert text.ports([]) == "no listening ports"
+    connection: dict[str, Any] = {
+        "peer": "tcp:127.0.0.1:4000",
+        "host": "tcp:127.0.0.1:80",
+        "protocol": "HTTP",
+        "class": "Server",
+    }
+    assert text.connections([{**connection, "received": 2048, "sent": 10}, {**connection, "peer": ""}]) == _lines(
+        """
+        peer                host              received  sent  queued  protocol
+        tcp:127.0.0.1:4000  tcp:127.0.0.1:80   2.0 KiB  10 B       -  HTTP
+        -                   tcp:127.0.0.1:80         -     -       -  HTTP
+        """
+    )
+    assert text.connections([]) == "no connections"
+
+
+def test_the_log() -> None:
+    """Each event with its time, where it comes from, how grave it is, and its text."""
+    info = {
+        "timestamp": {"seconds": 1_700_000_000, "microseconds": 45_999},
+        "level": "warn",
+        "namespace": "app.web",
+        "text": "two\nlines",
+    }
+    first, second = text.log([info]).splitlines()
+    assert first.endswith(".045 [app.web#warn] two")
+    assert first.startswith("2023-11-1")
+    assert second == "lines"
+    assert text.log([]) == "nothing logged"
+
+
+def test_the_log_levels() -> None:
+    """The one for everything else is told in words."""
+    assert text.levels([{"namespace": "", "level": "info"}, {"namespace": "app", "level": "debug"}]) == _lines(
+        """
+        namespace     from level
+        (all others)  info
+        app           debug
+        """
+    )
+
+
+def test_the_stacks() -> None:
+    """Threads and coroutines with their frames, the way a traceback has them."""
+    frame = {"file": "/app/web.py", "line": 12, "function": "serve", "source": "await gate"}
+    info: dict[str, Any] = {
+        "threads": [{"name": "MainThread", "id": 7, "stack": [{"file": "/app/x.py", "line": 1, "function": "f"}]}],
+        "coroutines": [
+            {"name": "serve", "count": 3, "stack": [frame]},
+            {"name": "other", "count": 1, "stack": [frame]},
+        ],
+    }
+    assert text.stacks(info) == _lines(
+        """
+        thread MainThread (7)
+          /app/x.py:1 in f
+
+        coroutine serve (3 of them)
+          /app/web.py:12 in serve
+            await gate
+
+        coroutine other
+          /app/web.py:12 in serve
+            await gate
+        """
+    )
+    assert text.stacks({**info, "coroutines": []}).endswith("no coroutines waiting")

@@ -1,0 +1,143 @@
+"""C{human-monitor-command}: what a person would be shown, for a machine."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted_qmon
+from tests.hmp.test_protocol import Commands
+from twisted_qmon import GenericError, Monitor
+from twisted_qmon.providers.human import HumanMonitorCommand
+from twisted_qmon.testing import QMPConnection
+
+
+class HumanMonitorCommandTests(SynchronousTestCase):
+    """The command, as a QMP client sees it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.monitor = Monitor(clock=self.clock)
+        self.commands = Commands(self.clock)
+        self.provider = HumanMonitorCommand()
+        self.monitor.register(self.commands)
+        self.monitor.register(self.provider)
+        self.client = QMPConnection(self.monitor)
+
+    def run_line(self, line: str, **more: Any) -> Any:
+        return self.client.execute("human-monitor-command", {"command-line": line, **more})
+
+    def test_the_text_is_returned(self) -> None:
+        """With CR LF at the end of each line; nothing for an empty line; a line feed is a blank."""
+        self.assertEqual(self.run_line("now x"), {"return": "x\r\n"})
+        self.assertEqual(self.run_line(""), {"return": ""})
+        self.assertEqual(self.run_line("now\n x\n"), {"return": "x\r\n"})
+        self.assertEqual(self.run_line('now "a\\nb"'), {"return": "a\r\nb\r\n"})
+
+    def test_failures_are_in_the_text(self) -> None:
+        """The reply itself is no error."""
+        self.assertEqual(self.run_line("foo"), {"return": "unknown command: 'foo'\r\n"})
+        self.assertEqual(self.run_line("refuse x"), {"return": "Error: refused x\r\n"})
+        self.assertIn("string expected", self.run_line("now")["return"])
+
+    def test_the_cpu_does_not_matter(self) -> None:
+        """C{qmp-shell -H} sends it."""
+        self.assertEqual(self.run_line("now x", **{"cpu-index": 0}), {"return": "x\r\n"})
+        self.assertEqual(
+            self.run_line("now x", **{"cpu-index": "a"})["error"]["desc"],
+            "Invalid parameter type for 'cpu-index', expected: integer",
+        )
+
+    def test_slow_commands_complete_before_the_reply(self) -> None:
+        """Later failures are in the text too. The command runs on behalf of a person at the same client."""
+        self.assertIsNone(self.run_line("slow x"))
+        assert self.commands.request is not None
+        caller = self.commands.request.caller
+        self.assertEqual((caller.kind, caller.name[:4]), ("hmp", "qmp-"))
+        self.clock.advance(5)
+        self.assertEqual([reply["return"] for reply in self.client.received()], ["x\r\n"])
+        self.assertIsNone(self.run_line("fail x"))
+        self.clock.advance(1)
+        self.assertEqual([reply["return"] for reply in self.client.received()], ["Error: failed x\r\n"])
+
+    def test_cancelling_it_cancels_what_it_waits_for(self) -> None:
+        """And the client is answered once."""
+        self.client.send(
+            {"execute": "human-monitor-command", "arguments": {"command-line": "slow x"}, "id": 1},
+            {"execute": "cancel-command", "arguments": {"id": 1}, "id": 2},
+        )
+        desc = "Command 'human-monitor-command' was cancelled"
+        replies = {reply["id"]: reply.get("error", {}).get("desc") for reply in self.client.received()}
+        self.assertEqual(replies, {1: desc, 2: None})
+        assert self.commands.request is not None
+        self.assertTrue(self.commands.request.cancelled)
+
+    def test_when_the_client_leaves(self) -> None:
+        """The command that was typed says whether it ends or runs on, however deep inside; nothing else of it stays."""
+        self.monitor.register_command("gives-way", self.commands.slow, args_type="text:s", on_disconnect="cancel")
+        for line, runs_on in (("gives-way x", False), ("slow x", True), ('human-monitor-command "gives-way x"', False)):
+            with self.subTest(line=line):
+                client = QMPConnection(self.monitor)
+                self.commands.request = None
+                client.send({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+                client.lose()
+                request: Any = self.commands.request
+                self.assertEqual((request.cancelled, request.done), (not runs_on, not runs_on))
+                self.assertEqual(list(self.monitor.pending), [request] if runs_on else [])
+                self.clock.advance(5)
+                self.assertEqual(list(self.monitor.pending), [])
+
+    def test_there_is_no_progress_to_show(self) -> None:
+        """Nobody sees the text before it is complete."""
+        self.assertEqual(self.run_line("progress on"), {"return": "there is no progress to show here\r\n"})
+
+    def test_it_can_call_itself(self) -> None:
+        """As pointless as on QEMU, and as harmless."""
+        self.assertEqual(self.run_line('human-monitor-command "now x"'), {"return": "x\r\n"})
+
+    def test_unregistered(self) -> None:
+        """Without a monitor it has nothing to run."""
+        self.monitor.unregister(self.provider)
+        method: Any = self.provider.human_monitor_command
+        self.assertRaises(GenericError, method, None, "x")
+
+
+def test_a_line_of_any_length() -> None:
+    """The limit of typed lines is that of the protocol for people: here the message's holds."""
+    monitor = Monitor(clock=Clock())
+    monitor.register(HumanMonitorCommand())
+    monitor.register(Commands(Clock()))
+    answers: list[Any] = []
+    deferred: Deferred[Any] = monitor.execute("human-monitor-command", {"command-line": "now " + "x" * 100_000})
+    deferred.addBoth(answers.append)
+    assert answers == ["x" * 100_000 + "\r\n"]
+
+
+HMP = Path(twisted_qmon.__file__).parent / "hmp"
+
+
+@pytest.mark.parametrize("path", sorted(HMP.glob("*.py")), ids=lambda path: path.name)
+def test_the_human_monitor_knows_only_the_interface(path: Path) -> None:
+    """No module of it imports anything of ours but interfaces, plain data and errors; its protocol, what a connection needs."""
+    allowed = {"twisted_qmon.interfaces", "twisted_qmon.info", "twisted_qmon.errors"}
+    if path.name == "protocol.py":
+        allowed |= {"twisted_qmon._transport.connection", "twisted_qmon._reactor"}
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = {alias.name for alias in node.names}
+            # The version, for the banner.
+            imported |= set() if names == {"__version__"} else {node.module or ""}
+    ours = {
+        name for name in imported if name.split(".")[0] == "twisted_qmon" and not name.startswith("twisted_qmon.hmp")
+    }
+    assert ours <= allowed

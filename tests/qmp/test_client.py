@@ -1,0 +1,794 @@
+"""
+The QMP client against servers that behave, and servers that don't.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from twisted_qmon.errors import (
+    CommandCancelled,
+    CommandError,
+    CommandTimedOut,
+    ConnectionClosed,
+    DeviceNotFound,
+    GenericError,
+)
+from twisted_qmon.interfaces import IMonitor
+from twisted_qmon.qmp._client import connection as _clientconnection
+from twisted_qmon.qmp._client import session as _clientsession
+from twisted_qmon.qmp._client.connection import MAX_DELAY
+from twisted_qmon.qmp._client.replies import UNSET, Malformed, Message, MessageTooLong, RawMessage, ReplyReader
+from twisted_qmon.qmp.client import QMPClient
+
+GREETING = {
+    "QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "capabilities": ["oob"]}
+}
+
+
+def line(value: Any) -> bytes:
+    """A message as a server writes it."""
+    return json.dumps(value).encode() + b"\r\n"
+
+
+@implementer(IStreamClientEndpoint)
+class FakeEndpoint:
+    """Connects to a server that the test plays."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+        self.servers: list[FakeServer] = []
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        if self.refusals:
+            self.refusals -= 1
+            return fail(ConnectionRefusedError())
+        protocol = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
+        assert protocol is not None
+        self.servers.append(FakeServer(protocol))
+        return succeed(protocol)
+
+
+class FakeTransport(StringTransport):
+    """Tells its protocol when it is closed."""
+
+    protocol: Any = None
+    aborted = False
+
+    def loseConnection(self) -> None:
+        if not self.disconnecting:
+            super().loseConnection()
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        super().abortConnection()
+
+
+class FakeServer:
+    """The server's end of one connection."""
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.transport = FakeTransport()
+        protocol.makeConnection(self.transport)
+
+    def say(self, *values: Any) -> None:
+        """Send these messages in one piece."""
+        self.protocol.dataReceived(b"".join(map(line, values)))
+
+    def requests(self) -> list[Any]:
+        """What the client has sent since the last call."""
+        found = [json.loads(each) for each in self.transport.value().splitlines()]
+        self.transport.clear()
+        return found
+
+    def greet(self) -> None:
+        """Greet, and accept the negotiation."""
+        self.say(GREETING)
+        self.requests()
+        self.say({"return": {}, "id": 0})
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """Lose the connection."""
+        self.protocol.connectionLost(Failure(reason or ConnectionLost()))
+
+
+def kinds(found: list[Any]) -> list[Any]:
+    """What a reader found, for comparison."""
+    return ["malformed" if isinstance(each, Malformed) else each for each in found]
+
+
+# -- the reader
+
+
+@given(st.lists(st.integers(min_value=1, max_value=40), max_size=30))
+def test_reader_cut_anywhere(cuts: list[int]) -> None:
+    """However the bytes are cut, the same messages come out."""
+    data = line(GREETING) + line({"return": {"a": "x\n"}, "id": 1}) + b"\r\n" + line({"event": "STOP", "timestamp": {}})
+    whole = ReplyReader().feed(data)
+    reader = ReplyReader()
+    found: list[Any] = []
+    for cut in cuts:
+        found += reader.feed(data[:cut]) if data[:cut] else []
+        data = data[cut:]
+    found += reader.feed(data) if data else []
+    assert found == whole
+    assert len(whole) == 3
+    assert reader.buffered == 0
+
+
+def test_reader_raw() -> None:
+    """In raw mode a result stays as it came, and the rest is decoded."""
+    (reply, error) = ReplyReader(raw=True).feed(
+        b'{"return": {"b": 1.0, "a": [1,2]}, "id": 7}\r\n{"id": 8, "error": {"class": "GenericError", "desc": "no"}}\r\n'
+    )
+    assert isinstance(reply, RawMessage)
+    assert bytes(reply.returned) == b'{"b": 1.0, "a": [1,2]}'
+    assert reply.id == 7
+    assert isinstance(error, RawMessage)
+    assert error == RawMessage(id=8, error={"class": "GenericError", "desc": "no"})
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_reader_pretty(raw: bool) -> None:
+    """Messages that are spread over many lines are put together, and lines afterwards are read as before."""
+    reader = ReplyReader(raw=raw)
+    pretty = b"".join(
+        json.dumps(each, indent=4).replace("\n", "\r\n").encode() + b"\r\n"
+        for each in (GREETING, {"return": {"a": [1, {"x": {}}]}, "id": 3})
+    )
+    found: list[Any] = reader.feed(pretty)
+    assert [each.id for each in found] == [UNSET, 3]
+    assert found[0].greeting == GREETING["QMP"]
+    if raw:
+        assert json.loads(bytes(found[1].returned)) == {"a": [1, {"x": {}}]}
+    else:
+        assert found[1].returned == {"a": [1, {"x": {}}]}
+    assert reader.buffered == 0
+    (after,) = reader.feed(b'{"return": 1, "id": 4}\n')
+    assert after.id == 4  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"@@@\r\n",
+        b'{"return": tru}\r\n',
+        b"GET / HTTP/1.1\r\n",
+        b"\xff\xfe\x00\r\n",
+        b'"text"\r\n',
+        b"[1, 2]\r\n",
+        b'{"a": 1 "b"}\r\n',
+    ],
+)
+def test_reader_garbage(garbage: bytes) -> None:
+    """A line of garbage is told as such, and the message after it is read."""
+    found = ReplyReader().feed(garbage + b'{"return": 1, "id": 4}\r\n')
+    assert found[-1] == Message(id=4, returned=1)
+    assert len(found) > 1
+    assert all(isinstance(each, Malformed) for each in found[:-1])
+
+
+def test_reader_open_garbage() -> None:
+    """Garbage that never ends does not swallow the messages that follow."""
+    reader = ReplyReader()
+    found = reader.feed(b'{"half": [1, 2\r\n') + reader.feed(b'{"return": 1, "id": 4}\r\n{"return": 2, "id": 5}\r\n')
+    assert kinds(found) == ["malformed", Message(id=4, returned=1), Message(id=5, returned=2)]
+    assert reader.buffered == 0
+
+
+def test_reader_inf() -> None:
+    """A reply with QEMU's C{inf}, which is no JSON, is an error for the one who waits for it."""
+    (reply,) = ReplyReader(raw=True).feed(b'{"return": {"x": inf}, "id": 12}\r\n')
+    assert (reply.id, reply.error["class"]) == (12, "GenericError")  # type: ignore[union-attr]
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"{", b"[1,", b'{"a": {', b'"', b"}", b"]}", b"\\"])))
+)
+def test_reader_finds_messages_in_garbage(garbage: list[bytes]) -> None:
+    """Whatever lines come between them, each message that has a line to itself is found, in order."""
+    reader = ReplyReader()
+    found: list[Any] = []
+    for number, noise in enumerate(garbage):
+        data = b'%b\r\n{"return": {}, "id": %d}\r\n' % (noise.replace(b"\n", b" "), number)
+        found += reader.feed(data)
+    assert [each.id for each in found if type(each) is Message and each.returned == {}] == list(range(len(garbage)))
+
+
+def test_reader_limit() -> None:
+    """A message beyond the limit is refused as soon as that is known, with or without line breaks in it."""
+    reader = ReplyReader(max_message=100)
+    assert reader.feed(b'{"return": "' + b"x" * 60) == []
+    with pytest.raises(MessageTooLong, match="more than 100 bytes"):
+        reader.feed(b"x" * 60)
+    reader = ReplyReader(max_message=100)
+    found = [each for _ in range(60) for each in reader.feed(b'{"a":\n')]
+    assert {type(each) for each in found} == {Malformed}
+    assert reader.buffered <= 100
+
+
+def test_reader_linear() -> None:
+    """A reply of 16 MiB in pieces of 4 KiB is joined once."""
+    data = b'{"return": "' + b"x" * (16 << 20) + b'", "id": 1}\r\n'
+    reader = ReplyReader()
+    found = []
+    for start in range(0, len(data), 4096):
+        found += reader.feed(data[start : start + 4096])
+    assert len(found[0].returned) == 16 << 20  # type: ignore[union-attr]
+    assert reader.buffered == 0
+
+
+# -- one connection
+
+
+class ConnectTests(SynchronousTestCase):
+    """L{QMPClient.connect}."""
+
+    def test_negotiates(self) -> None:
+        """The client waits for the greeting, enables what it knows of what is offered, and fires when that is accepted."""
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=Clock())
+        (server,) = endpoint.servers
+        self.assertEqual(server.requests(), [])
+        server.say(GREETING)
+        self.assertEqual(
+            server.requests(), [{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}, "id": 0}]
+        )
+        self.assertNoResult(connecting)
+        server.say({"return": {}, "id": 0})
+        client = self.successResultOf(connecting)
+        self.assertTrue(client.connected)
+        self.assertTrue(client.oob)
+        self.assertEqual(client.greeting, GREETING["QMP"])
+        verifyObject(IMonitor, client)
+
+    def test_no_oob(self) -> None:
+        """Without C{oob} in the offer, none is enabled, and C{execute_oob} says so."""
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=Clock())
+        (server,) = endpoint.servers
+        server.say({"QMP": {"version": {}, "capabilities": []}})
+        self.assertEqual(server.requests(), [{"execute": "qmp_capabilities", "id": 0}])
+        server.say({"return": {}, "id": 0})
+        client = self.successResultOf(connecting)
+        error = self.failureResultOf(client.execute_oob("x"), GenericError)
+        self.assertIn("out-of-band", str(error.value))
+        self.assertEqual(server.requests(), [])
+
+    def test_event_before_negotiation(self) -> None:
+        """Events before the greeting and during the negotiation do no harm."""
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=Clock())
+        (server,) = endpoint.servers
+        event = {"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}
+        server.say(event, GREETING, event, {"return": {}, "id": 0})
+        self.assertTrue(self.successResultOf(connecting).connected)
+
+    def test_not_qmp(self) -> None:
+        """What does not greet as a QMP server is told so, and the connection is closed."""
+        for noise in (
+            b"QEMU 7.2.22 monitor - type 'help' for more information\r\n(qemu) ",
+            b'{"return": {}}\r\n',
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        ):
+            endpoint = FakeEndpoint()
+            connecting = QMPClient.connect(endpoint, clock=Clock())
+            endpoint.servers[0].protocol.dataReceived(noise)
+            error = self.failureResultOf(connecting, ConnectionClosed)
+            self.assertIn("not a QMP server", str(error.value))
+            self.assertTrue(endpoint.servers[0].transport.disconnecting)
+
+    def test_silence(self) -> None:
+        """A monitor that serves somebody else says nothing: that has a limit, and the error gives the likely reason."""
+        clock = Clock()
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=clock, negotiation_timeout=3.0)
+        clock.advance(2.9)
+        self.assertNoResult(connecting)
+        clock.advance(0.2)
+        error = self.failureResultOf(connecting, ConnectionClosed)
+        self.assertIn("one client at a time", str(error.value))
+        self.assertTrue(endpoint.servers[0].transport.disconnecting)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_refused_negotiation(self) -> None:
+        """The server's words are in the error when it refuses the negotiation."""
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=Clock())
+        endpoint.servers[0].say(GREETING, {"id": 0, "error": {"class": "GenericError", "desc": "not today"}})
+        self.assertIn("not today", str(self.failureResultOf(connecting, ConnectionClosed).value))
+
+    def test_lost_during_negotiation(self) -> None:
+        """A connection that is lost before it is negotiated fails C{connect}."""
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=Clock())
+        endpoint.servers[0].lose(ConnectionDone())
+        self.failureResultOf(connecting, ConnectionClosed)
+
+    def test_given_up(self) -> None:
+        """Cancelling closes the connection."""
+        endpoint = FakeEndpoint()
+        clock = Clock()
+        connecting = QMPClient.connect(endpoint, clock=clock)
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertTrue(endpoint.servers[0].transport.disconnecting)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_endpoint_fails(self) -> None:
+        """What the endpoint fails with is passed on."""
+        self.failureResultOf(QMPClient.connect(FakeEndpoint(refusals=1), clock=Clock()), ConnectionRefusedError)
+
+
+class ClientCase(SynchronousTestCase):
+    """A negotiated client, and the server's end."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        endpoint = FakeEndpoint()
+        connecting = QMPClient.connect(endpoint, clock=self.clock)
+        (self.server,) = endpoint.servers
+        self.server.greet()
+        self.client = self.successResultOf(connecting)
+
+    def warnings(self) -> list[str]:
+        """What has been logged."""
+        return []
+
+
+class ExecuteTests(ClientCase):
+    """Requests and replies."""
+
+    def test_execute(self) -> None:
+        """A request has the command, the arguments if there are any, and an id; the result comes as plain data."""
+        one = self.client.execute("query-status")
+        two = self.client.execute("x", {"ä": [1, None, 2.5]})
+        self.assertEqual(
+            self.server.requests(),
+            [{"execute": "query-status", "id": 1}, {"execute": "x", "arguments": {"ä": [1, None, 2.5]}, "id": 2}],
+        )
+        self.server.say({"return": [], "id": 2}, {"return": {"running": True}, "id": 1})
+        self.assertEqual(self.successResultOf(one), {"running": True})
+        self.assertEqual(self.successResultOf(two), [])
+
+    def test_ascii(self) -> None:
+        """What is sent is pure ASCII, one request in a line."""
+        self.client.execute("x", {"a": "ä\n\U0001f600"}).addErrback(lambda _: None)
+        data = self.server.transport.value()
+        self.assertTrue(data.isascii())
+        self.assertEqual(data.count(b"\n"), 1)
+
+    def test_error_classes(self) -> None:
+        """The server's error class is kept: a known one as ours, another by its name."""
+        known = self.client.execute("a")
+        other = self.client.execute("b")
+        odd = self.client.execute("c")
+        self.server.say(
+            {"id": 1, "error": {"class": "DeviceNotFound", "desc": "Device 'x' not found"}},
+            {"id": 2, "error": {"class": "SomethingNew", "desc": "?"}},
+            {"id": 3, "error": "what"},
+        )
+        self.assertEqual(str(self.failureResultOf(known, DeviceNotFound).value), "Device 'x' not found")
+        self.assertEqual(self.failureResultOf(other, CommandError).value.error_class, "SomethingNew")
+        self.assertIn("malformed reply", str(self.failureResultOf(odd, GenericError).value))
+
+    def test_oob(self) -> None:
+        """C{execute_oob} is C{exec-oob} on the wire."""
+        done = self.client.execute_oob("migrate-pause", {"a": 1})
+        self.assertEqual(self.server.requests(), [{"exec-oob": "migrate-pause", "arguments": {"a": 1}, "id": 1}])
+        self.server.say({"return": {}, "id": 1})
+        self.assertEqual(self.successResultOf(done), {})
+
+    def test_unsayable(self) -> None:
+        """Arguments that JSON can't say fail the request, and nothing is sent."""
+        for arguments in ({"a": {1, 2}}, {"a": float("nan")}):
+            self.failureResultOf(self.client.execute("x", arguments), GenericError)
+        self.assertEqual(self.server.requests(), [])
+        self.assertEqual(self.client._connection.session.pending, {})  # type: ignore[union-attr]
+
+    def test_too_long(self) -> None:
+        """A request beyond the limit fails, and nothing is sent."""
+        self.client._connection.session._max_message = 100  # type: ignore[union-attr]
+        self.failureResultOf(self.client.execute("x", {"a": "y" * 100}), GenericError)
+        self.assertEqual(self.server.requests(), [])
+
+    def test_unknown_ids(self) -> None:
+        """Replies that nobody waits for are dropped, and those that somebody waits for still arrive."""
+        done = [self.client.execute("a"), self.client.execute("b")]
+        self.server.say(
+            {"return": 1, "id": 99},
+            {"return": 1, "id": {"x": []}},
+            {"return": 1, "id": "1"},
+            {"return": 1, "id": True},
+            {"return": 1, "id": 1.0},
+            {"return": 1},
+            {},
+            GREETING,
+            {"return": "mine", "id": 1},
+            {"return": "late", "id": 1},
+        )
+        self.assertEqual(self.successResultOf(done[0]), "mine")
+        self.assertNoResult(done[1])
+
+    def test_reply_without_id(self) -> None:
+        """A reply without id belongs to the one request there is, if there is but one: the server could not read it."""
+        done = self.client.execute("a")
+        self.server.say({"error": {"class": "GenericError", "desc": "JSON token size limit exceeded"}})
+        self.assertIn("token size", str(self.failureResultOf(done, GenericError).value))
+
+    def test_garbage(self) -> None:
+        """Garbage between replies costs none of them."""
+        done = self.client.execute("a")
+        self.server.protocol.dataReceived(b"@@@\r\n\xff\xff\r\n[1]\r\n" + line({"return": 5, "id": 1}))
+        self.assertEqual(self.successResultOf(done), 5)
+
+    def test_endless_message(self) -> None:
+        """A message without end closes the connection with a clear error."""
+        self.client._connection.session._reader._max_message = 1000  # type: ignore[union-attr]
+        done = self.client.execute("a")
+        self.server.protocol.dataReceived(b"x" * 1001)
+        self.assertIn("more than 1000 bytes", str(self.failureResultOf(done, ConnectionClosed).value))
+        self.assertTrue(self.server.transport.disconnecting)
+
+    def test_lost(self) -> None:
+        """A lost connection fails everything that is pending at once, and what comes later too."""
+        done = [self.client.execute("a") for _ in range(100)]
+        self.server.lose()
+        for each in done:
+            self.assertIn("lost", str(self.failureResultOf(each, ConnectionClosed).value))
+        self.assertFalse(self.client.connected)
+        self.failureResultOf(self.client.execute("b"), ConnectionClosed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close(self) -> None:
+        """C{close} fails what is pending, and fires when the connection is closed."""
+        done = self.client.execute("a")
+        closing = self.client.close()
+        self.failureResultOf(done, ConnectionClosed)
+        self.assertTrue(self.server.transport.disconnecting)
+        self.assertNoResult(closing)
+        self.server.lose(ConnectionDone())
+        self.successResultOf(closing)
+        self.successResultOf(self.client.close())
+
+    def test_close_within_reply(self) -> None:
+        """A callback that closes the connection ends the batch: what follows is neither delivered nor an error."""
+        first = self.client.execute("a")
+        second = self.client.execute("b")
+        first.addCallback(lambda _: bool(self.client.close()))
+        self.server.say({"return": 1, "id": 1}, {"return": 2, "id": 2})
+        self.failureResultOf(second, ConnectionClosed)
+
+    def test_execute_within_reply(self) -> None:
+        """A callback may execute the next command."""
+        done = self.client.execute("a").addCallback(lambda _: self.client.execute("b"))
+        self.server.say({"return": 1, "id": 1})
+        self.assertEqual([each["execute"] for each in self.server.requests()], ["a", "b"])
+        self.server.say({"return": 2, "id": 2})
+        self.assertEqual(self.successResultOf(done), 2)
+
+
+class CancelTests(ClientCase):
+    """Cancelling, timeouts, leaving."""
+
+    def test_cancel(self) -> None:
+        """Cancelling fails the Deferred, tells the server out of band, and drops the later reply."""
+        done = self.client.execute("a")
+        self.server.requests()
+        done.cancel()
+        self.assertIn("'a' was cancelled", str(self.failureResultOf(done, CommandCancelled).value))
+        self.assertEqual(self.server.requests(), [{"exec-oob": "cancel-command", "arguments": {"id": 1}, "id": 2}])
+        self.server.say({"return": {}, "id": 2}, {"id": 1, "error": {"class": "GenericError", "desc": "cancelled"}})
+        self.assertEqual(self.client._connection.session.pending, {})  # type: ignore[union-attr]
+        self.assertEqual(self.client._connection.session._forgotten, {})  # type: ignore[union-attr]
+
+    def test_no_cancel_command(self) -> None:
+        """A server without C{cancel-command} is asked once per connection."""
+        self.client.execute("a").addErrback(lambda _: None).cancel()
+        one = self.client.execute("a")
+        self.server.requests()
+        one.cancel()
+        self.failureResultOf(one, CommandCancelled)
+        (cancelling,) = self.server.requests()
+        self.server.say({"id": cancelling["id"], "error": {"class": "CommandNotFound", "desc": "no"}})
+        two = self.client.execute("a")
+        self.server.requests()
+        two.cancel()
+        self.failureResultOf(two, CommandCancelled)
+        self.assertEqual(self.server.requests(), [])
+
+    def test_forgotten_is_bounded(self) -> None:
+        """Of requests that nobody waits for, a limited number is remembered."""
+        self.patch(_clientsession, "MAX_FORGOTTEN", 3)
+        self.client._cancels = False
+        for _ in range(5):
+            self.client.execute("a").addErrback(lambda _: None).cancel()
+        self.assertEqual(list(self.client._connection.session._forgotten), [3, 4, 5])  # type: ignore[union-attr]
+
+    def test_timeout(self) -> None:
+        """A request that is not answered in time fails, and is cancelled at the server."""
+        done = self.client.execute("a", timeout=2.0)
+        self.server.requests()
+        self.clock.advance(1.9)
+        self.assertNoResult(done)
+        self.clock.advance(0.2)
+        self.assertEqual(str(self.failureResultOf(done, CommandTimedOut).value), "Command 'a' timed out after 2 s")
+        self.assertEqual([each["exec-oob"] for each in self.server.requests()], ["cancel-command"])
+
+    def test_timer_ends(self) -> None:
+        """An answer, a failure, a cancellation or the loss of the connection leaves no timer behind."""
+        self.client.timeout = 5.0
+        done = [self.client.execute("a") for _ in range(4)]
+        self.server.say({"return": 1, "id": 1}, {"id": 2, "error": {"class": "GenericError", "desc": "no"}})
+        self.successResultOf(done[0])
+        self.failureResultOf(done[1], GenericError)
+        self.client._cancels = False
+        done[2].cancel()
+        self.failureResultOf(done[2], CommandCancelled)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.server.lose()
+        self.failureResultOf(done[3], ConnectionClosed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_leave(self) -> None:
+        """What a caller who left had pending does not fire any more; others are not touched."""
+        fired: list[Any] = []
+        mine = object()
+        self.client.execute("a", caller=mine).addBoth(fired.append)
+        other = self.client.execute("b", caller=object())
+        self.client.leave(mine)
+        self.server.say({"return": 1, "id": 1}, {"return": 2, "id": 2})
+        self.assertEqual(fired, [])
+        self.assertEqual(self.successResultOf(other), 2)
+        self.client.leave(mine)
+
+    def test_callers_forgotten(self) -> None:
+        """Nothing is kept of a caller with nothing pending."""
+        done = self.client.execute("a", caller="me")
+        self.server.say({"return": 1, "id": 1})
+        self.successResultOf(done)
+        self.assertEqual(self.client._by_caller, {})
+
+
+class BackPressureTests(ClientCase):
+    """A server that does not read."""
+
+    def test_waits(self) -> None:
+        """While the transport is full requests wait, in order, and can be withdrawn without a word to the server."""
+        connection = self.client._connection
+        assert connection is not None
+        connection.pauseProducing()
+        done = [self.client.execute(name) for name in "abc"]
+        self.assertEqual(self.server.requests(), [])
+        done[1].cancel()
+        self.failureResultOf(done[1], CommandCancelled)
+        connection.resumeProducing()
+        self.assertEqual([each["execute"] for each in self.server.requests()], ["a", "c"])
+        self.server.say({"return": "C", "id": 3}, {"return": "A", "id": 1})
+        self.assertEqual([self.successResultOf(done[0]), self.successResultOf(done[2])], ["A", "C"])
+
+    def test_limit(self) -> None:
+        """How many may wait is limited; one more fails."""
+        self.patch(_clientconnection, "MAX_UNSENT", 2)
+        connection = self.client._connection
+        assert connection is not None
+        connection.pauseProducing()
+        for name in "ab":
+            self.assertNoResult(self.client.execute(name))
+        self.failureResultOf(self.client.execute("c"), GenericError)
+
+    def test_close_aborts(self) -> None:
+        """Closing does not wait for a server that does not read."""
+        connection = self.client._connection
+        assert connection is not None
+        connection.pauseProducing()
+        self.client.close()
+        self.assertTrue(self.server.transport.aborted)
+
+
+class EventTests(ClientCase):
+    """Subscriptions."""
+
+    def event(self, name: str, **data: Any) -> dict[str, Any]:
+        """An event message."""
+        message: dict[str, Any] = {"timestamp": {"seconds": 5, "microseconds": 6}, "event": name}
+        return {**message, "data": data} if data else message
+
+    def test_subscribe(self) -> None:
+        """Receivers get the events they want as they were sent, in order, until they unsubscribe."""
+        everything: list[Any] = []
+        some: list[Any] = []
+        stop = self.client.subscribe(everything.append)
+        self.client.subscribe(some.append, ["STOP"])
+        self.server.say(self.event("STOP"), self.event("JOB", id="a"))
+        self.assertEqual(everything, [self.event("STOP"), self.event("JOB", id="a")])
+        self.assertEqual(some, [self.event("STOP")])
+        stop()
+        stop()
+        self.server.say(self.event("STOP"))
+        self.assertEqual(len(everything), 2)
+        self.assertEqual(len(some), 2)
+
+    def test_failing_receiver(self) -> None:
+        """A receiver that raises is logged, and the others are told."""
+        seen: list[Any] = []
+
+        def fail(event: Any) -> None:
+            raise ZeroDivisionError
+
+        self.client.subscribe(fail)
+        self.client.subscribe(seen.append)
+        self.server.say(self.event("STOP"))
+        self.assertEqual(len(seen), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_unsubscribe_within(self) -> None:
+        """One that is unsubscribed by another receiver is not told any more."""
+        seen: list[Any] = []
+        self.client.subscribe(lambda _: stop())
+        stop = self.client.subscribe(seen.append)
+        self.server.say(self.event("STOP"))
+        self.assertEqual(seen, [])
+
+    def test_malformed(self) -> None:
+        """What is no proper event is dropped; a missing timestamp reads as QEMU's unknown one."""
+        seen: list[Any] = []
+        self.client.subscribe(seen.append)
+        self.server.say({"event": 5}, {"event": "A", "data": []}, {"event": "B"})
+        self.assertEqual(seen, [{"event": "B", "timestamp": {"seconds": -1, "microseconds": -1}}])
+
+    def test_names_is_no_string(self) -> None:
+        """One name alone is a mistake that is told."""
+        self.assertRaises(TypeError, self.client.subscribe, print, "STOP")
+
+
+SCHEMA = [
+    {"name": "query-status", "meta-type": "command", "arg-type": "0", "ret-type": "1"},
+    {"name": "human-monitor-command", "meta-type": "command", "arg-type": "2", "ret-type": "str"},
+    {"name": "0", "meta-type": "object", "members": []},
+    {"name": "1", "meta-type": "object", "members": [{"name": "running", "type": "bool"}]},
+    {
+        "name": "2",
+        "meta-type": "object",
+        "members": [{"name": "command-line", "type": "str"}, {"name": "cpu-index", "type": "int", "default": None}],
+    },
+    {"name": "str", "meta-type": "builtin", "json-type": "string"},
+    {"name": "int", "meta-type": "builtin", "json-type": "int"},
+    {"name": "bool", "meta-type": "builtin", "json-type": "boolean"},
+]
+
+
+class CommandsTests(ClientCase):
+    """What a server can do."""
+
+    def test_from_qemu(self) -> None:
+        """A server without C{query-command-help} is asked for its schema, once however many ask."""
+        wanted = [self.client.commands(), self.client.commands()]
+        self.assertEqual([each["execute"] for each in self.server.requests()], ["query-command-help"])
+        self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}})
+        self.assertEqual([each["execute"] for each in self.server.requests()], ["query-qmp-schema"])
+        self.server.say({"return": SCHEMA, "id": 2})
+        commands = self.successResultOf(wanted[0])
+        self.assertIs(self.successResultOf(wanted[1]), commands)
+        self.assertIs(self.successResultOf(self.client.commands()), commands)
+        self.assertEqual(sorted(commands), ["human-monitor-command", "query-status"])
+        info = commands["human-monitor-command"]
+        self.assertEqual(info.origin, "qemu")
+        assert info.parameters is not None
+        self.assertEqual(
+            [(each.name, each.optional) for each in info.parameters], [("command-line", False), ("cpu-index", True)]
+        )
+        self.assertEqual(self.server.requests(), [])
+
+    def test_fails(self) -> None:
+        """Whatever goes wrong fails those who asked, with a L{CommandError}; the next who asks begins anew."""
+        wanted = self.client.commands()
+        self.server.say({"return": [{"nonsense": 5}], "id": 1})
+        self.failureResultOf(wanted, CommandError)
+        wanted = self.client.commands()
+        self.server.lose()
+        self.failureResultOf(wanted, ConnectionClosed)
+
+    def test_cancelled(self) -> None:
+        """One who asks and cancels does not spoil it for the others."""
+        one, two = self.client.commands(), self.client.commands()
+        one.addErrback(lambda _: None)
+        one.cancel()
+        self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA, "id": 2})
+        self.assertEqual(len(self.successResultOf(two)), 2)
+
+
+# -- the service
+
+
+class ServiceTests(SynchronousTestCase):
+    """L{QMPClient.service}: connected for as long as it runs."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = FakeEndpoint()
+        self.service = QMPClient.service(
+            self.endpoint, clock=self.clock, negotiation_timeout=5.0, retry_policy=lambda n: 1.0
+        )
+        self.client = self.service.client
+
+    def test_reconnects(self) -> None:
+        """After a loss it connects and negotiates again; subscriptions stay, requests between fail at once."""
+        seen: list[Any] = []
+        self.client.subscribe(seen.append)
+        self.failureResultOf(self.client.execute("early"), ConnectionClosed)
+        self.service.startService()
+        self.endpoint.servers[0].greet()
+        self.assertIs(self.successResultOf(self.service.when_connected()), self.client)
+        pending = self.client.execute("a")
+        self.endpoint.servers[0].lose()
+        self.failureResultOf(pending, ConnectionClosed)
+        self.failureResultOf(self.client.execute("b"), ConnectionClosed)
+        self.clock.advance(1.0)
+        self.endpoint.servers[1].greet()
+        self.assertTrue(self.client.connected)
+        self.endpoint.servers[1].say({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 1}})
+        self.assertEqual(len(seen), 1)
+        stopped = self.service.stopService()
+        self.endpoint.servers[1].lose(ConnectionDone())
+        self.successResultOf(stopped)
+        self.assertFalse(self.client.connected)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent_server(self) -> None:
+        """A negotiation that comes to nothing is a failed attempt: the connection is closed and another one made."""
+        self.service.startService()
+        first = self.service.when_connected(fail_after=1)
+        self.clock.advance(5.0)
+        self.failureResultOf(first, ConnectionClosed)
+        self.assertTrue(self.endpoint.servers[0].transport.disconnecting)
+        self.endpoint.servers[0].lose(ConnectionDone())
+        self.clock.advance(1.0)
+        self.endpoint.servers[1].greet()
+        self.assertTrue(self.client.connected)
+
+    def test_stopped_while_negotiating(self) -> None:
+        """Stopping ends an attempt, too."""
+        self.service.startService()
+        stopped = self.service.stopService()
+        self.assertTrue(self.endpoint.servers[0].transport.disconnecting)
+        self.endpoint.servers[0].lose(ConnectionDone())
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """A server that is not there yet is tried again."""
+        self.endpoint.refusals = 3
+        self.service.startService()
+        self.clock.pump([1.0] * 3)
+        self.endpoint.servers[0].greet()
+        self.assertTrue(self.client.connected)
+
+    def test_back_off_is_bounded(self) -> None:
+        """The time between attempts grows, up to a limit (and a second of chance)."""
+        clock = Clock()
+        endpoint = FakeEndpoint(refusals=1000)
+        QMPClient.service(endpoint, clock=clock).startService()
+        delays = []
+        while endpoint.refusals > 980:
+            (call,) = clock.getDelayedCalls()
+            delays.append(call.getTime() - clock.seconds())
+            clock.advance(delays[-1])
+        self.assertLess(delays[0], 1.4)
+        self.assertGreater(delays[-1], MAX_DELAY - 0.1)
+        self.assertLessEqual(max(delays), MAX_DELAY + 1.0)

@@ -1,0 +1,231 @@
+"""
+Which commands a person can type: a monitor's commands under their human names, and those of a QEMU behind it. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
+from twisted_qmon.info import ArgsItem, CommandInfo
+from twisted_qmon.interfaces import IMonitor
+
+__all__ = ["HMC", "OWN", "CommandIndex", "Entry", "Names", "make_names"]
+
+_log = Logger()
+
+#: The QMP command that runs a line as a person would type it.
+HMC = "human-monitor-command"
+
+#: How the names of those commands begin that complete what takes long on a QEMU behind; the names of its own are their aliases.
+LONG = "qmon-"
+
+_QUERY = "query-"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    A command as people see it.
+
+    :ivar info: what is known of it
+    :ivar names: what it is called, without C{info }
+    :ivar sub: it is a sub-command of C{info}
+    :ivar ours: it runs here, not in a QEMU behind
+    """
+
+    info: CommandInfo
+    names: tuple[str, ...]
+    sub: bool = False
+    ours: bool = True
+
+    @property
+    def completes(self) -> bool:
+        """It comes before a command of the same name of a QEMU behind: the console's own, and what we complete for that QEMU."""
+        return self.ours and (self in OWN or self.info.name.startswith(LONG))
+
+    @property
+    def alternatives(self) -> str:
+        """All its names, as errors and help have them: C{"cont|c"}."""
+        return "|".join(self.names)
+
+    @property
+    def shown(self) -> str:
+        """The same, with C{info } before those of a sub-command."""
+        return f"info {self.alternatives}" if self.sub else self.alternatives
+
+
+#: What every console knows itself.
+OWN = (
+    Entry(CommandInfo("help", params="[cmd]", help="show the help"), ("help", "?")),
+    Entry(
+        CommandInfo("info", params="[subcommand]", help="show various information about the system state"), ("info",)
+    ),
+    Entry(
+        CommandInfo(
+            "progress",
+            items=(ArgsItem("state", "b", optional=True),),
+            params="[on|off]",
+            help="print how far the command is that is waited for, at most once a second",
+        ),
+        ("progress",),
+    ),
+)
+
+
+@dataclass(slots=True)
+class Names:
+    """
+    The commands of one state of a monitor, by what people type.
+
+    :ivar commands: what they were made of
+    :ivar top: by first word
+    :ivar sub: by the word after C{info}
+    :ivar behind: lines go verbatim to the QEMU behind the monitor, where no command of ours is meant
+    :ivar upstream: the human commands of that QEMU; C{None}: there is none, or it has not said yet
+    """
+
+    commands: Mapping[str, CommandInfo]
+    behind: bool = False
+    top: dict[str, Entry] = field(default_factory=dict)
+    sub: dict[str, Entry] = field(default_factory=dict)
+    upstream: UpstreamHelp | None = None
+
+    def find(self, word: str, *, sub: bool = False) -> Entry | None:
+        """:return: the command of that name, or C{None}"""
+        return (self.sub if sub else self.top).get(word)
+
+    def is_upstream(self, word: str, *, sub: bool = False) -> bool:
+        """The QEMU behind has a human command of that name, and it is meant when a person types it."""
+        entry = self.find(word, sub=sub)
+        if not self.behind or (entry is not None and entry.completes):
+            return False
+        if self.upstream is None:
+            # As long as it has not said what it has, it is asked.
+            return entry is None or not entry.ours
+        return word in (self.upstream.sub if sub else self.upstream.top)
+
+    def entries(self, *, sub: bool = False) -> list[Entry]:
+        """:return: each command once, those hidden left out"""
+        table = self.sub if sub else self.top
+        unique = {id(entry): entry for entry in table.values() if entry.sub == sub and not entry.info.hidden}
+        return list(unique.values())
+
+
+def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | None = None) -> Names:
+    """
+    Give commands their human names: C{query-x} is C{info x}, others have their own and their aliases.
+
+    :param upstream: the human commands of the QEMU behind, where there is one
+    """
+    hmc = commands.get(HMC)
+    # A QEMU itself has no query-command-help; our door to one marks what is QEMU's.
+    bare = hmc is not None and "query-command-help" not in commands
+    names = Names(commands, bare or (hmc is not None and hmc.origin != ""))
+    if names.behind:
+        names.upstream = upstream
+    own = {word for entry in OWN for word in entry.names}
+    entries: list[Entry] = []
+    for name, info in commands.items():
+        sub = name.startswith(_QUERY) and len(name) > len(_QUERY)
+        words = (name[len(_QUERY) :] if sub else name, *info.aliases)
+        if not sub:
+            words = tuple(word for word in words if word not in own or word == "progress")
+        if not words:
+            continue
+        ours = not names.behind or (not bare and info.origin == "")
+        if names.behind and ours:
+            # What a person knows it by from QEMU comes first.
+            theirs = {} if names.upstream is None else names.upstream.sub if sub else names.upstream.top
+            words = tuple(sorted(words, key=lambda word: word not in theirs))
+        entries.append(Entry(info, words, sub, ours))
+    # Ours are stronger than those of a QEMU behind, whose names our long commands have as aliases; within both, a command's own
+    # name is stronger than another's alias.
+    for group in ([entry for entry in entries if entry.ours], [entry for entry in entries if not entry.ours]):
+        for entry in group:
+            first = entry.info.name[len(_QUERY) :] if entry.sub else entry.info.name
+            if first in entry.names:
+                (names.sub if entry.sub else names.top).setdefault(first, entry)
+        for entry in group:
+            for word in entry.info.aliases:
+                names.top.setdefault(word, entry)
+                if entry.sub:
+                    names.sub.setdefault(word, entry)
+    for entry in OWN:
+        for word in entry.names:
+            names.top.setdefault(word, entry)
+    return names
+
+
+class CommandIndex:
+    """
+    The names of a monitor's commands, kept until the monitor says that they have changed. All sessions of a factory share one.
+
+    :param monitor: whose
+    """
+
+    def __init__(self, monitor: IMonitor) -> None:
+        self.monitor = monitor
+        self._names: Names | None = None
+        self._upstream: UpstreamHelp | None = None
+        self._waiting: list[Deferred[None]] | None = None
+        self._asked = False
+
+    def names(self) -> Deferred[Names]:
+        """
+        :return: fires with the names, at once if they are known; fails with C{CommandError}
+        """
+        return self.monitor.commands().addCallback(self._got_commands)
+
+    def prepare(self) -> Deferred[None]:
+        """
+        :return: fires when all there is to know of the commands is known, the help of a QEMU behind included; at once if it is;
+            fails with C{CommandError}
+        """
+        return self.names().addCallback(self._prepare)
+
+    def _got_commands(self, commands: Mapping[str, CommandInfo]) -> Names:
+        if self._names is None or self._names.commands is not commands:
+            self._names = make_names(commands, self._upstream)
+            self._asked = False
+        if self._names.behind and not self._asked and self._waiting is None:
+            self._ask()
+        return self._names
+
+    def _prepare(self, names: Names) -> Deferred[None] | None:
+        if self._waiting is None or self._upstream is not None:
+            # What QEMU said before will do until it answers again.
+            return None
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def _ask(self) -> None:
+        """Ask the QEMU behind for its help."""
+        self._waiting = []
+        texts: list[str] = []
+
+        def ask(line: str) -> Deferred[None]:
+            answer = self.monitor.execute(HMC, {"command-line": line})
+            return answer.addCallback(lambda text: texts.append(str(text)))
+
+        def done(result: object) -> None:
+            if isinstance(result, Failure):
+                # It is asked again at the next line.
+                _log.debug("the upstream's help is not to be had: {reason}", reason=result.getErrorMessage())
+            else:
+                self._asked = True
+                self._upstream = parse_upstream(*texts)
+                if self._names is not None:
+                    self._names = make_names(self._names.commands, self._upstream)
+            waiting, self._waiting = self._waiting, None
+            for deferred in waiting or ():
+                if not deferred.called:
+                    deferred.callback(None)
+
+        ask("help").addCallback(lambda _: ask("info")).addBoth(done)

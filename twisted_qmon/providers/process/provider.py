@@ -1,0 +1,329 @@
+"""
+Commands about the Twisted process that the monitor lives in.
+
+L{Process} is registered by C{twistd qmon} and by L{make_monitor_service<twisted_qmon.service.make_monitor_service>}; elsewhere::
+
+    monitor.register(Process(reactor, application))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger, LogPublisher, globalLogPublisher
+from twisted.python.reflect import qual
+
+from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.events import Event
+from twisted_qmon.errors import GenericError
+from twisted_qmon.providers.process import reactor_view as view
+from twisted_qmon.providers.process import text
+from twisted_qmon.providers.process.facts import ProcessInfo, Uptime, process_info
+from twisted_qmon.providers.process.latency import INTERVAL, Latency
+from twisted_qmon.providers.process.logs import KEEP, Level, LevelInfo, LogInfo, LogKeeper
+from twisted_qmon.providers.process.services import ServiceInfo, Services, describe, find, is_inside, walk
+from twisted_qmon.providers.process.stacks import StacksInfo, stacks
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from twisted_qmon.core.monitor import Monitor
+
+__all__ = ["WATCH_PERIOD", "Process"]
+
+#: Seconds between two looks at which services run.
+WATCH_PERIOD = 1.0
+
+_log = Logger()
+
+
+class _Watch(Service):
+    """Runs while the process is measured."""
+
+    name = "process"
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._process.start()
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self._process.stop()
+
+
+class Process(CommandProvider):
+    """
+    What this process is, does and waits for; its services, and its log.
+
+    While it is registered (or while its L{service} runs, if it has been asked for one) it measures how late the reactor runs,
+    keeps the last log events, and looks every L{WATCH_PERIOD} whether a service has stopped or started: well under one percent
+    of a processor.
+
+    :param reactor: the reactor of this process
+    :param application: the root of the service tree: an L{IService}, or what C{Application(...)} makes; C{None}: the topmost
+        parent of the monitor's own service
+    :param clock: the time; C{None}: the reactor
+    :param own: the services that serve this monitor, which C{service-stop} refuses to stop. More can be put into C{own} later.
+    :param publisher: where log events come from; by default all that is logged
+    :param keep: how many log events are kept
+    :param interval: seconds between two measurements of the latency
+    :ivar own: a list of the monitor's own services
+    """
+
+    events = (
+        Event("LOG", level=Level, namespace=str, text=str, suppressed=int | None),
+        Event("SERVICE_CHANGE", path=str, name=str, running=bool),
+    )
+
+    def __init__(
+        self,
+        reactor: Any,
+        application: Any = None,
+        *,
+        clock: IReactorTime | None = None,
+        own: Iterable[Any] = (),
+        publisher: LogPublisher = globalLogPublisher,
+        keep: int = KEEP,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._reactor = reactor
+        self._clock: Any = reactor if clock is None else clock
+        self._application = application
+        self.own: list[Any] = list(own)
+        self._uptime = Uptime(self._clock)
+        self._latency = Latency(self._clock, interval)
+        self._log_keeper = LogKeeper(publisher, reactor, self._emit_log, keep)
+        self._services = Services(lambda: self.own)
+        self._running: dict[int, tuple[Any, str, bool]] = {}
+        self._watch: IDelayedCall | None = None
+        self._monitor: Monitor | None = None
+        self._started = False
+        self._managed = False
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """The monitor it is registered with. Being registered starts the measuring, and being unregistered ends it."""
+        return self._monitor
+
+    @monitor.setter
+    def monitor(self, monitor: Monitor | None) -> None:
+        self._monitor = monitor
+        if monitor is None:
+            self.stop()
+        elif not self._managed:
+            self.start()
+
+    def service(self) -> Service:
+        """
+        :return: a service called C{process}, to be put beside what serves the monitor: measuring starts and stops with it, and
+            no more with being registered
+        """
+        self._managed = True
+        return _Watch(self)
+
+    def start(self) -> None:
+        """Measure and watch, from when the reactor runs. Does nothing if it does already."""
+        if self._started:
+            return
+        self._started = True
+        self._log_keeper.start()
+        if IReactorCore.providedBy(self._reactor):
+            self._reactor.callWhenRunning(self._reactor_runs)
+        else:
+            self._reactor_runs()
+
+    def _reactor_runs(self) -> None:
+        if self._started and self._watch is None:
+            # The reactor's thread need not be the one that registered this.
+            self._log_keeper.start()
+            # What has started until here is the beginning, and no change.
+            self._running = self._which_run()
+            self._latency.start()
+            self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
+
+    def stop(self) -> None:
+        """Measure and watch no more; nothing is left in the reactor. What was measured and kept stays."""
+        if not self._started:
+            return
+        self._started = False
+        self._log_keeper.stop()
+        self._latency.stop()
+        watch, self._watch = self._watch, None
+        if watch is not None and watch.active():
+            watch.cancel()
+
+    # -- the process and its reactor
+
+    @command
+    def query_process(self) -> ProcessInfo:
+        """show what this process is and uses"""
+        return process_info(self._uptime.seconds())
+
+    query_process.printer(text.process)
+
+    @command
+    def query_reactor(self) -> view.ReactorInfo:
+        """show what the reactor has to do, and how late it runs"""
+        readers, writers = view.descriptors(self._reactor)
+        calls = view.delayed_calls(self._clock)
+        return view.ReactorInfo(
+            class_=qual(type(self._reactor)),
+            latency=self._latency.figures(),
+            reader_count=len(readers),
+            readers=[view.describe_descriptor(thing) for thing in readers[: view.MAX_LISTED]],
+            writer_count=len(writers),
+            writers=[view.describe_descriptor(thing) for thing in writers[: view.MAX_LISTED]],
+            delayed_call_count=len(calls),
+            delayed_calls=calls[: view.MAX_LISTED],
+            thread_pool=view.thread_pool(self._reactor),
+        )
+
+    query_reactor.printer(text.reactor)
+
+    @command
+    def query_ports(self) -> list[view.PortInfo]:
+        """list the ports that listen, and who serves them"""
+        return view.ports(self._reactor)[: view.MAX_LISTED]
+
+    query_ports.printer(text.ports)
+
+    @command
+    def query_connections(self) -> list[view.ConnectionInfo]:
+        """list the connections that are read or written"""
+        return view.connections(self._reactor)[: view.MAX_LISTED]
+
+    query_connections.printer(text.connections)
+
+    @command
+    def query_stacks(self) -> StacksInfo:
+        """show what each thread does and where coroutines wait"""
+        return stacks()
+
+    query_stacks.printer(text.stacks)
+
+    # -- services
+
+    def _root(self) -> Any | None:
+        if self._application is not None:
+            return IService(self._application)
+        root = next(iter(self.own), None)
+        while root is not None and root.parent is not None:
+            root = root.parent
+        return root
+
+    def _find(self, path: str) -> Any:
+        root = self._root()
+        if root is None:
+            raise GenericError(f"Service '{path}' not found")
+        return find(root, path)
+
+    @command
+    def query_services(self) -> list[ServiceInfo]:
+        """show the tree of services"""
+        root = self._root()
+        return [] if root is None else [describe(path, service) for path, service in walk(root)]
+
+    query_services.printer(text.services)
+
+    @command
+    def service_stop(self, path: str) -> Deferred[None]:
+        """
+        stop a service; completes when it has stopped
+
+        :param path: as query-services lists it
+        """
+        return self._services.stop(path, self._find(path)).addBoth(self._looked)
+
+    @command
+    def service_start(self, path: str) -> Deferred[None]:
+        """
+        start a service that is stopped
+
+        :param path: as query-services lists it
+        """
+        return self._services.start(path, self._find(path)).addBoth(self._looked)
+
+    def _looked(self, result: Any) -> Any:
+        self._look_at_services()
+        return result
+
+    def _look(self) -> None:
+        self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
+        self._look_at_services()
+
+    def _which_run(self) -> dict[int, tuple[Any, str, bool]]:
+        root = self._root()
+        if root is None:
+            return {}
+        # The service itself is kept with its identity, or that might soon be another one's. The monitor's own, and what holds
+        # them, come and go with the monitor: there is nobody to tell.
+        return {
+            id(found): (found, path, bool(found.running))
+            for path, found in walk(root)
+            if not any(is_inside(found, own) or is_inside(own, found) for own in self.own)
+        }
+
+    def _look_at_services(self) -> None:
+        before, self._running = self._running, self._which_run()
+        if self._monitor is None:
+            return
+        for identity, (service, path, running) in self._running.items():
+            known = before.pop(identity, None)
+            if known is not None and known[2] != running:
+                self._service_changed(path, service, running)
+        for service, path, running in before.values():
+            # It was taken out of the tree.
+            if running:
+                self._service_changed(path, service, False)
+
+    def _service_changed(self, path: str, service: Any, running: bool) -> None:
+        assert self._monitor is not None
+        _log.info("service '{path}' {has}", path=path, has="has started" if running else "has stopped")
+        self._monitor.emit("SERVICE_CHANGE", {"path": path, "name": service.name or "", "running": running})
+
+    # -- the log
+
+    @command
+    def query_log(
+        self, limit: int | None = None, level: Level | None = None, namespace: str | None = None
+    ) -> list[LogInfo]:
+        """
+        show the last log events
+
+        :param limit: so many at most, the latest
+        :param level: only from this level upwards
+        :param namespace: only of this namespace and what is below it
+        """
+        return self._log_keeper.last(limit, level, namespace)
+
+    query_log.printer(text.log)
+
+    @command
+    def query_log_levels(self) -> list[LevelInfo]:
+        """show from which level the log is kept, by namespace"""
+        return self._log_keeper.levels()
+
+    query_log_levels.printer(text.levels)
+
+    @command
+    def set_log_level(self, level: Level, namespace: str = "") -> None:
+        """
+        keep and tell log events from this level upwards
+
+        It is about the monitor's own log, not about what the application writes elsewhere.
+
+        :param level: the lowest one to keep
+        :param namespace: where they come from; by default everywhere that has no level of its own
+        """
+        self._log_keeper.set_level(level, namespace)
+
+    def _emit_log(self, data: dict[str, Any], timestamp: Mapping[str, int]) -> None:
+        if self._monitor is not None:
+            self._monitor.emit("LOG", data, timestamp=timestamp)

@@ -1,0 +1,329 @@
+"""
+What a reactor has to do: what it reads and writes, what it will call, its threads, its ports and connections.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import msgspec
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, ITransport
+from twisted.internet.task import LoopingCall
+from twisted.python.reflect import qual
+
+from twisted_qmon.providers.process.latency import LatencyInfo
+from twisted_qmon.qapi.types import Size
+
+__all__ = [
+    "MAX_LISTED",
+    "MAX_TEXT",
+    "ConnectionInfo",
+    "DelayedCallInfo",
+    "DescriptorInfo",
+    "PortInfo",
+    "ReactorInfo",
+    "ThreadPoolInfo",
+    "connections",
+    "delayed_calls",
+    "descriptors",
+    "ports",
+    "thread_pool",
+]
+
+#: How many readers, writers, delayed calls, ports or connections are listed; the counts tell of all.
+MAX_LISTED = 1000
+
+#: Characters of a text that the application's own objects give.
+MAX_TEXT = 200
+
+
+class DescriptorInfo(msgspec.Struct):
+    """
+    Something the reactor reads from or writes to.
+
+    :ivar class_: the qualified name of its class
+    :ivar name: what it calls itself in logs
+    :ivar fd: its file descriptor, if it has one
+    """
+
+    class_: str
+    name: str
+    fd: int | None = None
+
+
+class DelayedCallInfo(msgspec.Struct):
+    """
+    A delayed call.
+
+    :ivar when: seconds from now; negative if it is late
+    :ivar what: the function that will be called
+    """
+
+    when: float
+    what: str
+
+
+class ThreadPoolInfo(msgspec.Struct):
+    """
+    The reactor's thread pool.
+
+    :ivar minimum: threads that it keeps
+    :ivar maximum: threads that it may have
+    :ivar busy: threads at work
+    :ivar idle: threads that wait for work
+    :ivar queued: calls that wait for a thread
+    """
+
+    minimum: int
+    maximum: int
+    busy: int
+    idle: int
+    queued: int
+
+
+class ReactorInfo(msgspec.Struct):
+    """
+    What C{query-reactor} returns. The lists have at most L{MAX_LISTED} entries, the counts tell of all.
+
+    :ivar class_: the qualified name of the reactor's class
+    :ivar latency: how late it runs
+    :ivar readers: what it reads from
+    :ivar writers: what it has something to write to
+    :ivar delayed_calls: what it will call, soonest first
+    :ivar thread_pool: its threads, once it has used any
+    """
+
+    class_: str
+    latency: LatencyInfo
+    reader_count: int
+    readers: list[DescriptorInfo]
+    writer_count: int
+    writers: list[DescriptorInfo]
+    delayed_call_count: int
+    delayed_calls: list[DelayedCallInfo]
+    thread_pool: ThreadPoolInfo | None = None
+
+
+class PortInfo(msgspec.Struct):
+    """
+    A port that listens.
+
+    :ivar address: where (C{"tcp:127.0.0.1:8080"}, C{"unix:/run/qmp.sock"})
+    :ivar class_: the qualified name of the port's class
+    :ivar factory: the qualified name of the class that serves it: a factory, or a datagram protocol
+    :ivar fd: its file descriptor, if it has one
+    """
+
+    address: str
+    class_: str
+    factory: str
+    fd: int | None = None
+
+
+class ConnectionInfo(msgspec.Struct):
+    """
+    A connection.
+
+    :ivar peer: the address of the other end
+    :ivar host: the address of our end
+    :ivar protocol: the qualified name of the protocol's class
+    :ivar class_: the qualified name of the transport's class
+    :ivar received: bytes received so far, where the system counts them
+    :ivar sent: bytes sent so far, where the system counts them
+    :ivar queued: bytes written that the system has not taken yet, if known
+    """
+
+    peer: str
+    host: str
+    protocol: str
+    class_: str
+    received: Size | None = None
+    sent: Size | None = None
+    queued: Size | None = None
+
+
+def _guarded(call: Callable[[], Any], default: Any) -> Any:
+    """What an application's object says, or the default if it fails: a look at things must not break on one of them."""
+    try:
+        return call()
+    except Exception:
+        return default
+
+
+def _fd(thing: Any) -> int | None:
+    fd = _guarded(lambda: thing.fileno(), None)
+    return fd if isinstance(fd, int) and fd >= 0 else None
+
+
+def _fd_set(reactor: Any) -> tuple[list[Any], list[Any]]:
+    if not IReactorFDSet.providedBy(reactor):
+        return [], []
+    return _guarded(lambda: list(reactor.getReaders()), []), _guarded(lambda: list(reactor.getWriters()), [])
+
+
+def descriptors(reactor: Any) -> tuple[list[Any], list[Any]]:
+    """:return: what the reactor reads from and writes to, empty for a reactor that can't tell"""
+    return _fd_set(reactor)
+
+
+def describe_descriptor(thing: Any) -> DescriptorInfo:
+    """:return: the plain facts of something that the reactor reads or writes"""
+    name = _guarded(lambda: thing.logPrefix(), "")
+    # A unix client's own path is in it, and may be no UTF-8: lone surrogates, which JSON has no way to say.
+    text = str(name).encode("utf-8", "replace").decode("utf-8")
+    return DescriptorInfo(qual(type(thing)), text[:MAX_TEXT], _fd(thing))
+
+
+def what(function: Any) -> str:
+    """:return: the name by which a programmer knows what would be called: the function in a loop, not the loop"""
+    for _ in range(8):
+        if isinstance(function, LoopingCall):
+            return f"LoopingCall of {what(function.f)}, every {function.interval:g} s"
+        if not isinstance(function, partial):
+            break
+        function = function.func
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, LoopingCall):
+        return what(owner)
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        return f"a {qual(type(function))}"
+    if owner is not None and not isinstance(owner, (type, ModuleType)):
+        return f"{qual(type(owner))}.{getattr(function, '__name__', name)}"[:MAX_TEXT]
+    return f"{getattr(function, '__module__', None) or '?'}.{name}"[:MAX_TEXT]
+
+
+def delayed_calls(clock: Any) -> list[DelayedCallInfo]:
+    """:return: all delayed calls, soonest first"""
+    now = clock.seconds()
+    calls = [
+        DelayedCallInfo(round(call.getTime() - now, 6), what(getattr(call, "func", None)))
+        for call in clock.getDelayedCalls()
+    ]
+    return sorted(calls, key=lambda call: call.when)
+
+
+def thread_pool(reactor: Any) -> ThreadPoolInfo | None:
+    """:return: what its threads are doing; C{None} if it has none yet (asking must not make them)"""
+    pool = getattr(reactor, "threadpool", None)
+    if pool is None:
+        return None
+    queue = getattr(pool, "_queue", None)
+    return ThreadPoolInfo(
+        minimum=int(pool.min),
+        maximum=int(pool.max),
+        busy=len(pool.working),
+        idle=len(pool.waiters),
+        queued=_guarded(lambda: int(queue.qsize()), 0),  # type: ignore[union-attr]
+    )
+
+
+def address(where: Any) -> str:
+    """:return: an address as text, in the way of endpoint descriptions"""
+    kind = str(getattr(where, "type", type(where).__name__)).lower()
+    host = getattr(where, "host", None)
+    if host is not None:
+        if ":" in str(host):
+            kind = kind.removesuffix("6")
+            host = f"[{host}]"
+        return f"{kind}:{host}:{where.port}"
+    if hasattr(where, "name"):
+        name = where.name
+        return f"unix:{_path(name)}" if name else "unix"
+    if IAddress.providedBy(where) or where is None:
+        return type(where).__name__ if where is not None else ""
+    return str(where)[:MAX_TEXT]
+
+
+def _path(name: Any) -> str:
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    # A name in Linux's abstract name space.
+    return "@" + text[1:] if text.startswith("\0") else text
+
+
+def _unwrapped(thing: Any, attribute: str) -> Any:
+    """What a chain of wrappers (TLS, policies) is around."""
+    for _ in range(8):
+        inner = getattr(thing, attribute, None)
+        if inner is None:
+            return thing
+        thing = inner
+    return thing
+
+
+def ports(reactor: Any) -> list[PortInfo]:
+    """:return: the ports that listen, by address"""
+    found = []
+    for port in _fd_set(reactor)[0]:
+        if IListeningPort.providedBy(port):
+            factory = getattr(port, "factory", None) or getattr(port, "protocol", None)
+            factory = _unwrapped(factory, "wrappedFactory")
+            where = address(_guarded(port.getHost, None))
+            found.append(
+                PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", _fd(port))
+            )
+    return sorted(found, key=lambda port: port.address)
+
+
+def _transports(things: Iterable[Any]) -> Iterator[Any]:
+    seen = set()
+    for thing in things:
+        if id(thing) not in seen and ITransport.providedBy(thing) and not IListeningPort.providedBy(thing):
+            seen.add(id(thing))
+            yield thing
+
+
+# Where Linux has the counters in struct tcp_info: tcpi_bytes_received since 4.1, tcpi_bytes_sent since 4.19.
+_BYTES_RECEIVED = 128
+_BYTES_SENT = 200
+
+
+def _counted(transport: Any) -> tuple[int | None, int | None]:
+    """Bytes received and sent, as the kernel counts them: no cost until asked."""
+    option = getattr(socket, "TCP_INFO", None)
+    sock = getattr(transport, "socket", None)
+    if option is None or not isinstance(sock, socket.socket) or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None, None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, option, 256)
+    except OSError:
+        return None, None
+    received = struct.unpack_from("=Q", info, _BYTES_RECEIVED)[0] if len(info) >= _BYTES_RECEIVED + 8 else None
+    sent = struct.unpack_from("=Q", info, _BYTES_SENT)[0] if len(info) >= _BYTES_SENT + 8 else None
+    return received, sent
+
+
+def _queued(transport: Any) -> int | None:
+    buffered = getattr(transport, "dataBuffer", None)
+    if buffered is None:
+        return None
+    return len(buffered) - int(getattr(transport, "offset", 0)) + int(getattr(transport, "_tempDataLen", 0))
+
+
+def connections(reactor: Any) -> list[ConnectionInfo]:
+    """
+    :return: the connections that the reactor reads from or writes to, by peer. One that is paused and has nothing to write is not
+        among them: the reactor does not know of it at that moment.
+    """
+    readers, writers = _fd_set(reactor)
+    found = []
+    for transport in _transports([*readers, *writers]):
+        protocol = _unwrapped(getattr(transport, "protocol", None), "wrappedProtocol")
+        received, sent = _counted(transport)
+        found.append(
+            ConnectionInfo(
+                peer=address(_guarded(transport.getPeer, None)),
+                host=address(_guarded(transport.getHost, None)),
+                protocol=qual(type(protocol)) if protocol is not None else "",
+                class_=qual(type(transport)),
+                received=received,
+                sent=sent,
+                queued=_queued(transport),
+            )
+        )
+    return sorted(found, key=lambda connection: connection.peer)

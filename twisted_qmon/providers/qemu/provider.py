@@ -1,0 +1,229 @@
+"""
+A door to a real QEMU: its commands, its events and its human monitor, for any number of clients and people at once.
+
+::
+
+    qemu = Qemu("unix:/run/vm.qmp", reactor)
+    monitor.register(qemu)
+    qemu.service.setServiceParent(service)
+
+QEMU's commands cover ours of the same names; the rest of ours stand beside them. Commands that take long on QEMU, and
+hold up who typed them there, complete here when they are done: see
+L{Migration<twisted_qmon.providers.qemu.migration.Migration>}, L{Snapshots<twisted_qmon.providers.qemu.snapshots.Snapshots>}
+and L{BlockJobs<twisted_qmon.providers.qemu.block_jobs.BlockJobs>}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_qmon._reactor import global_reactor
+from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.dispatcher import not_found
+from twisted_qmon.core.events import Event
+from twisted_qmon.errors import CommandError, EventError, GenericError, MonitorError
+from twisted_qmon.providers.qemu.block_jobs import BlockJobs
+from twisted_qmon.providers.qemu.commands import UpstreamCommands, describe
+from twisted_qmon.providers.qemu.migration import Migration
+from twisted_qmon.providers.qemu.snapshots import Snapshots
+from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection, not_connected
+from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT
+
+if TYPE_CHECKING:
+    from twisted.application.internet import ClientService
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
+    from twisted_qmon.core.monitor import Monitor
+
+__all__ = ["DESCRIBE_TIMEOUT", "Qemu"]
+
+#: Seconds that QEMU has, after the negotiation, to say what it can do.
+DESCRIBE_TIMEOUT = 30.0
+
+
+class _NotYet(CommandProvider):
+    """
+    Stands in for a QEMU that has never been there: what is ours must not be taken for its answers.
+    """
+
+    @command
+    def query_status(self) -> dict[str, Any]:
+        """show whether QEMU runs"""
+        raise not_connected()
+
+    @command
+    def query_name(self) -> dict[str, Any]:
+        """show QEMU's name"""
+        raise not_connected()
+
+
+class Qemu(CommandProvider):
+    """
+    The QEMU behind a monitor.
+
+    :param endpoint: a client endpoint to its QMP server, or the description of one
+    :param reactor: for time, and for an endpoint given as a description; C{None}: the global one
+    :param negotiation_timeout: seconds that it has for greeting and negotiation
+    :param retry_policy: seconds until the next attempt to connect, for the number of failures so far
+    :raise ValueError: when the description makes no sense
+
+    :ivar service: a service that connects while it runs; start it, or give it a parent
+    :ivar upstream: the connection
+    """
+
+    _log = Logger()
+
+    events = (
+        Event("QEMU_CONNECTED", version=dict),
+        Event("QEMU_DISCONNECTED", reason=str),
+    )
+
+    def __init__(
+        self,
+        endpoint: str | IStreamClientEndpoint,
+        reactor: Any = None,
+        *,
+        negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        retry_policy: Callable[[int], float] | None = None,
+    ) -> None:
+        if reactor is None:
+            reactor = global_reactor()
+        self.upstream = Upstream(
+            _endpoint(endpoint, reactor),
+            reactor,
+            self._describe,
+            self._emit,
+            self._serving,
+            self._lost,
+            negotiation_timeout=negotiation_timeout,
+            retry_policy=retry_policy,
+        )
+        self.service: ClientService = self.upstream.service
+        self.service.setName("qemu")
+        self._monitor: Monitor | None = None
+        self._registered: UpstreamCommands | _NotYet | None = None
+        self._wanted: list[Deferred[None]] = []
+        self._own = (Migration(self.upstream), Snapshots(self.upstream), BlockJobs(self.upstream))
+
+    def commands(self) -> Iterable[Any]:
+        """:return: those that complete what takes long; QEMU's own come when it is connected"""
+        return [command for provider in self._own for command in provider.commands()]
+
+    # -- the monitor it is registered with
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """The monitor it is registered with."""
+        return self._monitor
+
+    @monitor.setter
+    def monitor(self, monitor: Monitor | None) -> None:
+        if monitor is None and self._monitor is not None:
+            self._unregister()
+            self._monitor.ready = None
+            self._monitor.not_found = not_found
+        self._monitor = monitor
+        if monitor is not None:
+            self._registered = _NotYet()
+            monitor.register(self._registered, shadow=True)
+            monitor.not_found = not_connected
+            monitor.ready = self.when_ready
+            self.upstream.is_stopping = lambda: monitor.refusing
+
+    @property
+    def connected(self) -> bool:
+        """QEMU is there, and its commands are known."""
+        return self.upstream.connection is not None
+
+    def when_ready(self) -> Deferred[None] | None:
+        """
+        :return: C{None} if QEMU is connected or nobody tries to; else a Deferred that fires when it is
+        """
+        if self.connected or not self.service.running:
+            return None
+        wanted: Deferred[None] = Deferred(self._wanted.remove)
+        self._wanted.append(wanted)
+        return wanted
+
+    # -- from the upstream
+
+    def _describe(self, connection: UpstreamConnection) -> Deferred[None]:
+        monitor = self._monitor
+        version = connection.session.version
+        if monitor is not None and version is not None:
+            # A greeting must not wait for the rest.
+            monitor.version = dict(version)
+        described = Deferred.fromCoroutine(self._take(connection))
+        return described.addTimeout(DESCRIBE_TIMEOUT, self.upstream.clock, onTimeoutCancel=_too_late)
+
+    async def _take(self, connection: UpstreamConnection) -> None:
+        description = await describe(connection)
+        monitor = self._monitor
+        if monitor is None:
+            return
+        commands = UpstreamCommands(self.upstream, description, monitor)
+        self._unregister()
+        try:
+            monitor.register(commands, shadow=True)
+        except MonitorError as e:
+            raise GenericError(f"QEMU's commands can't be offered: {e}") from e
+        self._registered = commands
+        monitor.not_found = not_found
+        monitor.version = dict(description.version)
+        self._log.info(
+            "connected to QEMU {version}: {commands} commands, {events} events",
+            version=description.version,
+            commands=len(description.infos),
+            events=len(description.events),
+        )
+
+    def _unregister(self) -> None:
+        registered, self._registered = self._registered, None
+        if registered is not None and self._monitor is not None:
+            if isinstance(registered, UpstreamCommands):
+                registered.forget_events()
+            self._monitor.unregister(registered)
+
+    def _emit(self, name: str, data: Mapping[str, Any] | None, timestamp: Any) -> None:
+        monitor = self._monitor
+        if monitor is None:
+            return
+        if name not in monitor.events.definitions and isinstance(self._registered, UpstreamCommands):
+            # Not in its schema, but it happens.
+            self._registered.define_event(name)
+        try:
+            monitor.emit(name, data, timestamp=timestamp)
+        except EventError as e:
+            self._log.warn("dropped an event of QEMU's: {error}", error=e)
+
+    def _serving(self) -> None:
+        if self._monitor is not None:
+            self._monitor.emit("QEMU_CONNECTED", {"version": self._monitor.version})
+        wanted, self._wanted = self._wanted, []
+        for deferred in wanted:
+            deferred.callback(None)
+
+    def _lost(self, error: CommandError) -> None:
+        self._log.warn("disconnected from QEMU: {error}", error=error)
+        if self._monitor is not None:
+            self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
+
+
+def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamClientEndpoint:
+    if not isinstance(endpoint, str):
+        return endpoint
+    try:
+        found: IStreamClientEndpoint = clientFromString(reactor, endpoint)
+        return found
+    except (ValueError, TypeError, IndexError) as e:
+        raise ValueError(f"{endpoint!r} is no client endpoint: {e}") from e
+
+
+def _too_late(result: object, seconds: float) -> Failure | None:
+    raise GenericError(f"QEMU did not say within {seconds:g} s what it can do")
