@@ -7,13 +7,20 @@ C{args_type} declarations, L{twisted_qmon.qapi.schema} out of a QMP schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-__all__ = ["ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
+__all__ = ["JSON", "ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
+
+#: Plain JSON data, as it is decoded or is about to be encoded. A type checker sees what it is made of; at run time it is
+#: C{object}, which as an annotation of a handler means any JSON value.
+if TYPE_CHECKING:
+    JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
+else:
+    JSON = object
 
 
 class TypeInfo(msgspec.Struct, eq=False):

@@ -22,6 +22,7 @@ from tests.support.elsewhere_types import BaseClass, BaseDict, Elsewhere
 from tests.support.qemu_commands import QEMUCommands
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import CommandError, GenericError, RegistrationError
+from twisted_qmon.info import JSON
 from twisted_qmon.qapi.signature import Signature, compile_signature, default_params
 from twisted_qmon.qapi.types import (
     Alternate,
@@ -170,6 +171,7 @@ TAKEN: list[tuple[Any, list[tuple[Any, Any]]]] = [
     (Annotated[None, "no mark of ours"], [(None, None)]),
     (Any, [(None, None), ([1, {"a": None}], [1, {"a": None}])]),
     (object, [(None, None), (1.5, 1.5)]),
+    (JSON, [(None, None), ([1, {"a": None}], [1, {"a": None}])]),
     (Literal["a", "b{}"], [("a", "a"), ("b{}", "b{}")]),
     (Color, [("red", Color.RED), ("dark-blue", Color.DARK_BLUE)]),
     (Literal[Color.RED], [("red", Color.RED)]),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from twisted_qmon.errors import RegistrationError
+from twisted_qmon.info import JSON
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import MAX_DEPTH
 from twisted_qmon.qapi.signature import compile_members, compile_signature
@@ -145,6 +146,7 @@ GIVEN: list[tuple[Any, Any, Any]] = [
     (Any, None, {}),
     (Any, [None], [None]),
     (object, "a", "a"),
+    (JSON, [None], [None]),
     (NoReturn, "a", "a"),
     (Deferred[int], 1, 1),
     ("Deferred[None]", None, {}),

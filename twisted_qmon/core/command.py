@@ -77,12 +77,10 @@ class Command:
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
-    :ivar bare: the handler itself, if it takes nothing at all, else C{None}
     :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
     """
 
     __slots__ = (
-        "bare",
         "direct",
         "finish",
         "handler",
@@ -114,7 +112,6 @@ class Command:
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
         self.direct: Callable[[Mapping[str, Any] | None], Any] | None = None if asks else self._call_first
-        self.bare = handler if self.direct is not None and signature.takes_nothing else None
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,

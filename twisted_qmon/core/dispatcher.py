@@ -117,7 +117,7 @@ class Dispatcher:
         if command is None or self._refusal is not None or self.pending.abandoned_by_name:
             return self.submit(name, arguments, caller, id)
         try:
-            result = command.direct(arguments) if arguments or command.bare is None else command.bare()
+            result = command.direct(arguments)
             kind = type(result)
             if kind in _AT_ONCE:
                 return result if kind is JSONText else command.finish(result)
