@@ -4,22 +4,15 @@ The QMP client against servers that behave, and servers that don't.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.support.qmp_server import GREETING, ClientCase, FakeEndpoint, line
 from twisted_qmon.errors import (
     CommandCancelled,
     CommandError,
@@ -31,209 +24,7 @@ from twisted_qmon.errors import (
 from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client import connection as _clientconnection
 from twisted_qmon.qmp._client import session as _clientsession
-from twisted_qmon.qmp._client.connection import MAX_DELAY
-from twisted_qmon.qmp._client.replies import UNSET, Malformed, Message, MessageTooLong, RawMessage, ReplyReader
 from twisted_qmon.qmp.client import QMPClient
-
-GREETING = {
-    "QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "capabilities": ["oob"]}
-}
-
-
-def line(value: Any) -> bytes:
-    """A message as a server writes it."""
-    return json.dumps(value).encode() + b"\r\n"
-
-
-@implementer(IStreamClientEndpoint)
-class FakeEndpoint:
-    """Connects to a server that the test plays."""
-
-    def __init__(self, refusals: int = 0) -> None:
-        self.refusals = refusals
-        self.servers: list[FakeServer] = []
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        if self.refusals:
-            self.refusals -= 1
-            return fail(ConnectionRefusedError())
-        protocol = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
-        assert protocol is not None
-        self.servers.append(FakeServer(protocol))
-        return succeed(protocol)
-
-
-class FakeTransport(StringTransport):
-    """Tells its protocol when it is closed."""
-
-    protocol: Any = None
-    aborted = False
-
-    def loseConnection(self) -> None:
-        if not self.disconnecting:
-            super().loseConnection()
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-        super().abortConnection()
-
-
-class FakeServer:
-    """The server's end of one connection."""
-
-    def __init__(self, protocol: Any) -> None:
-        self.protocol = protocol
-        self.transport = FakeTransport()
-        protocol.makeConnection(self.transport)
-
-    def say(self, *values: Any) -> None:
-        """Send these messages in one piece."""
-        self.protocol.dataReceived(b"".join(map(line, values)))
-
-    def requests(self) -> list[Any]:
-        """What the client has sent since the last call."""
-        found = [json.loads(each) for each in self.transport.value().splitlines()]
-        self.transport.clear()
-        return found
-
-    def greet(self) -> None:
-        """Greet, and accept the negotiation."""
-        self.say(GREETING)
-        self.requests()
-        self.say({"return": {}, "id": 0})
-
-    def lose(self, reason: Exception | None = None) -> None:
-        """Lose the connection."""
-        self.protocol.connectionLost(Failure(reason or ConnectionLost()))
-
-
-def kinds(found: list[Any]) -> list[Any]:
-    """What a reader found, for comparison."""
-    return ["malformed" if isinstance(each, Malformed) else each for each in found]
-
-
-# -- the reader
-
-
-@given(st.lists(st.integers(min_value=1, max_value=40), max_size=30))
-def test_reader_cut_anywhere(cuts: list[int]) -> None:
-    """However the bytes are cut, the same messages come out."""
-    data = line(GREETING) + line({"return": {"a": "x\n"}, "id": 1}) + b"\r\n" + line({"event": "STOP", "timestamp": {}})
-    whole = ReplyReader().feed(data)
-    reader = ReplyReader()
-    found: list[Any] = []
-    for cut in cuts:
-        found += reader.feed(data[:cut]) if data[:cut] else []
-        data = data[cut:]
-    found += reader.feed(data) if data else []
-    assert found == whole
-    assert len(whole) == 3
-    assert reader.buffered == 0
-
-
-def test_reader_raw() -> None:
-    """In raw mode a result stays as it came, and the rest is decoded."""
-    (reply, error) = ReplyReader(raw=True).feed(
-        b'{"return": {"b": 1.0, "a": [1,2]}, "id": 7}\r\n{"id": 8, "error": {"class": "GenericError", "desc": "no"}}\r\n'
-    )
-    assert isinstance(reply, RawMessage)
-    assert bytes(reply.returned) == b'{"b": 1.0, "a": [1,2]}'
-    assert reply.id == 7
-    assert isinstance(error, RawMessage)
-    assert error == RawMessage(id=8, error={"class": "GenericError", "desc": "no"})
-
-
-@pytest.mark.parametrize("raw", [False, True])
-def test_reader_pretty(raw: bool) -> None:
-    """Messages that are spread over many lines are put together, and lines afterwards are read as before."""
-    reader = ReplyReader(raw=raw)
-    pretty = b"".join(
-        json.dumps(each, indent=4).replace("\n", "\r\n").encode() + b"\r\n"
-        for each in (GREETING, {"return": {"a": [1, {"x": {}}]}, "id": 3})
-    )
-    found: list[Any] = reader.feed(pretty)
-    assert [each.id for each in found] == [UNSET, 3]
-    assert found[0].greeting == GREETING["QMP"]
-    if raw:
-        assert json.loads(bytes(found[1].returned)) == {"a": [1, {"x": {}}]}
-    else:
-        assert found[1].returned == {"a": [1, {"x": {}}]}
-    assert reader.buffered == 0
-    (after,) = reader.feed(b'{"return": 1, "id": 4}\n')
-    assert after.id == 4  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"@@@\r\n",
-        b'{"return": tru}\r\n',
-        b"GET / HTTP/1.1\r\n",
-        b"\xff\xfe\x00\r\n",
-        b'"text"\r\n',
-        b"[1, 2]\r\n",
-        b'{"a": 1 "b"}\r\n',
-    ],
-)
-def test_reader_garbage(garbage: bytes) -> None:
-    """A line of garbage is told as such, and the message after it is read."""
-    found = ReplyReader().feed(garbage + b'{"return": 1, "id": 4}\r\n')
-    assert found[-1] == Message(id=4, returned=1)
-    assert len(found) > 1
-    assert all(isinstance(each, Malformed) for each in found[:-1])
-
-
-def test_reader_open_garbage() -> None:
-    """Garbage that never ends does not swallow the messages that follow."""
-    reader = ReplyReader()
-    found = reader.feed(b'{"half": [1, 2\r\n') + reader.feed(b'{"return": 1, "id": 4}\r\n{"return": 2, "id": 5}\r\n')
-    assert kinds(found) == ["malformed", Message(id=4, returned=1), Message(id=5, returned=2)]
-    assert reader.buffered == 0
-
-
-def test_reader_inf() -> None:
-    """A reply with QEMU's C{inf}, which is no JSON, is an error for the one who waits for it."""
-    (reply,) = ReplyReader(raw=True).feed(b'{"return": {"x": inf}, "id": 12}\r\n')
-    assert (reply.id, reply.error["class"]) == (12, "GenericError")  # type: ignore[union-attr]
-
-
-@given(
-    st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"{", b"[1,", b'{"a": {', b'"', b"}", b"]}", b"\\"])))
-)
-def test_reader_finds_messages_in_garbage(garbage: list[bytes]) -> None:
-    """Whatever lines come between them, each message that has a line to itself is found, in order."""
-    reader = ReplyReader()
-    found: list[Any] = []
-    for number, noise in enumerate(garbage):
-        data = b'%b\r\n{"return": {}, "id": %d}\r\n' % (noise.replace(b"\n", b" "), number)
-        found += reader.feed(data)
-    assert [each.id for each in found if type(each) is Message and each.returned == {}] == list(range(len(garbage)))
-
-
-def test_reader_limit() -> None:
-    """A message beyond the limit is refused as soon as that is known, with or without line breaks in it."""
-    reader = ReplyReader(max_message=100)
-    assert reader.feed(b'{"return": "' + b"x" * 60) == []
-    with pytest.raises(MessageTooLong, match="more than 100 bytes"):
-        reader.feed(b"x" * 60)
-    reader = ReplyReader(max_message=100)
-    found = [each for _ in range(60) for each in reader.feed(b'{"a":\n')]
-    assert {type(each) for each in found} == {Malformed}
-    assert reader.buffered <= 100
-
-
-def test_reader_linear() -> None:
-    """A reply of 16 MiB in pieces of 4 KiB is joined once."""
-    data = b'{"return": "' + b"x" * (16 << 20) + b'", "id": 1}\r\n'
-    reader = ReplyReader()
-    found = []
-    for start in range(0, len(data), 4096):
-        found += reader.feed(data[start : start + 4096])
-    assert len(found[0].returned) == 16 << 20  # type: ignore[union-attr]
-    assert reader.buffered == 0
-
-
-# -- one connection
 
 
 class ConnectTests(SynchronousTestCase):
@@ -333,22 +124,6 @@ class ConnectTests(SynchronousTestCase):
     def test_endpoint_fails(self) -> None:
         """What the endpoint fails with is passed on."""
         self.failureResultOf(QMPClient.connect(FakeEndpoint(refusals=1), clock=Clock()), ConnectionRefusedError)
-
-
-class ClientCase(SynchronousTestCase):
-    """A negotiated client, and the server's end."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        endpoint = FakeEndpoint()
-        connecting = QMPClient.connect(endpoint, clock=self.clock)
-        (self.server,) = endpoint.servers
-        self.server.greet()
-        self.client = self.successResultOf(connecting)
-
-    def warnings(self) -> list[str]:
-        """What has been logged."""
-        return []
 
 
 class ExecuteTests(ClientCase):
@@ -711,84 +486,3 @@ class CommandsTests(ClientCase):
         one.cancel()
         self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA, "id": 2})
         self.assertEqual(len(self.successResultOf(two)), 2)
-
-
-# -- the service
-
-
-class ServiceTests(SynchronousTestCase):
-    """L{QMPClient.service}: connected for as long as it runs."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.endpoint = FakeEndpoint()
-        self.service = QMPClient.service(
-            self.endpoint, clock=self.clock, negotiation_timeout=5.0, retry_policy=lambda n: 1.0
-        )
-        self.client = self.service.client
-
-    def test_reconnects(self) -> None:
-        """After a loss it connects and negotiates again; subscriptions stay, requests between fail at once."""
-        seen: list[Any] = []
-        self.client.subscribe(seen.append)
-        self.failureResultOf(self.client.execute("early"), ConnectionClosed)
-        self.service.startService()
-        self.endpoint.servers[0].greet()
-        self.assertIs(self.successResultOf(self.service.when_connected()), self.client)
-        pending = self.client.execute("a")
-        self.endpoint.servers[0].lose()
-        self.failureResultOf(pending, ConnectionClosed)
-        self.failureResultOf(self.client.execute("b"), ConnectionClosed)
-        self.clock.advance(1.0)
-        self.endpoint.servers[1].greet()
-        self.assertTrue(self.client.connected)
-        self.endpoint.servers[1].say({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 1}})
-        self.assertEqual(len(seen), 1)
-        stopped = self.service.stopService()
-        self.endpoint.servers[1].lose(ConnectionDone())
-        self.successResultOf(stopped)
-        self.assertFalse(self.client.connected)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_silent_server(self) -> None:
-        """A negotiation that comes to nothing is a failed attempt: the connection is closed and another one made."""
-        self.service.startService()
-        first = self.service.when_connected(fail_after=1)
-        self.clock.advance(5.0)
-        self.failureResultOf(first, ConnectionClosed)
-        self.assertTrue(self.endpoint.servers[0].transport.disconnecting)
-        self.endpoint.servers[0].lose(ConnectionDone())
-        self.clock.advance(1.0)
-        self.endpoint.servers[1].greet()
-        self.assertTrue(self.client.connected)
-
-    def test_stopped_while_negotiating(self) -> None:
-        """Stopping ends an attempt, too."""
-        self.service.startService()
-        stopped = self.service.stopService()
-        self.assertTrue(self.endpoint.servers[0].transport.disconnecting)
-        self.endpoint.servers[0].lose(ConnectionDone())
-        self.successResultOf(stopped)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_refused(self) -> None:
-        """A server that is not there yet is tried again."""
-        self.endpoint.refusals = 3
-        self.service.startService()
-        self.clock.pump([1.0] * 3)
-        self.endpoint.servers[0].greet()
-        self.assertTrue(self.client.connected)
-
-    def test_back_off_is_bounded(self) -> None:
-        """The time between attempts grows, up to a limit (and a second of chance)."""
-        clock = Clock()
-        endpoint = FakeEndpoint(refusals=1000)
-        QMPClient.service(endpoint, clock=clock).startService()
-        delays = []
-        while endpoint.refusals > 980:
-            (call,) = clock.getDelayedCalls()
-            delays.append(call.getTime() - clock.seconds())
-            clock.advance(delays[-1])
-        self.assertLess(delays[0], 1.4)
-        self.assertGreater(delays[-1], MAX_DELAY - 0.1)
-        self.assertLessEqual(max(delays), MAX_DELAY + 1.0)

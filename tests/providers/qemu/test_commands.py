@@ -1,0 +1,200 @@
+"""
+The commands, the schema and the name that the proxy has from its QEMU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fake_qemu import COMMANDS, VERSION, Door, make_schema
+from twisted_qmon import CommandProvider, command
+from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.providers.qemu import Qemu
+from twisted_qmon.providers.qemu.commands import merge_schema
+from twisted_qmon.qapi.schema import build_schema
+from twisted_qmon.testing import connected_client
+
+
+class NamesTests(SynchronousTestCase):
+    """Who we say that we are, and what there is."""
+
+    def test_version(self) -> None:
+        """Greeting and C{query-version} are QEMU's."""
+        door = Door()
+        client = door.client()
+        self.assertEqual(client.greeting["QMP"]["version"], VERSION)
+        client.send({"execute": "query-version", "id": 1})
+        self.assertEqual(client.received(), [{"return": VERSION, "id": 1}])
+        self.assertEqual(door.qemu.asked(), [])
+
+    def test_greeting_waits(self) -> None:
+        """A client that comes early is greeted when QEMU is known, or after two seconds with what is known then."""
+        door = Door(connect=False)
+        early = door.client_at_once()
+        self.assertEqual(early.take_bytes(), b"")
+        door.qemu.greet()
+        door.qemu.introduce()
+        self.assertEqual(early.received()[0]["QMP"]["version"], VERSION)
+        door.endpoint.there = False
+        door.qemu.die()
+        late = door.client_at_once()
+        door.clock.advance(1.9)
+        self.assertEqual(late.take_bytes(), b"")
+        door.clock.advance(0.2)
+        self.assertEqual(late.received()[0]["QMP"]["version"], VERSION)
+
+    def test_greeting_without_qemu(self) -> None:
+        """Without any QEMU so far the greeting tells our own version."""
+        door = Door(start=False)
+        door.endpoint.there = False
+        door.door.service.startService()
+        client = door.client_at_once()
+        door.clock.advance(2.1)
+        self.assertIn("twisted-qmon", client.received()[0]["QMP"]["version"]["package"])
+
+    def test_ready(self) -> None:
+        """Nobody waits for a door that does not run; giving up leaves nothing behind."""
+        door = Door(start=False)
+        self.assertIsNone(door.door.when_ready())
+        door.door.service.startService()
+        waiting = door.door.when_ready()
+        assert waiting is not None
+        waiting.addErrback(lambda _: None).cancel()
+        self.assertEqual(door.door._wanted, [])
+        door.qemu.greet()
+        door.qemu.introduce()
+        self.assertIsNone(door.door.when_ready())
+
+    def test_commands(self) -> None:
+        """C{query-commands} has QEMU's and ours, each once, and is encoded once."""
+        door = Door()
+        client = door.client()
+        client.send({"execute": "query-commands", "id": 1})
+        names = [each["name"] for each in client.received()[0]["return"]]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual({"query-pending", "cancel-command", "qmon-migrate", "qmp_capabilities"}, set(names))
+        self.assertLessEqual(set(COMMANDS), set(names))
+        one = door.monitor.submit("query-commands", None, object()).result
+        self.assertIs(door.monitor.submit("query-commands", None, object()).result, one)
+        door.monitor.register_command("more", lambda: None)
+        self.assertIn("more", str(door.monitor.submit("query-commands", None, object()).result.value))
+
+    def test_origin(self) -> None:
+        """Those that run on QEMU are marked."""
+        door = Door()
+        infos = self.successResultOf(door.monitor.commands())
+        self.assertEqual({infos[name].origin for name in set(COMMANDS) - {"qmp_capabilities"}}, {"qemu"})
+        self.assertEqual(infos["qmon-migrate"].origin, "")
+
+    def test_origin_from_afar(self) -> None:
+        """A client of the door is told, too, which run on QEMU: so its human console sends lines there."""
+        door = Door()
+        client, pump = connected_client(door.monitor)
+        asked = client.commands()
+        pump.flush()
+        commands = self.successResultOf(asked)
+        self.assertEqual(commands["human-monitor-command"].origin, "qemu")
+        self.assertEqual(commands["qmon-migrate"].aliases, ("migrate",))
+
+    def test_wrong_arguments_of_known(self) -> None:
+        """What is answered here without QEMU goes to QEMU when it has arguments, for QEMU's own error."""
+        door = Door()
+        client = door.client()
+        for name in ("query-version", "query-commands", "query-qmp-schema"):
+            client.send({"execute": name, "arguments": {"x": 1}, "id": 1})
+            (request,) = door.qemu.asked()
+            self.assertEqual(request["execute"], name)
+            door.qemu.answer(request, {})
+
+    def test_schema(self) -> None:
+        """The schema is QEMU's as it is, with ours behind it."""
+        door = Door()
+        client = door.client()
+        client.send({"execute": "query-qmp-schema", "id": 1})
+        schema = client.received()[0]["return"]
+        theirs = make_schema()
+        self.assertEqual(schema[: len(theirs)], theirs)
+        names = [each["name"] for each in schema]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual({"query-pending", "qmon-savevm", "QEMU_CONNECTED"}, set(names))
+        used = {
+            name
+            for each in schema
+            for name in [each.get("arg-type"), each.get("ret-type"), each.get("element-type")]
+            + [member.get("type") for member in each.get("members", ())]
+            if name is not None
+        }
+        self.assertEqual(used - set(names), set())
+
+    def test_help_is_known(self) -> None:
+        """QEMU's help is kept: the console asks for it with each connection. Other lines go to QEMU."""
+        door = Door()
+        client = door.client()
+        for line in ("help", "info"):
+            client.send({"execute": "human-monitor-command", "arguments": {"command-line": line}, "id": 1})
+            self.assertEqual(client.received(), [{"return": "stop|s  -- stop emulation\r\n", "id": 1}])
+        self.assertEqual(door.qemu.asked(), [])
+        arguments: dict[str, Any]
+        for arguments in ({"command-line": "info name"}, {"command-line": "help", "cpu-index": 0}, {"command-line": 5}):
+            client.send({"execute": "human-monitor-command", "arguments": arguments, "id": 1})
+            (request,) = door.qemu.asked()
+            self.assertEqual(request["arguments"], arguments)
+            door.qemu.answer(request, "")
+
+    def test_covers_ours(self) -> None:
+        """Where QEMU has a command ours steps aside, and is there again when the door is taken out."""
+
+        class Ours(CommandProvider):
+            @command
+            def quit(self) -> str:
+                """ours"""
+                return "ours"
+
+        door = Door(start=False)
+        door.monitor.register(Ours())
+        door.door.service.startService()
+        door.qemu.greet()
+        door.qemu.introduce()
+        self.assertNoResult(door.monitor.execute("quit"))
+        self.assertEqual([each["execute"] for each in door.qemu.asked()], ["quit"])
+        door.monitor.unregister(door.door)
+        self.assertEqual(self.successResultOf(door.monitor.execute("quit")), "ours")
+        self.assertIsNone(door.monitor.ready)
+        self.assertNotIn("qmon-migrate", self.successResultOf(door.monitor.commands()))
+
+    def test_endpoint_description(self) -> None:
+        """An endpoint may be given as its description; nonsense is told at once."""
+        self.assertRaises(ValueError, Qemu, "nonsense:x", object())
+        self.assertRaises(ValueError, Qemu, "unix", object())
+
+
+def test_merge_keeps_types_apart() -> None:
+    """Types that have the same masked name in both schemas are two; builtin types are one."""
+    theirs: list[dict[str, Any]] = [
+        {"name": "x", "meta-type": "command", "arg-type": "0", "ret-type": "[1]"},
+        {"name": "0", "meta-type": "object", "members": []},
+        {"name": "1", "meta-type": "enum", "members": [{"name": "a"}], "values": ["a"]},
+        {"name": "[1]", "meta-type": "array", "element-type": "1"},
+        {"name": "str", "meta-type": "builtin", "json-type": "string"},
+    ]
+    colour = TypeInfo("enum", "Colour", values=("red",))
+    info = CommandInfo(
+        "paint",
+        parameters=(ParameterInfo("colours", TypeInfo("list", element=colour)), ParameterInfo("text", TypeInfo("str"))),
+        returns=TypeInfo("list", element=TypeInfo("list", element=colour)),
+    )
+    ours = build_schema([("paint", info, False, ())], [("DRY", (ParameterInfo("colour", colour),))])
+    merged = merge_schema(theirs, ours)
+    assert merged[: len(theirs)] == theirs
+    entries = {each["name"]: each for each in merged}
+    assert len(entries) == len(merged)
+    members = {each["name"]: each["type"] for each in entries[entries["paint"]["arg-type"]]["members"]}
+    element = entries[members["colours"]]["element-type"]
+    assert entries[element]["values"] == ["red"]
+    assert element != "1"
+    assert members["text"] == "str"
+    inner = entries[entries["paint"]["ret-type"]]["element-type"]
+    assert entries[inner]["element-type"] == element
+    assert entries[entries["DRY"]["arg-type"]]["members"] == [{"name": "colour", "type": element}]
