@@ -10,44 +10,43 @@ your commands with L{twisted_qmon.testing}.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from twisted_qmon.core.command import CommandInfo, CommandProvider, command
-from twisted_qmon.core.events import Event
-from twisted_qmon.core.monitor import Monitor
-from twisted_qmon.core.request import ABSENT, Request
-from twisted_qmon.errors import (
-    CommandCancelled,
-    CommandError,
-    CommandNotFound,
-    CommandTimedOut,
-    ConnectionClosed,
-    DeviceNotActive,
-    DeviceNotFound,
-    EventError,
-    GenericError,
-    KVMMissingCap,
-    MonitorError,
-    RegistrationError,
-    ShuttingDown,
-)
-from twisted_qmon.qapi.types import (
-    Alternate,
-    Boxed,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Size,
-    Tagged,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-)
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twisted_qmon.core.command import CommandInfo, CommandProvider, command
+    from twisted_qmon.core.events import Event
+    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.request import ABSENT, Request
+    from twisted_qmon.errors import (
+        CommandCancelled,
+        CommandError,
+        CommandNotFound,
+        CommandTimedOut,
+        ConnectionClosed,
+        DeviceNotActive,
+        DeviceNotFound,
+        EventError,
+        GenericError,
+        KVMMissingCap,
+        MonitorError,
+        RegistrationError,
+        ShuttingDown,
+    )
     from twisted_qmon.hmp.protocol import HMPFactory
+    from twisted_qmon.qapi.types import (
+        Alternate,
+        Boxed,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        Size,
+        Tagged,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+    )
     from twisted_qmon.qmp.client import QMPClient
     from twisted_qmon.qmp.protocol import QMPFactory
     from twisted_qmon.service import make_monitor_service
@@ -93,19 +92,55 @@ __all__ = [
     "EventError",
 ]
 
-# Imported when first asked for: a program that only provides commands needs no protocol.
-_LAZY = {
-    "HMPFactory": "twisted_qmon.hmp.protocol",
-    "QMPClient": "twisted_qmon.qmp.client",
-    "QMPFactory": "twisted_qmon.qmp.protocol",
-    "make_monitor_service": "twisted_qmon.service",
+# By module, the names that are imported when they are first used: `qmon ADDRESS exec` needs no Twisted, and a program that only
+# provides commands needs no protocol.
+_MODULES = {
+    "core.command": ("CommandInfo", "CommandProvider", "command"),
+    "core.events": ("Event",),
+    "core.monitor": ("Monitor",),
+    "core.request": ("ABSENT", "Request"),
+    "errors": (
+        "CommandCancelled",
+        "CommandError",
+        "CommandNotFound",
+        "CommandTimedOut",
+        "ConnectionClosed",
+        "DeviceNotActive",
+        "DeviceNotFound",
+        "EventError",
+        "GenericError",
+        "KVMMissingCap",
+        "MonitorError",
+        "RegistrationError",
+        "ShuttingDown",
+    ),
+    "hmp.protocol": ("HMPFactory",),
+    "qapi.types": (
+        "Alternate",
+        "Boxed",
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "Size",
+        "Tagged",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+    ),
+    "qmp.client": ("QMPClient",),
+    "qmp.protocol": ("QMPFactory",),
+    "service": ("make_monitor_service",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
     return value
 
 
