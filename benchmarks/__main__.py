@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import inprocess, startup
+from benchmarks.cost import growth, startup
 from benchmarks.load import clients
 from benchmarks.load.workloads import WORKLOADS, Contender, Workload
 from benchmarks.report.stats import paired_ratio
@@ -22,7 +22,7 @@ from benchmarks.servers.contenders import Process, have, load, serve
 #: Measurements in this process, or of whole programs: by name.
 OTHERS: dict[str, Callable[[int, float], Iterable[Row]]] = {
     **clients.MEASUREMENTS,
-    **inprocess.MEASUREMENTS,
+    **growth.MEASUREMENTS,
     **startup.MEASUREMENTS,
 }
 

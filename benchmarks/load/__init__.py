@@ -1,0 +1,1 @@
+"""The load: the workloads, and clients in processes of their own."""

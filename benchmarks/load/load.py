@@ -318,7 +318,7 @@ def connect(connections: list[Connection], job: dict[str, Any], clock: Callable[
     return served
 
 
-_SHAPES: dict[str, Callable[[list[Connection], dict[str, Any], Callable[[], float]], int]] = {
+_TRAFFIC: dict[str, Callable[[list[Connection], dict[str, Any], Callable[[], float]], int]] = {
     "lockstep": lockstep,
     "held": held,
     "pieces": pieces,
@@ -338,15 +338,15 @@ def cpu_seconds(process: int) -> float:
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job."""
-    clients = 0 if job["shape"] == "connect" else job.get("clients", 1)
+    clients = 0 if job["traffic"] == "connect" else job.get("clients", 1)
     idle = [Connection(job["address"], job["dialect"]) for _ in range(job.get("idle", 0))]
     connections = [Connection(job["address"], job["dialect"]) for _ in range(clients)]
-    shape = _SHAPES[job["shape"]]
-    if job["shape"] not in ("connect", "events"):
+    traffic = _TRAFFIC[job["traffic"]]
+    if job["traffic"] not in ("connect", "events"):
         make_windows(job)
     cpu = cpu_seconds(job["process"])
     started = time.perf_counter()
-    served = shape(connections, job, time.perf_counter)
+    served = traffic(connections, job, time.perf_counter)
     seconds = time.perf_counter() - started
     cpu = cpu_seconds(job["process"]) - cpu
     for each in connections:

@@ -59,7 +59,7 @@ _UVLOOP = Contender("ours, uvloop", "ours --uvloop")
 
 
 def _lockstep(window: int, command: str = "query", **more: Any) -> dict[str, Any]:
-    return {"shape": "lockstep", "window": window, "command": command, **more}
+    return {"traffic": "lockstep", "window": window, "command": command, **more}
 
 
 def _ours(in_flight: int) -> Contender:
@@ -93,7 +93,7 @@ WORKLOADS = (
     Workload(
         "held",
         "10,000 pending at once",
-        {"shape": "held", "window": 10_000, "command": "hold", "in_order": False},
+        {"traffic": "held", "window": 10_000, "command": "hold", "in_order": False},
         (_ours(20_000), Contender("bare, one Deferred each", "hold", "bare")),
     ),
     Workload("big", "replies of 200 KB", _lockstep(1, "big", size=200_000), (_OURS, _echo(server="big"))),
@@ -101,14 +101,14 @@ WORKLOADS = (
     Workload(
         "pieces",
         "requests of 1 MB in pieces of 1 KB",
-        {"shape": "pieces", "window": 1, "command": "swallow", "size": 1_000_000, "piece": 1000},
+        {"traffic": "pieces", "window": 1, "command": "swallow", "size": 1_000_000, "piece": 1000},
         (_OURS, _echo()),
     ),
     *(
         Workload(
             f"events{clients}",
             f"an event to {clients} clients",
-            {"shape": "events", "clients": clients},
+            {"traffic": "events", "clients": clients},
             (_OURS, Contender("bare, the same bytes", "tell", "bare", 0.7 if clients == 1000 else None)),
         )
         for clients in (1, 100, 1000)
@@ -116,7 +116,7 @@ WORKLOADS = (
     Workload(
         "connect",
         "connect, negotiate, one command",
-        {"shape": "connect", "window": 1, "command": "query"},
+        {"traffic": "connect", "window": 1, "command": "query"},
         (_OURS, Contender("bare echo, greeting", "greeting"), _qemu()),
     ),
     Workload(

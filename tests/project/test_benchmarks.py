@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -83,6 +84,14 @@ def test_goals_have_a_contender() -> None:
     for workload in WORKLOADS:
         assert workload.contenders[0].goal is None
         assert workload.contenders[0].title.startswith("ours")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "cost").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_commands_import(path: Path) -> None:
+    """What stands apart from the table is found, and finds what it measures."""
+    module = importlib.import_module(f"benchmarks.cost.{path.stem}")
+    assert module.__doc__
+    assert hasattr(module, "MEASUREMENTS") or f"python -m benchmarks.cost.{path.stem}" in module.__doc__
 
 
 @pytest.mark.live

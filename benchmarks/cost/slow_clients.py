@@ -1,7 +1,7 @@
 """
 What clients that never read cost the server, and the client beside them that does::
 
-    python -m benchmarks.slow_clients
+    python -m benchmarks.cost.slow_clients
 
 1,000 clients each ask for 400 big replies and read nothing; 10,000 events happen, 1,000 in a reactor turn. The server's resident
 memory may grow by the named limits times the clients, no more; a healthy client's median round trip may double, no more.
@@ -113,7 +113,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "qmp.sock")
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.slow_clients", "--serve", path])
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.cost.slow_clients", "--serve", path])
         try:
             measure(path, process.pid, options)
         finally:

@@ -1,5 +1,5 @@
 """
-What big and hostile messages cost: C{python benchmarks/json_cost.py}.
+What big and hostile messages cost: C{python -m benchmarks.cost.big_messages}.
 
 A command of 16 MiB arrives in pieces of 4 KiB, in several shapes. For each: CPU seconds for all of it; the same for a quarter of
 it, times four (where that is much less, the cost is not linear); the longest that a reader was busy with one piece of 4 KiB, and
@@ -20,13 +20,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-try:
-    from twisted_qmon.qmp.json.reader import Malformed, MessageReader
-except ImportError:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from twisted_qmon.qmp.json.reader import Malformed, MessageReader
+from benchmarks.servers.contenders import ROOT
+from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 
 PIECE = 4096
 SOCKET_PIECE = 65536
@@ -169,13 +165,12 @@ def _serve(path: str, pieces: Iterator[bytes]) -> tuple[float, float, int]:
 
 def serve(shapes: dict[str, Callable[[int], Iterator[bytes]]], size: int) -> None:
     """Print what another client of a server notices."""
-    root = str(Path(__file__).resolve().parent.parent)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "qmp")
         server = subprocess.Popen(
             [sys.executable, "-m", "twisted", "qmon", "--qmp", f"unix:{path}:mode=600"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": root},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
         )
         try:

@@ -1,7 +1,7 @@
 """
 What the commands about the process cost while nobody asks, and how well their latency figure agrees with a blocking call.
 
-    python benchmarks/process_cost.py [SECONDS]
+    python -m benchmarks.cost.process_provider [SECONDS]
 
 Two processes run side by side for SECONDS (20), both doing nothing: one with the provider, one without. Their processor time is
 the kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux.

@@ -1,5 +1,5 @@
 """
-What the door to a QEMU costs: C{python benchmarks/proxy.py}.
+What the proxy in front of a QEMU costs: C{python -m benchmarks.cost.proxy}.
 
 One QEMU with three QMP sockets; behind the first is the door, behind the second a bare Twisted forwarder of bytes,
 the third is used directly. Each round measures all of them, one after the other, so that what the machine does
