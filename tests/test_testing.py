@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fronted_server import FakeFrontedServer
 from twisted_qmon import CommandNotFound, Monitor
 from twisted_qmon.testing import HMPConnection, QMPConnection, connected_client
 
@@ -54,6 +55,6 @@ class TestingTests(SynchronousTestCase):
 
     def test_notYetConnected(self) -> None:
         """A monitor that is not ready has no client yet, and the test is told so."""
-        self.monitor.ready = lambda: Deferred()
+        self.monitor.set_upstream(FakeFrontedServer(Deferred()))
         with self.assertRaises(AssertionError):
             connected_client(self.monitor)

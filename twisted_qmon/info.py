@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-__all__ = ["JSON", "ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
+__all__ = ["JSON", "UPSTREAM", "ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
 
 #: Plain JSON data, as it is decoded or is about to be encoded. A type checker sees what it is made of; at run time it is
 #: C{object}, which as an annotation of a handler means any JSON value.
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 else:
     JSON = object
+
+#: The L{CommandInfo.origin} of an upstream QEMU's own commands.
+UPSTREAM = "qemu"
 
 
 class TypeInfo(msgspec.Struct, eq=False):
@@ -95,7 +98,9 @@ class CommandInfo:
     :ivar hidden: left out of help
     :ivar doc: the text after the first line of the docstring: more help
     :ivar returns: the type of its result, where known
-    :ivar origin: where it really runs: empty for here, else the name of the upstream (C{"qemu"})
+    :ivar origin: where it runs: empty for here, or L{UPSTREAM}
+    :ivar completes: it runs here, and completes what an upstream QEMU only begins. In the human monitor it comes before the
+        QEMU's commands of the same names.
     :ivar boxed: the type that the arguments are as a whole, where that is more than a list of parameters: a flat union, say. Its
         members are the parameters, those of one variant only as optional ones.
     :ivar printer: makes text for a person out of a result. Local only: it never crosses a wire and the core never calls it.
@@ -112,5 +117,6 @@ class CommandInfo:
     doc: str = ""
     returns: TypeInfo | None = None
     origin: str = ""
+    completes: bool = False
     boxed: TypeInfo | None = None
     printer: Callable[[Any], str] | None = None

@@ -353,7 +353,7 @@ class HelpTests(ConsoleCase):
 
 
 MIGRATE = CommandInfo("qmon-migrate", params="uri", help="migrate, and wait", aliases=("migrate",),
-                      items=(ArgsItem("uri", "s"),))  # fmt: skip
+                      items=(ArgsItem("uri", "s"),), completes=True)  # fmt: skip
 
 
 class InFrontOfQEMUTests(ConsoleCase):

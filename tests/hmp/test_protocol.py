@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.support.fronted_server import FakeFrontedServer
 from tests.support.hmp_fakes import FakeMonitor
 from twisted_qmon import CommandProvider, GenericError, HMPFactory, Monitor, Request, command
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT
@@ -310,7 +311,7 @@ class SuspensionTests(ProtocolCase):
     def test_a_monitor_that_is_not_ready(self) -> None:
         """Its first prompt waits as a greeting does, at most as long."""
         ready: Deferred[None] = Deferred()
-        self.monitor.ready = lambda: ready
+        self.monitor.set_upstream(FakeFrontedServer(ready))
         person = self.connect(banner="B")
         self.assertEqual(person.banner, "B\r\n")
         self.clock.advance(PREPARE_TIMEOUT)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from zope.interface.verify import verifyObject
 
+from tests.support.fronted_server import FakeFrontedServer
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import GenericError
 from twisted_qmon.interfaces import ICaller, ISuspendable
@@ -84,7 +85,7 @@ class NegotiationTests(SessionTests):
         """The greeting waits for a monitor that is not ready, but no longer than two seconds; meanwhile nothing is read."""
         for seconds in (0.5, 2):
             ready: Deferred[None] = Deferred()
-            self.monitor.ready = lambda ready=ready: ready
+            self.monitor.set_upstream(FakeFrontedServer(ready))
             client = self.client(negotiate=False)
             self.assertEqual((client.greeting, client.transport.producerState), (None, "paused"))
             self.clock.advance(seconds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
@@ -23,11 +23,11 @@ from twisted_qmon._transport.hang_up import PeerWatch
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT, WriteQueue
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
 
-__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionMixin", "Counters", "MonitorFactory", "pusher"]
+__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionFactory", "ConnectionMixin", "Counters", "MonitorFactory", "pusher"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
@@ -57,6 +57,27 @@ class Counters:
     lost: int = 0
     vanished: int = 0
     idle: int = 0
+
+
+class ConnectionFactory(Protocol):
+    """What a connection needs of its factory: see L{MonitorFactory}. C{kind} is the first part of the connections' names."""
+
+    kind: str
+    max_queued: int
+    slow_client: str
+    idle_timeout: float | None
+    counters: Counters
+    peers: PeerWatch
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock of time limits."""
+
+    def connection_made(self, connection: ConnectionMixin) -> None:
+        """A connection begins."""
+
+    def connection_lost(self, connection: ConnectionMixin) -> None:
+        """A connection has ended."""
 
 
 class MonitorFactory(ServerFactory):
@@ -105,7 +126,7 @@ class MonitorFactory(ServerFactory):
         self._closing: Deferred[None] | None = None
 
     @property
-    def clock(self) -> Any:
+    def clock(self) -> IReactorTime:
         """The clock of time limits."""
         return self.monitor.clock if self._clock is None else self._clock
 
@@ -120,12 +141,12 @@ class MonitorFactory(ServerFactory):
         self.counters.refused += 1
         self._log.warn("refusing a connection from {peer}: {count} are open", peer=addr, count=len(self.connections))
 
-    def connection_made(self, connection: Any) -> None:
+    def connection_made(self, connection: ConnectionMixin) -> None:
         """A connection begins."""
         self.counters.accepted += 1
         self.connections.add(connection)
 
-    def connection_lost(self, connection: Any) -> None:
+    def connection_lost(self, connection: ConnectionMixin) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
         if not self.connections:
@@ -194,7 +215,7 @@ class ConnectionMixin:
     :ivar ended: C{connectionLost} has come
     """
 
-    factory: Any
+    factory: ConnectionFactory
     transport: Any
     write_queue: WriteQueue
     name = ""
@@ -204,7 +225,7 @@ class ConnectionMixin:
     _half_closed = False
     _finishing = False
     _last_input = 0.0
-    _idle_timer: Any = None
+    _idle_timer: IDelayedCall | None = None
     _log = Logger()
 
     def begin_connection(self) -> None:
@@ -281,10 +302,11 @@ class ConnectionMixin:
         return False
 
     def _check_idle(self) -> None:
-        clock = self.factory.clock
-        left = self._last_input + self.factory.idle_timeout - clock.seconds()
+        clock, timeout = self.factory.clock, self.factory.idle_timeout
+        assert timeout is not None
+        left = self._last_input + timeout - clock.seconds()
         if left > 0 or self.busy:
-            self._idle_timer = clock.callLater(left if left > 0 else self.factory.idle_timeout, self._check_idle)
+            self._idle_timer = clock.callLater(left if left > 0 else timeout, self._check_idle)
         else:
             self._idle_timer = None
             self.idleLimitExceeded()

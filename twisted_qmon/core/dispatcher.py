@@ -48,8 +48,8 @@ class Dispatcher:
     :param clock: for deadlines; C{None}: the global reactor, fetched when first needed
     :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
     :param max_abandoned: how many abandoned executions of one command are borne
+    :param not_found: makes the error for the name of a command that there is not
     :ivar pending: the requests that are not answered yet
-    :ivar not_found: makes the error for the name of a command that there is not
     """
 
     _log = Logger()
@@ -61,6 +61,7 @@ class Dispatcher:
         clock: IReactorTime | None,
         timeout: float | None,
         max_abandoned: int,
+        not_found: Callable[[str], CommandError],
     ) -> None:
         self.timeout = timeout
         self.max_abandoned = max_abandoned
@@ -70,7 +71,7 @@ class Dispatcher:
         self._clock = clock
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
-        self.not_found: Callable[[str], CommandError] = not_found
+        self._not_found = not_found
 
     @property
     def clock(self) -> IReactorTime:
@@ -147,7 +148,7 @@ class Dispatcher:
         """Run the handler of a request that is not done yet, and settle it with what it gives, now or later."""
         command = self._lookup(request.name)
         if command is None:
-            self._settle(request, None, self.not_found(request.name))
+            self._settle(request, None, self._not_found(request.name))
             return
         if request.oob and not command.oob:
             self._settle(request, None, GenericError(f"The command {request.name} does not support OOB"))

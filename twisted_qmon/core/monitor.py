@@ -12,10 +12,10 @@ from zope.interface import implementer
 
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions
-from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher
+from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.registry import Registry
-from twisted_qmon.errors import RegistrationError
+from twisted_qmon.errors import CommandError, RegistrationError
 from twisted_qmon.interfaces import ICaller, ICommandProvider, IMonitor
 from twisted_qmon.qapi.json_text import JSONText
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.core.request import Request
+    from twisted_qmon.core.upstream import FrontedServer
     from twisted_qmon.info import CommandInfo
 
 __all__ = ["MAX_ABANDONED", "Monitor"]
@@ -46,8 +47,7 @@ class Monitor(Dispatcher):
     :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
     :param max_abandoned: how many abandoned executions of one command are borne; see L{MAX_ABANDONED}
     :raise ValueError: when the timeout is no positive number of seconds
-    :ivar version: what the greeting and C{query-version} say
-    :ivar ready: called by the protocols before they greet; returns C{None}, or a Deferred worth waiting a moment for
+    :ivar upstream: the server that it fronts, or C{None}; see L{set_upstream}
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Monitor(Dispatcher):
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         self._registry = Registry()
-        super().__init__(self._registry.find, self._registry.find_direct, clock, timeout, max_abandoned)
+        super().__init__(self._registry.find, self._registry.find_direct, clock, timeout, max_abandoned, self.not_found)
         self._local = _Local()
         self.name = name
-        self.version: dict[str, Any] = our_version()
-        self.ready: Callable[[], Deferred[Any] | None] | None = None
+        self.upstream: FrontedServer | None = None
+        self._version: Mapping[str, Any] = our_version()
         # By the provider's identity (it need not be hashable), or by the name of a single command.
         self._providers: dict[int | str, tuple[Any, list[Any], list[Any]]] = {}
         self.events = EventTable(lambda: self.clock)
@@ -168,6 +168,40 @@ class Monitor(Dispatcher):
     def registry(self) -> Registry:
         """The commands as C{query-commands} and C{query-qmp-schema} see them."""
         return self._registry
+
+    # -- the server behind
+
+    def set_upstream(self, upstream: FrontedServer | None) -> None:
+        """
+        Front a server: from now on the greeting waits for it and has its version, and it words the error for an unknown command.
+
+        :param upstream: the server; C{None}: the monitor stands for itself again
+        """
+        self.upstream = upstream
+
+    @property
+    def version(self) -> Mapping[str, Any]:
+        """What the greeting and C{query-version} say. It can be set, for a program that has a version of its own to tell."""
+        upstream = None if self.upstream is None else self.upstream.version
+        return self._version if upstream is None else upstream
+
+    @version.setter
+    def version(self, version: Mapping[str, Any]) -> None:
+        self._version = version
+
+    def ready(self) -> Deferred[None] | None:
+        """
+        Asked by the protocols before they greet.
+
+        :return: C{None}, or a Deferred worth waiting a moment for
+        """
+        return None if self.upstream is None else self.upstream.when_ready()
+
+    def not_found(self, name: str) -> CommandError:
+        """:return: the error for the name of a command that is not registered"""
+        return not_found(name) if self.upstream is None else self.upstream.not_found(name)
+
+    # -- events
 
     def emit(
         self, name: str, data: Mapping[str, Any] | None = None, *, timestamp: float | Mapping[str, int] | None = None

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
-from twisted_qmon.info import ArgsItem, CommandInfo
+from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 
 __all__ = ["HMC", "OWN", "CommandIndex", "Entry", "Names", "make_names"]
@@ -21,9 +21,6 @@ _log = Logger()
 
 #: The QMP command that runs a line as a person would type it.
 HMC = "human-monitor-command"
-
-#: How the names of those commands begin that complete what takes long on a QEMU behind; the names of its own are their aliases.
-LONG = "qmon-"
 
 _QUERY = "query-"
 
@@ -47,7 +44,7 @@ class Entry:
     @property
     def completes(self) -> bool:
         """It comes before a command of the same name of a QEMU behind: the console's own, and what we complete for that QEMU."""
-        return self.ours and (self in OWN or self.info.name.startswith(LONG))
+        return self.ours and (self in OWN or self.info.completes)
 
     @property
     def alternatives(self) -> str:
@@ -126,7 +123,7 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
     hmc = commands.get(HMC)
     # A QEMU itself has no query-command-help; our door to one marks what is QEMU's.
     bare = hmc is not None and "query-command-help" not in commands
-    names = Names(commands, bare or (hmc is not None and hmc.origin != ""))
+    names = Names(commands, bare or (hmc is not None and hmc.origin == UPSTREAM))
     if names.behind:
         names.upstream = upstream
     own = {word for entry in OWN for word in entry.names}
@@ -138,7 +135,7 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
             words = tuple(word for word in words if word not in own or word == "progress")
         if not words:
             continue
-        ours = not names.behind or (not bare and info.origin == "")
+        ours = not names.behind or (not bare and info.origin != UPSTREAM)
         if names.behind and ours:
             # What a person knows it by from QEMU comes first.
             theirs = {} if names.upstream is None else names.upstream.sub if sub else names.upstream.top

@@ -42,6 +42,8 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
         described["aliases"] = list(info.aliases)
     if info.hidden:
         described["hidden"] = True
+    if info.completes:
+        described["completes"] = True
     if info.boxed is not None:
         described["boxed"] = _write_type(info.boxed, known)
     if info.returns is not None:
@@ -111,6 +113,7 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
             returns=None if returns is None else _read_type(returns, known),
             boxed=boxed,
             origin=str(described.get("origin", "")),
+            completes=described.get("completes") is True,
         )
     except (AttributeError, KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"not the description of a command: {type(e).__name__} {e}") from e

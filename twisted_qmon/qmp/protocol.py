@@ -57,8 +57,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
         )
         if factory.negotiation_timeout is not None:
             self._negotiation_timer = factory.clock.callLater(factory.negotiation_timeout, self._check_negotiation)
-        ready = factory.monitor.ready
-        waiting = ready() if ready is not None else None
+        waiting = factory.monitor.ready()
         if waiting is None or waiting.called:
             self.session.greet()
             return

@@ -87,6 +87,8 @@ class NamesTests(SynchronousTestCase):
         infos = self.successResultOf(door.monitor.commands())
         self.assertEqual({infos[name].origin for name in set(COMMANDS) - {"qmp_capabilities"}}, {"qemu"})
         self.assertEqual(infos["qmon-migrate"].origin, "")
+        completing = {name for name, info in infos.items() if info.completes}
+        self.assertEqual(completing, {name for name in infos if name.startswith("qmon-")})
 
     def test_origin_from_afar(self) -> None:
         """A client of the door is told, too, which run on QEMU: so its human console sends lines there."""
@@ -97,6 +99,8 @@ class NamesTests(SynchronousTestCase):
         commands = self.successResultOf(asked)
         self.assertEqual(commands["human-monitor-command"].origin, "qemu")
         self.assertEqual(commands["qmon-migrate"].aliases, ("migrate",))
+        self.assertTrue(commands["qmon-migrate"].completes)
+        self.assertFalse(commands["query-pending"].completes)
 
     def test_wrong_arguments_of_known(self) -> None:
         """What is answered here without QEMU goes to QEMU when it has arguments, for QEMU's own error."""
@@ -161,7 +165,7 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual([each["execute"] for each in door.qemu.asked()], ["quit"])
         door.monitor.unregister(door.door)
         self.assertEqual(self.successResultOf(door.monitor.execute("quit")), "ours")
-        self.assertIsNone(door.monitor.ready)
+        self.assertIsNone(door.monitor.upstream)
         self.assertNotIn("qmon-migrate", self.successResultOf(door.monitor.commands()))
 
     def test_endpoint_description(self) -> None:

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from twisted_qmon.core.events import Event
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
-from twisted_qmon.info import CommandInfo
+from twisted_qmon.info import UPSTREAM, CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.schema import build_schema, commands_from_schema
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection
 
-__all__ = ["HMC", "ORIGIN", "Description", "UpstreamCommands", "describe", "merge_schema"]
-
-#: What L{CommandInfo.origin} says of QEMU's commands.
-ORIGIN = "qemu"
+__all__ = ["HMC", "Description", "UpstreamCommands", "describe", "merge_schema"]
 
 #: The command that runs a line of QEMU's own human monitor.
 HMC = "human-monitor-command"
@@ -72,7 +69,7 @@ async def describe(connection: UpstreamConnection) -> Description:
         # Older than 2.5, or something that is not quite a QEMU.
         names = (await connection.ask("query-commands")).value
         description.infos = {
-            entry["name"]: CommandInfo(entry["name"], parameters=None, origin=ORIGIN) for entry in names
+            entry["name"]: CommandInfo(entry["name"], parameters=None, origin=UPSTREAM) for entry in names
         }
     else:
         _read_schema(description)
@@ -90,7 +87,7 @@ async def describe(connection: UpstreamConnection) -> Description:
 def _read_schema(description: Description) -> None:
     try:
         infos = commands_from_schema(description.schema)
-        description.infos = {name: replace(info, origin=ORIGIN) for name, info in infos.items()}
+        description.infos = {name: replace(info, origin=UPSTREAM) for name, info in infos.items()}
         description.oob = frozenset(entry["name"] for entry in description.schema if entry.get("allow-oob") is True)
         description.events = tuple(entry["name"] for entry in description.schema if entry["meta-type"] == "event")
     except (AttributeError, KeyError, TypeError, ValueError) as e:

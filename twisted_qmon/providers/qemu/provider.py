@@ -16,6 +16,7 @@ and L{BlockJobs<twisted_qmon.providers.qemu.block_jobs.BlockJobs>}.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -102,6 +103,7 @@ class Qemu(CommandProvider):
             self._serving,
             self._lost,
             negotiation_timeout=negotiation_timeout,
+            is_stopping=lambda: self._monitor is not None and self._monitor.refusing,
             retry_policy=retry_policy,
         )
         self.service: ClientService = self.upstream.service
@@ -109,11 +111,14 @@ class Qemu(CommandProvider):
         self._monitor: Monitor | None = None
         self._registered: UpstreamCommands | _NotYet | None = None
         self._wanted: list[Deferred[None]] = []
+        # The last QEMU's; a greeting must not wait for the rest of what there is to know of it.
+        self._version: Mapping[str, Any] | None = None
+        self._described = False
         self._own = (Migration(self.upstream), Snapshots(self.upstream), BlockJobs(self.upstream))
 
     def commands(self) -> Iterable[Any]:
         """:return: those that complete what takes long; QEMU's own come when it is connected"""
-        return [command for provider in self._own for command in provider.commands()]
+        return [_completing(command) for provider in self._own for command in provider.commands()]
 
     # -- the monitor it is registered with
 
@@ -126,15 +131,13 @@ class Qemu(CommandProvider):
     def monitor(self, monitor: Monitor | None) -> None:
         if monitor is None and self._monitor is not None:
             self._unregister()
-            self._monitor.ready = None
-            self._monitor.not_found = not_found
+            self._described = False
+            self._monitor.set_upstream(None)
         self._monitor = monitor
         if monitor is not None:
             self._registered = _NotYet()
             monitor.register(self._registered, shadow=True)
-            monitor.not_found = not_connected
-            monitor.ready = self.when_ready
-            self.upstream.is_stopping = lambda: monitor.refusing
+            monitor.set_upstream(self)
 
     @property
     def connected(self) -> bool:
@@ -151,14 +154,21 @@ class Qemu(CommandProvider):
         self._wanted.append(wanted)
         return wanted
 
+    @property
+    def version(self) -> Mapping[str, Any] | None:
+        """The QEMU's version, in the form of C{query-version}; C{None} before the first connection."""
+        return self._version
+
+    def not_found(self, name: str) -> CommandError:
+        """:return: the error for the name of an unknown command: it may be QEMU's, as long as none has been connected"""
+        return not_found(name) if self._described else not_connected()
+
     # -- from the upstream
 
     def _describe(self, connection: UpstreamConnection) -> Deferred[None]:
-        monitor = self._monitor
         version = connection.session.version
-        if monitor is not None and version is not None:
-            # A greeting must not wait for the rest.
-            monitor.version = dict(version)
+        if version is not None:
+            self._version = dict(version)
         described = Deferred.fromCoroutine(self._take(connection))
         return described.addTimeout(DESCRIBE_TIMEOUT, self.upstream.clock, onTimeoutCancel=_too_late)
 
@@ -174,8 +184,8 @@ class Qemu(CommandProvider):
         except MonitorError as e:
             raise GenericError(f"QEMU's commands can't be offered: {e}") from e
         self._registered = commands
-        monitor.not_found = not_found
-        monitor.version = dict(description.version)
+        self._described = True
+        self._version = dict(description.version)
         self._log.info(
             "connected to QEMU {version}: {commands} commands, {events} events",
             version=description.version,
@@ -213,6 +223,11 @@ class Qemu(CommandProvider):
         self._log.warn("disconnected from QEMU: {error}", error=error)
         if self._monitor is not None:
             self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
+
+
+def _completing(command: Any) -> Any:
+    command.info = replace(command.info, completes=True)
+    return command
 
 
 def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamClientEndpoint:

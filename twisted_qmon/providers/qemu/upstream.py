@@ -51,11 +51,8 @@ HEARTBEAT = 5.0
 _HEARTBEAT_COMMAND = "query-yank"
 
 
-def not_connected(name: str = "") -> CommandError:
-    """
-    :param name: the command's; the error is the same for all
-    :return: the error for what only a QEMU that is there can answer
-    """
+def not_connected() -> CommandError:
+    """:return: the error for what only a QEMU that is there can answer"""
     return ConnectionClosed("QEMU is not connected")
 
 
@@ -129,6 +126,7 @@ class Upstream:
     :param emit: called with each event (name, data or C{None}, timestamp or C{None})
     :param serving: called when requests are allowed, before events that came meanwhile
     :param lost: called with the reason when a connection is over that requests had been allowed on
+    :param is_stopping: says whether this process is ending its service
     :param retry_policy: seconds until the next attempt, for the number of failures so far
     :ivar service: connects while it runs
     :ivar connection: the one that requests go to; C{None}: there is none
@@ -146,12 +144,12 @@ class Upstream:
         lost: Callable[[CommandError], None],
         *,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        is_stopping: Callable[[], bool] = lambda: False,
         retry_policy: Callable[[int], float] | None = None,
     ) -> None:
         self.clock = clock
         self.connection: UpstreamConnection | None = None
-        #: Says whether it is us who come to an end.
-        self.is_stopping: Callable[[], bool] = lambda: False
+        self.is_stopping = is_stopping
         self._describe = describe
         self._emit = emit
         self._serving = serving

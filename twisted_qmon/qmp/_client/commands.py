@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_qmon.errors import CommandNotFound, GenericError
+from twisted_qmon.info import UPSTREAM
 from twisted_qmon.qapi.schema import commands_from_schema, info_from_json
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _from_schema(schema: Any) -> dict[str, CommandInfo]:
     if "human-monitor-command" not in commands:
         return commands
     # A real QEMU: its own human monitor knows these best.
-    return {name: replace(info, origin="qemu") for name, info in commands.items()}
+    return {name: replace(info, origin=UPSTREAM) for name, info in commands.items()}
 
 
 def _senseless(error: Exception) -> GenericError:

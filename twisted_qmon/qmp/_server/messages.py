@@ -6,7 +6,7 @@ The rules are those of QEMU's C{qapi/qmp-dispatch.c} as seen on the wire (QMP sp
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from twisted_qmon.core.request import ABSENT
@@ -74,7 +74,7 @@ def encode_event(message: Any) -> bytes:
     return line
 
 
-def encode_greeting(version: dict[str, Any], capabilities: list[str]) -> bytes:
+def encode_greeting(version: Mapping[str, Any], capabilities: list[str]) -> bytes:
     """:return: the line that a server begins with"""
     return encode_line({"QMP": {"version": version, "capabilities": capabilities}})
 
