@@ -272,10 +272,12 @@ def test_optional(arguments: dict[str, Any], bound: dict[str, Any]) -> None:
         ({"z": 1, "e": "", "d": 1, "a": ""}, "Invalid parameter type for 'd', expected: string"),
         ({"z": 1, "e": ""}, "Parameter 'a' is missing"),
         ({"z": 1, "y": 1, "a": ""}, "Parameter 'z' is unexpected"),
+        ({"b0": 1, "g1": 1, "a": "", "d2": 1}, "Parameter 'b0' is unexpected"),
+        ({"a": "", **{f"n{n}": 1 for n in range(20)}}, "Parameter 'n0' is unexpected"),
     ],
 )
 def test_first_fault(arguments: dict[str, Any], desc: str) -> None:
-    """Null is not absence; of several faults the first in declared order is told, unexpected arguments last."""
+    """Null is not absence; the first fault in declared order is told, then the first unexpected argument that was sent."""
     assert wrong(compile_signature(_optional), arguments) == desc
 
 

@@ -154,6 +154,21 @@ class OrderTests(SessionTests):
             ],
         )
 
+    def test_severalFaults(self) -> None:
+        """Of several faulty members of a message the first one sent is named."""
+        client = self.client()
+        client.send(
+            {"zz": 1, "execute": 1, "aa": 2}, {"execute": 1, "zz": 1}, {"arguments": [], "bogus": 1, "execute": 1}
+        )
+        self.assertEqual(
+            [reply["error"]["desc"] for reply in client.received()],
+            [
+                "QMP input member 'zz' is unexpected",
+                "QMP input member 'execute' must be a string",
+                "QMP input member 'arguments' must be an object",
+            ],
+        )
+
     def test_outOfBand(self) -> None:
         """exec-oob overtakes everything that waits, where it has been negotiated."""
         client = self.client(oob=True)

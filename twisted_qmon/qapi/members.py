@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from twisted_qmon.info import ParameterInfo
-from twisted_qmon.qapi.hash_order import first_unexpected
 from twisted_qmon.qapi.plain import Unfit
 from twisted_qmon.qapi.shapes import Misfit, Shape
 from twisted_qmon.qapi.source import Source, made
@@ -98,8 +97,8 @@ class Members:
         """
         The plain road in.
 
-        :raise Misfit: for the first member, in declared order, that is missing or wrong; then for the first, in QEMU's order,
-            that is not declared
+        :raise Misfit: for the first member, in declared order, that is missing or wrong; then for the first one sent that is
+            not declared
         """
         if not isinstance(value, Mapping):
             raise Misfit.kind("object")
@@ -120,8 +119,7 @@ class Members:
         for name in value:
             if name not in self._wire:
                 if not self.others:
-                    unexpected = [other for other in value if other not in self._wire]
-                    raise Misfit("Parameter '", "' is unexpected", first_unexpected(value, unexpected))
+                    raise Misfit("Parameter '", "' is unexpected", name)
                 found[name] = value[name]
         return found if self.make is None else self.make(**found)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, GenericError
-from twisted_qmon.qapi.hash_order import qdict_order
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp.json.writer import encode_line, verbatim
 
@@ -25,14 +24,13 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     :param message: a decoded JSON value
     :param oob: C{exec-oob} has been negotiated
     :return: the command's name, its arguments, and whether it is to be executed out of band
-    :raise GenericError: in QEMU's words, when it is no proper command message. Of several faults the one is told that QEMU
-        meets first, in the order of its own hash table.
+    :raise GenericError: in QEMU's words, when it is no proper command message. Of several faulty members the first one sent is
+        named.
     """
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
     command = None
-    for key in qdict_order(message) if len(message) > 1 else message:
-        value = message[key]
+    for key, value in message.items():
         if key == "execute" or (key == "exec-oob" and oob):
             if type(value) is not str:
                 raise GenericError(f"QMP input member '{key}' must be a string")
