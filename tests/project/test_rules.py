@@ -1,5 +1,5 @@
 """
-The rules of the house that no linter knows: which way imports point, what is public, and that it is documented.
+The project's rules that no linter knows: which way imports point, what is public, that it is documented, and in which words.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import twisted_qmon
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "twisted_qmon").rglob("*.py"))
+FOLDERS = [path.parent for path in FILES if path.name == "__init__.py"]
 
 FACADE = "the facade"
-# Each may import what stands above it, in this table, and itself. Those on one line don't know each other.
+# Each folder and each module at the top may import what is listed before it. Those on one line don't import each other.
 LAYERS: list[set[str]] = [
     {"errors", "info", "_reactor"},
     {"interfaces"},
@@ -35,6 +36,8 @@ LAYERS: list[set[str]] = [
     {"service"},
     {"tap"},
 ]
+# What a folder must not import although it is listed before it.
+APART = {"hmp": {"core", "qapi"}}
 FUNCTION_LINES = 60
 
 
@@ -43,14 +46,19 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _part(module: str) -> str:
-    """The part of the house that a module belongs to: C{"core"} for twisted_qmon.core.events."""
-    return module.split(".")[1] if "." in module else FACADE
+MODULES = {_name(path): path for path in FILES}
 
 
-def _rank(part: str) -> int:
-    [rank] = [rank for rank, parts in enumerate(LAYERS) if part in parts]
-    return rank
+def _top(module: str) -> str:
+    """The folder or module at the top that a module belongs to: C{"core"} for twisted_qmon.core.events."""
+    top = f"{module}.".split(".")[1]
+    return top if any(top in names for names in LAYERS) else FACADE
+
+
+def _folder(module: str) -> str:
+    """The folder that a module is in; a module at the top stands for itself."""
+    path = MODULES[module]
+    return module if path.name == "__init__.py" or path.parent.name == "twisted_qmon" else module.rpartition(".")[0]
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -64,30 +72,98 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
+class _AtRunTime(ast.NodeTransformer):
+    """Takes out what only a type checker sees."""
+
+    def visit_If(self, node: ast.If) -> Any:
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node
+
+
+def _at_run_time(path: Path) -> ast.AST:
+    tree: ast.AST = _AtRunTime().visit(ast.parse(path.read_text()))
+    return tree
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new folder, or a new module at the top, is entered in the table of layers."""
+    there = {name.split(".")[1] for name in MODULES if "." in name}
+    assert there == {name for names in LAYERS for name in names} - {FACADE}
+
+
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_imports_point_one_way(path: Path) -> None:
-    """errors, info, interfaces <- core <- qmp, hmp <- providers <- service <- tap; qmp and hmp don't know each other."""
-    part = _part(_name(path))
+    """A module imports only what its layer may know; also where only a type checker sees it, but for the facade."""
+    top = _top(_name(path))
+    ranks = {name: rank for rank, names in enumerate(LAYERS) for name in names}
     wrong = []
-    tree = ast.parse(path.read_text())
-    if part == FACADE:
-        # It offers what is above it too, but imports that only when somebody asks.
-        tree.body = [
-            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
-        ]
+    # The facade offers what is above it too, and imports that only when it is asked for.
+    tree = _at_run_time(path) if top == FACADE else ast.parse(path.read_text())
     for line, target in _imports(tree):
         if not target.startswith("twisted_qmon.") or target == "twisted_qmon.__version__":
             continue
-        other = target.split(".")[1]
-        if not any(other in parts for parts in LAYERS):
-            other = FACADE
-        if other != part and _rank(other) >= _rank(part):
+        other = _top(target)
+        if other != top and (ranks[other] >= ranks[top] or other in APART.get(top, ())):
             wrong.append(f"{path.name}:{line} imports {target}")
     assert wrong == []
 
 
+def test_no_cycle_between_folders() -> None:
+    """No folder needs another one that needs it, wherever in a file the import stands; what a type checker sees apart."""
+    needs: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        targets = {
+            target if target in MODULES else target.rpartition(".")[0] for _, target in _imports(_at_run_time(path))
+        }
+        needs.setdefault(_folder(name), set()).update(_folder(target) for target in targets if target in MODULES)
+    for folder, others in needs.items():
+        others.discard(folder)
+    while free := {folder for folder in needs if not needs[folder] & set(needs)}:
+        needs = {folder: others for folder, others in needs.items() if folder not in free}
+    assert needs == {}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_each_folder_says_what_it_is(folder: Path) -> None:
+    """The docstring of each folder says what it is, and names the modules to start with."""
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    assert docstring
+    assert re.search(r"L\{|C\{", docstring), "no place to start"
+
+
 @pytest.mark.parametrize("path", FILES, ids=_name)
-def test_nobody_imports_the_reactor(path: Path) -> None:
+def test_references_lead_somewhere(path: Path) -> None:
+    """What a docstring refers to by its full name is there."""
+    names = re.findall(r"L\{(?:[^}<]*<)?(twisted_qmon[\w.]*)>?\}", path.read_text())
+    assert [name for name in names if not _exists(name)] == []
+
+
+def _exists(name: str) -> bool:
+    module, attributes = name, list[str]()
+    while module not in MODULES:
+        module, _, last = module.rpartition(".")
+        attributes.insert(0, last)
+    value: Any = importlib.import_module(module)
+    for attribute in attributes:
+        if isinstance(value, InterfaceClass):
+            return attribute in value.names(all=True)
+        if not hasattr(value, attribute):
+            return attribute in getattr(value, "__annotations__", ())
+        value = getattr(value, attribute)
+    return True
+
+
+def test_tests_are_where_the_code_is() -> None:
+    """The tests of a folder are in the folder of the same name."""
+    package, tests = ROOT / "twisted_qmon", ROOT / "tests"
+    here = {path.parent.relative_to(package).as_posix().replace("_", "") for path in package.rglob("__init__.py")}
+    apart = {"data", "live", "project", "support"}
+    theirs = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    assert theirs - apart - here == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_only_one_function_imports_the_reactor(path: Path) -> None:
     """The global reactor is fetched in one function of _reactor.py, and by tap.py: the choice of reactor stays the user's."""
     if path.name in {"_reactor.py", "tap.py"}:
         tree: ast.AST = ast.Module([node for node in ast.parse(path.read_text()).body if not _is_function(node)], [])
@@ -187,33 +263,40 @@ def test_facade() -> None:
     assert promised - set(twisted_qmon.__all__) == set()
 
 
-def _documented() -> Iterator[tuple[str, Any, set[str]]]:
-    """Each public class, function and method, with its full name and the names that its interfaces document."""
+def _public_values() -> Iterator[tuple[str, Any]]:
+    """Each public function and class, where it is defined, with its full name."""
     for module in map(importlib.import_module, PUBLIC):
         for name in getattr(module, "__all__", []):
             value = getattr(module, name)
-            if getattr(value, "__module__", None) != module.__name__:
-                continue
-            full = f"{module.__name__}.{name}"
-            if isinstance(value, InterfaceClass):
-                yield full, value, set()
-                for attribute in value.names():
-                    yield f"{full}.{attribute}", value[attribute], set()
-            elif inspect.isclass(value):
-                promised = {attribute for interface in implementedBy(value) for attribute in interface}
-                yield full, value, set()
-                for attribute, member in vars(value).items():
-                    if attribute.startswith("_") or attribute in promised:
-                        continue
-                    if inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod)):
-                        yield f"{full}.{attribute}", getattr(value, attribute), promised
-            elif inspect.isfunction(value):
-                yield full, value, set()
+            if getattr(value, "__module__", None) == module.__name__:
+                yield f"{module.__name__}.{name}", value
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties of a class, but for those that its interfaces document."""
+    if isinstance(value, InterfaceClass):
+        yield from ((name, value[name]) for name in value.names())
+        return
+    promised = {name for interface in implementedBy(value) for name in interface}
+    for name, member in vars(value).items():
+        described = inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod))
+        if described and not name.startswith("_") and name not in promised:
+            yield name, getattr(value, name)
+
+
+def _documented() -> Iterator[tuple[str, Any]]:
+    """Each public class, function, method and property, with its full name."""
+    for full, value in _public_values():
+        if isinstance(value, InterfaceClass) or inspect.isclass(value):
+            yield full, value
+            yield from ((f"{full}.{name}", member) for name, member in _members(value))
+        elif inspect.isfunction(value):
+            yield full, value
 
 
 def test_no_public_name_without_docstring() -> None:
     """Every public class, function, method and property says what it promises, itself or through what it implements."""
-    assert [name for name, value, _promised in _documented() if not _doc(value)] == []
+    assert [name for name, value in _documented() if not _doc(value)] == []
 
 
 def _doc(value: Any) -> str | None:
@@ -223,7 +306,7 @@ def _doc(value: Any) -> str | None:
 def test_documented_parameters_exist() -> None:
     """A C{:param x:} names a parameter that is there: a renamed one takes its documentation along."""
     wrong = []
-    for name, value, _promised in _documented():
+    for name, value in _documented():
         named = re.findall(r":param (?:\*{0,2})(\w+):", _doc(value) or "")
         if not named or not callable(value) or isinstance(value, InterfaceClass):
             continue
