@@ -25,7 +25,7 @@ def test_page_plays(page: Path) -> None:
     """Each Python block of the page runs, each conversation with a monitor goes as it is shown."""
     found = list(blocks(page))
     assert {block.language for block in found} <= LANGUAGES | {"hidden"}
-    if {block.language for block in found} & {"python", "qmp", "hmp"}:
+    if {block.language for block in found} & {"python", "qmp", "hmp", "side-by-side"}:
         player = Player()
         for block in found:
             player.play(block)
@@ -48,6 +48,9 @@ def test_lines_match() -> None:
         ('```qmp\n-> {"execute": "qmp_capabilities"}\n```\n', "before this came"),
         ("```qmp\nhello\n```\n", "neither"),
         ("```hmp\n(qmon) info name\nnot this\n```\n", "printed"),
+        ("```side-by-side\n  │\n(qmon) info version\n.. 2 seconds later\n```\n", "does not wait"),
+        ("```side-by-side\n│\n(qmon) info version\nnot this\n```\n", "sees"),
+        ('```side-by-side\n  │\n  │ -> {"execute": "query-name"}\n```\n', "after this came"),
     ],
 )
 def test_player_finds_fault(tmp_path: Path, text: str, complaint: str) -> None:

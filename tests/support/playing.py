@@ -7,6 +7,8 @@ Plays the blocks of a page of documentation, in order, so that what it shows is 
   C{.. a moment later} let time pass.
 - C{hmp} blocks are a person's: what stands after the prompt is typed, the lines after it must be printed. The namespace's
   C{prompt} is the prompt. A line C{...} stands for any lines.
+- C{side-by-side} blocks are both, in the order of time: what stands before the bar is the person's, what stands behind it the
+  machine's, who has negotiated. A pause in the person's column is one that the person waits through.
 - A comment C{<!-- hidden ... -->} has Python that a reader need not see; C{<!-- not run: why -->} before a block leaves it out.
 """
 
@@ -25,7 +27,7 @@ from twisted.internet.task import Clock
 
 __all__ = ["LANGUAGES", "Block", "Player", "blocks", "matches"]
 
-LANGUAGES = {"python", "qmp", "hmp", "console", "sh", "ini", "text", ""}
+LANGUAGES = {"python", "qmp", "hmp", "side-by-side", "console", "sh", "ini", "text", ""}
 
 _PART = re.compile(
     r"^<!-- (?P<comment>hidden\n|not run: )(?P<said>.*?)-->$"
@@ -93,14 +95,21 @@ class Player:
         self._machine: Any = None
         self._person: Any = None
         self._received: list[Any] = []
+        self._screen = ""
 
     def play(self, block: Block) -> None:
         """
         :raise AssertionError: when something else happens than what the block says
         """
-        play = {"python": self._python, "hidden": self._python, "qmp": self._qmp, "hmp": self._hmp}.get(block.language)
-        if play is not None:
-            play(block)
+        plays = {
+            "python": self._python,
+            "hidden": self._python,
+            "qmp": self._qmp,
+            "hmp": self._hmp,
+            "side-by-side": self._side_by_side,
+        }
+        if block.language in plays:
+            plays[block.language](block)
 
     def _python(self, block: Block) -> None:
         # The blank lines make tracebacks point into the page.
@@ -113,26 +122,68 @@ class Player:
             machine = QMPConnection(self.names["monitor"], negotiate=False)
             self._machine = (self.names["monitor"], machine)
             self._received = [machine.greeting]
-        machine = self._machine[1]
         for number, line in enumerate(block.text.splitlines(), block.line):
             where = f"{block.page.name}:{number}"
+            if not self._pause(line):
+                self._machine_line(where, line)
+        self._nothing_else_came(f"{block}: after this")
+
+    def _machine_line(self, where: str, line: str) -> None:
+        machine = self._machine[1]
+        if line.startswith("-> "):
+            self._nothing_else_came(f"{where}: before this")
+            machine.send(line[3:].encode() + b"\n")
+        elif line.startswith("<- "):
             self._received += machine.received()
-            if line.startswith("-> "):
-                assert not self._received, f"{where}: before this came {json.dumps(self._received[0])}"
-                machine.send(line[3:].encode() + b"\n")
-            elif line.startswith("<- "):
-                assert self._received, f"{where}: nothing came"
-                actual, expected = self._received.pop(0), json.loads(line[3:])
-                assert _untimed(actual) == _untimed(expected), f"{where}: came {json.dumps(actual)}"
-            elif line == ".. a moment later":
-                self.names["clock"].advance(0)
-            elif pause := re.fullmatch(r"\.\. (\d+) seconds? later", line):
-                for _ in range(int(pause[1])):
-                    self.names["clock"].advance(1)
-            else:
-                raise AssertionError(f"{where}: neither ->, <- nor a pause: {line}")
-        self._received += machine.received()
-        assert not self._received, f"{block}: after this came {json.dumps(self._received)}"
+            assert self._received, f"{where}: nothing came"
+            actual, expected = self._received.pop(0), json.loads(line[3:])
+            assert _untimed(actual) == _untimed(expected), f"{where}: came {json.dumps(actual)}"
+        else:
+            raise AssertionError(f"{where}: neither ->, <- nor a pause: {line}")
+
+    def _nothing_else_came(self, when: str) -> None:
+        self._received += self._machine[1].received()
+        assert not self._received, f"{when} came {json.dumps(self._received[0])}"
+
+    def _pause(self, line: str) -> bool:
+        """:return: whether the line is a pause; it is over then"""
+        pause = re.fullmatch(r"\.\. (a moment|\d+ seconds?) later", line)
+        if pause is not None:
+            seconds = pause[1].partition(" ")[0]
+            for step in [0] if seconds == "a" else [1] * int(seconds):
+                self.names["clock"].advance(step)
+        return pause is not None
+
+    def _side_by_side(self, block: Block) -> None:
+        from twisted_qmon.testing import HMPConnection, QMPConnection
+
+        monitor, prompt = self.names["monitor"], self.names["prompt"]
+        self._machine = (monitor, QMPConnection(monitor))
+        self._person = (monitor, HMPConnection(monitor, prompt=prompt))
+        self._screen = prompt
+        head, *rows = block.text.splitlines()
+        bar = head.index("│")
+        for number, row in enumerate(rows, block.line + 1):
+            where = f"{block.page.name}:{number}"
+            left, right = (row[:bar].rstrip(), row[bar + 1 :].strip()) if row[bar : bar + 1] == "│" else (row, "")
+            if left.startswith(".. "):
+                assert self._screen == "", f"{where}: the person does not wait, but sees {self._screen!r}"
+            if not self._pause(left):
+                self._person_line(where, left)
+                if right:
+                    self._machine_line(where, right)
+            self._screen += self._person[1].output()
+        self._nothing_else_came(f"{block}: after this")
+        assert self._screen == prompt, f"{block}: the person sees {self._screen!r}"
+
+    def _person_line(self, where: str, line: str) -> None:
+        prompt = self.names["prompt"]
+        if line.startswith(prompt):
+            assert self._screen == prompt, f"{where}: before this the person sees {self._screen!r}"
+            self._screen = self._person[1].type(line[len(prompt) :])
+        elif line:
+            printed, _, self._screen = self._screen.partition("\r\n")
+            assert printed == line, f"{where}: the person sees {printed!r}"
 
     def _hmp(self, block: Block) -> None:
         from twisted_qmon.testing import HMPConnection
