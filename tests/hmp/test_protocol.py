@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,7 +20,8 @@ from tests.support.fronted_server import FakeFrontedServer
 from tests.support.hmp_fakes import FakeMonitor
 from twisted_qmon import CommandProvider, GenericError, HMPFactory, Monitor, Request, command
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT
-from twisted_qmon.hmp.protocol import MAX_LINE, HMPProtocol
+from twisted_qmon.hmp.protocol import MAX_HELD, MAX_LINE, HMPProtocol
+from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ISuspendable
 from twisted_qmon.testing import HMPConnection, QMPConnection
@@ -194,7 +196,7 @@ class LongLineTests(ProtocolCase):
         person = self.connect()
         for _ in range(100):
             person.send_bytes(b"now x;" * 1000)
-            self.assertLessEqual(len(person.protocol._buffer), MAX_LINE + 1)
+            self.assertLessEqual(person.protocol._lines.size, MAX_LINE + 1)
         person.send_bytes(b"now tail\nnow a\nnow b\n")
         self.assertEqual(person.output(), f"{self.refused}a\r\n{P}b\r\n{P}")
         self.assertEqual(self.commands.ran, ["a", "b"])
@@ -205,9 +207,9 @@ class LongLineTests(ProtocolCase):
         person.send_bytes(b"slow a\n" + b"x" * 9000 + b"\nslow b\n" + b"y" * 9000 + b"\nnow c\n")
         self.assertEqual(person.output(), "")
         self.clock.advance(5)
-        self.assertEqual(person.output(), f"a\r\n{P}{self.refused}")
+        self.assertEqual(person.output(), f"a\r\n{P}{self.refused}slow b\r\n")
         self.clock.advance(5)
-        self.assertEqual(person.output(), f"b\r\n{P}{self.refused}c\r\n{P}")
+        self.assertEqual(person.output(), f"b\r\n{P}{self.refused}now c\r\nc\r\n{P}")
 
 
 class SuspensionTests(ProtocolCase):
@@ -226,7 +228,8 @@ class SuspensionTests(ProtocolCase):
         self.commands.ran.clear()
         self.clock.advance(1)
         self.assertEqual(person.transport.producerState, "producing")
-        self.assertEqual(person.output(), f"first\r\n{P}" + "".join(f"{number}\r\n{P}" for number in range(10)))
+        shown = "".join(f"now {number}\r\n{number}\r\n{P}" for number in range(10))
+        self.assertEqual(person.output(), f"first\r\n{P}{shown}")
         self.assertEqual(self.commands.ran, [str(number) for number in range(10)])
         self.assertEqual(person.transport.pauses, 1)
 
@@ -248,7 +251,7 @@ class SuspensionTests(ProtocolCase):
             person.send_bytes(line + b"now y\n")
             self.assertEqual(person.transport.producerState, "paused")
             self.clock.advance(10)
-            self.assertEqual(person.output(), f"Error: {error}\r\n{P}y\r\n{P}")
+            self.assertEqual(person.output(), f"Error: {error}\r\n{P}now y\r\ny\r\n{P}")
             self.assertEqual((person.transport.producerState, person.transport.pauses), ("producing", 1))
 
     def test_suspensions_nest(self) -> None:
@@ -273,7 +276,7 @@ class SuspensionTests(ProtocolCase):
         self.clock.advance(5)
         self.assertEqual(person.output(), "a\r\n")
         person.protocol.resume()
-        self.assertEqual(person.output(), f"{P}b\r\n{P}")
+        self.assertEqual(person.output(), f"{P}now b\r\nb\r\n{P}")
 
     def test_progress(self) -> None:
         """Lines of their own, at most one a second."""
@@ -318,6 +321,156 @@ class SuspensionTests(ProtocolCase):
         self.assertEqual((person.output(), person.transport.producerState), (P, "producing"))
 
 
+class TypedAheadTests(ProtocolCase):
+    """A line that waited for a command is shown behind the prompt at which it runs."""
+
+    def test_as_it_was_typed(self) -> None:
+        """Empty lines and tabs too; what a terminal would obey, and what is no UTF-8, as escapes."""
+        person = self.connect()
+        person.send_bytes(b"slow a\n\nnow\tb\nnow \x1b[2J\nnow \xff\n")
+        self.clock.advance(5)
+        self.assertEqual(
+            person.output(),
+            f"a\r\n{P}\r\n{P}now\tb\r\nb\r\n{P}"
+            f"now \\x1b[2J\r\nError: control character in the line: '\\x1b'\r\n{P}"
+            f"now \\xff\r\nError: the line is not UTF-8: byte 0xff at 5\r\n{P}",
+        )
+
+    def test_only_what_waited_for_a_command(self) -> None:
+        """Lines in one chunk are not shown, nor those that came after the command was done."""
+        person = self.connect()
+        person.send_bytes(b"now a\nnow b\nslow c\nslow d\nnow e\n")
+        self.assertEqual(person.output(), f"a\r\n{P}b\r\n{P}")
+        self.clock.advance(5)
+        self.assertEqual(person.output(), f"c\r\n{P}slow d\r\n")
+        self.clock.advance(5)
+        self.assertEqual(person.output(), f"d\r\n{P}now e\r\ne\r\n{P}")
+        self.assertEqual(person.type("now f"), f"f\r\n{P}")
+
+    def test_what_the_transport_had_not_read(self) -> None:
+        """A line that was in the socket's buffer when the command was done waited for it as well; what comes later did not."""
+        person = self.connect()
+        here, there = socket.socketpair()
+        with here, there:
+            person.protocol.transport.getHandle = lambda: here
+            person.send_bytes(b"slow a\n")
+            there.sendall(b"now b\nnow c\nno")
+            self.clock.advance(5)
+            there.sendall(b"w d\nnow e\n")
+            data = here.recv(65536)
+            person.send_bytes(data[:9])
+            person.send_bytes(data[9:])
+        self.assertEqual(person.output(), f"a\r\n{P}now b\r\nb\r\n{P}now c\r\nc\r\n{P}d\r\n{P}e\r\n{P}")
+
+
+class TelnetTests(ProtocolCase):
+    """Ctrl-C at a telnet client: IAC IP, and IAC DO TIMING-MARK, before whose answer the client shows no output."""
+
+    interrupt = b"\xff\xf4\xff\xfd\x06"
+    answer = b"\xff\xfc\x06\r\n"
+
+    def waiting(self, typed: bytes) -> HMPConnection:
+        person = self.connect()
+        person.send_bytes(typed)
+        person.take_bytes()
+        return person
+
+    def test_cancels_what_is_pending(self) -> None:
+        """The mark is answered first, then the error is printed and the prompt is back."""
+        person = self.waiting(b"slow a\r\n")
+        self.assertEqual(person.transport.producerState, "producing")
+        person.send_bytes(self.interrupt)
+        told = f"Error: Command 'slow' was cancelled\r\n{P}".encode()
+        self.assertEqual(person.take_bytes(), self.answer + told)
+        self.assertEqual(list(self.monitor.pending), [])
+        self.assertEqual(person.type("now b\r"), f"b\r\n{P}")
+
+    def test_in_one_chunk_with_the_line(self) -> None:
+        """It cancels the command before it, and not one behind it."""
+        person = self.waiting(b"")
+        person.send_bytes(b"slow a\r\nnow b\r\n" + self.interrupt + b"slow c\r\n")
+        told = f"Error: Command 'slow' was cancelled\r\n{P}now b\r\nb\r\n{P}".encode()
+        self.assertEqual(person.take_bytes(), self.answer + told)
+        self.assertEqual([request.arguments for request in self.monitor.pending], [{"text": "c"}])
+
+    def test_with_nothing_pending(self) -> None:
+        """A new prompt."""
+        person = self.waiting(b"now a\r\n")
+        person.send_bytes(self.interrupt)
+        self.assertEqual(person.take_bytes(), self.answer + P.encode())
+
+    def test_in_pieces(self) -> None:
+        """A mark that comes later is answered then, and the prompt is shown again: the client has discarded it."""
+        person = self.waiting(b"slow a\r\n")
+        person.send_bytes(self.interrupt[:2])
+        self.assertEqual(person.take_bytes(), f"\r\nError: Command 'slow' was cancelled\r\n{P}".encode())
+        person.send_bytes(self.interrupt[2:])
+        self.assertEqual(person.take_bytes(), self.answer + P.encode())
+
+    def test_a_mark_alone(self) -> None:
+        """Is answered, and cancels nothing."""
+        person = self.waiting(b"slow a\r\n")
+        person.send_bytes(self.interrupt[2:])
+        self.assertEqual(person.take_bytes(), self.answer)
+        self.clock.advance(5)
+        self.assertEqual(person.take_bytes(), f"a\r\n{P}".encode())
+
+    def test_read_on_while_suspended(self) -> None:
+        """Only a client whose lines end as telnet's do, or that has sent a telnet command; the others' transports are paused."""
+        for first, state in (
+            (b"", "paused"),
+            (b"\r\n", "producing"),
+            (b"\r\0", "producing"),
+            (b"\xff\xf1", "producing"),
+        ):
+            person = self.waiting(first + b"slow a\n")
+            self.assertEqual((first, person.transport.producerState), (first, state))
+            self.clock.advance(5)
+            self.assertEqual(person.transport.producerState, "producing")
+
+    def test_read_on_up_to_a_bound(self) -> None:
+        """Beyond it the transport is paused. All lines run, in order, and none while the command is pending."""
+        person = self.waiting(b"slow a\r\n")
+        line = b"now " + b"x" * 1000 + b"\r\n"
+        sent = 0
+        while person.transport.producerState == "producing":
+            person.send_bytes(line)
+            sent += 1
+        self.assertLess(abs(sent * len(line) - MAX_HELD), 2 * len(line))
+        self.assertEqual(self.commands.ran, ["a"])
+        self.clock.advance(5)
+        self.assertEqual(len(self.commands.ran), 1 + sent)
+        self.assertEqual(person.transport.producerState, "producing")
+
+    def test_one_who_does_not_read_is_not_read(self) -> None:
+        """Answers to timing marks can't pile up."""
+        person = self.waiting(b"slow a\r\n")
+        person.transport.stop_reading()
+        marks = 0
+        while person.transport.producerState == "producing":
+            person.send_bytes(self.interrupt[2:] * 1000)
+            marks += 1000
+            self.assertLess(marks, 100_000)
+        self.assertEqual(len(person.transport.value()), len(TIMING_MARK_REFUSED) * marks + 2 * (marks // 1000))
+
+    def test_the_end_of_input_while_suspended(self) -> None:
+        """Comes through at once where the transport is read on; what was typed is still run and answered."""
+        person = self.waiting(b"slow a\r\nnow b\r\n")
+        person.half_close()
+        self.assertFalse(person.closed)
+        self.clock.advance(5)
+        self.assertEqual((person.output(), person.closed), (f"a\r\n{P}now b\r\nb\r\n{P}", True))
+
+    def test_urgent_data_stays_in_its_place(self) -> None:
+        """IAC DM as TCP's urgent data would otherwise lose its second byte."""
+        with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+            for sock, inline in ((tcp, True), (unix, False)):
+                transport: Any = StringTransport()
+                transport.getHandle = lambda sock=sock: sock
+                HMPFactory(self.monitor).buildProtocol(None).makeConnection(transport)
+                self.assertEqual(bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)), inline)
+
+
 class EndTests(ProtocolCase):
     """How a session ends."""
 
@@ -327,7 +480,7 @@ class EndTests(ProtocolCase):
         person.send_bytes(b"slow a\nnow b\nslow c\nnow incomplete")
         person.half_close()
         self.clock.advance(5)
-        self.assertEqual((person.output(), person.closed), (f"a\r\n{P}b\r\n{P}", False))
+        self.assertEqual((person.output(), person.closed), (f"a\r\n{P}now b\r\nb\r\n{P}slow c\r\n", False))
         self.clock.advance(5)
         self.assertEqual((person.output(), person.closed), (f"c\r\n{P}", True))
         self.assertEqual(self.commands.ran, ["a", "b", "c"])
@@ -346,7 +499,8 @@ class EndTests(ProtocolCase):
         self.clock.advance(10)
         self.assertEqual((self.commands.ran, person.output()), (["a"], ""))
         person.protocol.dataReceived(b"now d\n")
-        person.protocol.resumeProducing()
+        person.protocol.suspend()
+        person.protocol.resume()
         self.assertEqual(self.commands.ran, ["a"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -458,6 +612,11 @@ def test_any_sequence_in_any_pieces(lines: list[str], data: Any) -> None:
     pieces = [together[begin:end] for begin, end in pairwise(edges)]
     printed, ran = _answers(*pieces)
     one_by_one = [_answers(line) for line in typed]
+    # What was typed ahead is shown where it runs, and nowhere else.
+    for line in typed:
+        shown = line.decode("utf-8", "backslashreplace").replace("\n", "\r\n")
+        assert printed.count(P + shown) <= 1
+        printed = printed.replace(P + shown, P)
     assert printed == "".join(text for text, _ in one_by_one)
     assert ran == [name for _, names in one_by_one for name in names]
     assert len(ran) == len(set(ran))

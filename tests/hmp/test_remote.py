@@ -76,7 +76,7 @@ class RemoteTests(SynchronousTestCase):
         self.assertEqual(self.person.transport.producerState, "paused")
         self.clock.advance(5)
         self.pump.flush()
-        self.assertEqual(self.person.output(), f"done\r\n{P}1073741824 (1 GiB)\r\n{P}")
+        self.assertEqual(self.person.output(), f"done\r\n{P}info size\r\n1073741824 (1 GiB)\r\n{P}")
 
     def test_the_monitor_goes_away(self) -> None:
         """What is pending fails, and so does what is typed then; the session stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import random
@@ -9,6 +10,7 @@ import re
 import select
 import socket
 import subprocess
+import termios
 import time
 import unittest
 from collections.abc import Iterator
@@ -128,7 +130,8 @@ class SocketTests(unittest.TestCase):
             self.assertGreater(answers, 10)
             pending = machine.execute("query-pending")
             self.assertEqual([entry["command"] for entry in pending if entry["command"] == "slow"], ["slow"])
-            self.assertEqual(person.until(P, 11), f"done\r\n{P}" + "".join(f"{number}\r\n{P}" for number in range(10)))
+            shown = "".join(f"echo {number}\r\n{number}\r\n{P}" for number in range(10))
+            self.assertEqual(person.until(P, 11), f"done\r\n{P}" + shown)
             self.assertGreaterEqual(time.monotonic() - begin, 1.0)
             self.assertEqual(machine.execute("human-monitor-command", {"command-line": "echo x"}), "x\r\n")
             person.socket.close()
@@ -140,7 +143,7 @@ class SocketTests(unittest.TestCase):
             person.until(P)
             person.type("slow 0.3 one\nslow 0.3 two\necho three\necho incomplete")
             person.socket.shutdown(socket.SHUT_WR)
-            self.assertEqual(person.rest(), f"one\r\n{P}two\r\n{P}three\r\n{P}")
+            self.assertEqual(person.rest(), f"one\r\n{P}slow 0.3 two\r\ntwo\r\n{P}echo three\r\nthree\r\n{P}")
             person.socket.close()
 
     def test_a_person_who_does_not_read(self) -> None:
@@ -206,46 +209,170 @@ class ProgramTests(unittest.TestCase):
             self.assertTrue(output.endswith(f"{P}one\r\n{P}two\r\n{P}"), output)
 
     def test_telnet_in_a_terminal(self) -> None:
-        """Line by line, with type-ahead, and with negotiation that nobody asked for."""
-        telnet = need("telnet")
-        port = free_port()
-        with monitor("--hmp", f"tcp:{port}:interface=127.0.0.1") as twistd:
-            terminal, side = pty.openpty()
-            process = subprocess.Popen([telnet, "127.0.0.1", str(port)], stdin=side, stdout=side, stderr=side)
-            os.close(side)
-            try:
-                seen = _read(terminal, "", P)
-                os.write(terminal, b"echo one\r")
-                seen = _read(terminal, seen, "one\r\n" + P)
-                os.write(terminal, b"slow 0.5 two\recho three\r")
-                seen = _read(terminal, seen, "three\r\n" + P)
-                self.assertTrue(seen.endswith(f"\ntwo\r\n{P}three\r\n{P}"), seen)
-                # To telnet's own prompt, to negotiate something and to leave.
-                os.write(terminal, b"\x1d")
-                seen = _read(terminal, seen, "telnet> ")
-                os.write(terminal, b"send nop\r")
-                time.sleep(0.2)
-                os.write(terminal, b"echo four\r")
-                seen = _read(terminal, seen, "four\r\n" + P)
-                os.write(terminal, b"\x1d")
-                _read(terminal, seen, "telnet> ", times=2)
-                os.write(terminal, b"quit\r")
-                self.assertEqual(process.wait(PATIENCE), 0)
-            finally:
-                process.kill()
-                process.wait(PATIENCE)
-                os.close(terminal)
+        """Line by line; what is typed ahead is shown where it runs; negotiation that nobody asked for does no harm."""
+        with monitor_for_telnet() as (twistd, terminal):
+            terminal.type("echo one")
+            terminal.read("one\r\n" + P)
+            terminal.type("slow 0.5 two", "echo three")
+            terminal.read("three\r\n" + P)
+            self.assertTrue(terminal.seen.endswith(f"\ntwo\r\n{P}echo three\r\nthree\r\n{P}"), terminal.seen)
+            # To telnet's own prompt, to negotiate something and to leave.
+            terminal.to_telnet("send nop")
+            time.sleep(0.2)
+            terminal.type("echo four")
+            terminal.read("four\r\n" + P)
+            terminal.to_telnet("quit")
+            self.assertEqual(terminal.process.wait(PATIENCE), 0)
             self.assertNotIn("Traceback", twistd.output())
 
+    def test_ctrl_c_in_telnet(self) -> None:
+        """Cancels the pending command, and the prompt is back; at the prompt, and behind a half-typed line, a new prompt."""
+        with monitor_for_telnet() as (twistd, terminal):
+            machine = twistd.qmp()
+            terminal.type("hold")
 
-def _read(terminal: int, seen: str, wanted: str, times: int = 1) -> str:
-    """Read on until that has come so often. :return: all that was seen"""
-    end = time.monotonic() + PATIENCE
-    while seen.count(wanted) < times:
-        if time.monotonic() > end or not select.select([terminal], [], [], PATIENCE)[0]:
-            raise AssertionError(f"{wanted!r} has not come: {seen!r}")
-        seen += os.read(terminal, 65536).decode()
-    return seen
+            def pending() -> list[str]:
+                return [entry["command"] for entry in machine.execute("query-pending")]
+
+            until("the command is pending", lambda: "hold" in pending())
+            terminal.press(b"\x03")
+            terminal.read(f"\r\nError: Command 'hold' was cancelled\r\n{P}")
+            self.assertNotIn("hold", pending())
+            terminal.type("echo one")
+            terminal.read("one\r\n" + P)
+            terminal.press(b"\x03")
+            terminal.read(f"^C\r\n{P}", times=1)
+            terminal.press(b"nonsense")
+            time.sleep(0.2)
+            terminal.press(b"\x03")
+            terminal.read(f"nonsense^C\r\n{P}")
+            terminal.type("echo two")
+            terminal.read("two\r\n" + P)
+            self.assertNotIn("unknown command", terminal.seen)
+            # With TCP's urgent data.
+            terminal.type("hold")
+            until("the command is pending", lambda: "hold" in pending())
+            terminal.to_telnet("send ip synch")
+            terminal.read("was cancelled\r\n" + P, times=2)
+            terminal.type("echo three")
+            terminal.read("three\r\n" + P)
+
+    def test_ctrl_c_during_a_flood(self) -> None:
+        """Telnet throws away what it has not shown, and the session goes on."""
+        with monitor_for_telnet() as (_, terminal):
+            terminal.type("flood 20000000")
+            terminal.read("xxxx")
+            terminal.press(b"\x03")
+            terminal.read(f"\r\n{P}", times=2)
+            self.assertLess(len(terminal.seen), 20_000_000)
+            terminal.type("echo one")
+            terminal.read("one\r\n" + P)
+
+    def test_telnet_from_a_pipe(self) -> None:
+        """It ends lines with CR NUL CR LF, as input for a terminal: the line, and an empty one, as at a QEMU."""
+        telnet = need("telnet")
+        port = free_port()
+        with monitor("--hmp", f"tcp:{port}:interface=127.0.0.1"):
+            process = subprocess.Popen(
+                [telnet, "127.0.0.1", str(port)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            seen = b""
+            with process:
+                process.stdin.write(b"echo one\r\n")
+                process.stdin.flush()
+                while seen.count(P.encode()) < 3:
+                    data = os.read(process.stdout.fileno(), 65536)
+                    self.assertNotEqual(data, b"", seen)
+                    seen += data
+                process.kill()
+            self.assertTrue(seen.endswith(f"{P}one\n{P}{P}".encode()), seen)
+
+    def test_nc_in_a_terminal(self) -> None:
+        """What is typed while a command is pending is shown where it runs."""
+        nc = need("nc")
+        with monitor() as twistd, terminal_of([nc, "-U", str(twistd.folder / "hmp.sock")]) as terminal:
+            terminal.read(P)
+            terminal.type("slow 0.7 two")
+            time.sleep(0.2)
+            terminal.type("echo three")
+            # The terminal adds a CR of its own.
+            terminal.read(f"two\r\r\n{P}echo three\r\r\nthree\r\r\n{P}")
+
+
+class Terminal:
+    """
+    A program in a pseudo-terminal of its own.
+
+    :ivar seen: all that it has shown
+    :ivar process: the program
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self.seen = ""
+        self._asked = 0
+        self._descriptor, side = pty.openpty()
+        self.process = subprocess.Popen(
+            command, stdin=side, stdout=side, stderr=side, start_new_session=True, preexec_fn=_take_terminal
+        )
+        os.close(side)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._descriptor, keys)
+
+    def type(self, *lines: str) -> None:
+        for line in lines:
+            self.press(line.encode() + b"\r")
+
+    def to_telnet(self, line: str) -> None:
+        """Give telnet itself an order."""
+        self.press(b"\x1d")
+        self._asked += 1
+        self.read("telnet> ", times=self._asked)
+        self.type(line)
+
+    def read(self, wanted: str, times: int = 1) -> None:
+        """Read on until that has been seen so often."""
+        end = time.monotonic() + PATIENCE
+        while self.seen.count(wanted) < times:
+            if time.monotonic() > end or not select.select([self._descriptor], [], [], PATIENCE)[0]:
+                raise AssertionError(f"{wanted!r} has not come: {self.seen[-2000:]!r}")
+            self.seen += os.read(self._descriptor, 65536).decode()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        os.close(self._descriptor)
+
+
+def _take_terminal() -> None:
+    # Without a controlling terminal Ctrl-C is no signal.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@contextmanager
+def terminal_of(command: list[str]) -> Iterator[Terminal]:
+    terminal = Terminal(command)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@contextmanager
+def monitor_for_telnet() -> Iterator[tuple[Twistd, Terminal]]:
+    telnet = need("telnet")
+    port = free_port()
+    with (
+        monitor("--hmp", f"tcp:{port}:interface=127.0.0.1") as twistd,
+        terminal_of([telnet, "127.0.0.1", str(port)]) as terminal,
+    ):
+        terminal.read(P)
+        yield twistd, terminal
 
 
 NUMBERS = ["0", "1", "7", "010", "0x1f", "08", "18446744073709551615", "9" * 20, "'a'", "'", "$eax", "-1", "(1", "1)"]

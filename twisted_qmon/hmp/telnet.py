@@ -1,100 +1,168 @@
 """
-Telnet's negotiation bytes, taken out of what a client sends: they do no harm, and nothing is answered. No I/O.
+Telnet commands, taken out of what a client sends (RFC 854). No I/O.
+
+No option is negotiated. Two commands matter, those that a telnet client sends for Ctrl-C: C{IAC IP} and C{IAC DO TIMING-MARK}
+(RFC 860). The client discards all output until the timing mark is answered.
 """
 
 from __future__ import annotations
 
-__all__ = ["MAX_SUBNEGOTIATION", "TelnetFilter"]
+import re
+from enum import Enum, auto
+
+__all__ = ["MAX_SUBNEGOTIATION", "TIMING_MARK_REFUSED", "TelnetCommand", "TelnetFilter"]
 
 #: Bytes of the longest subnegotiation (RFC 855) that is skipped; a longer one is no telnet.
 MAX_SUBNEGOTIATION = 256
 
-_SE, _SB, _WILL, _DONT, _IAC = 240, 250, 251, 254, 255
-_WINDOW_SIZE = 31
-_LF = 10
+#: The answer to C{IAC DO TIMING-MARK}: C{IAC WONT TIMING-MARK}. A client goes on showing output at either answer.
+TIMING_MARK_REFUSED = b"\xff\xfc\x06"
+
+_LF = 0x0A
+_SE, _IP, _SB, _WILL, _DO, _DONT, _IAC = 0xF0, 0xF4, 0xFA, 0xFB, 0xFD, 0xFE, 0xFF
+_WINDOW_SIZE, _TIMING_MARK = 31, 6
+
+# IAC SB NAWS and four bytes, each of which may be doubled: only the size of a window may contain a line feed.
+_WINDOW_SIZE_BYTES = 11
+
+_NOTABLE = re.compile(rb"[\xff\n]")
+
+
+class TelnetCommand(Enum):
+    """
+    A command that the session acts on.
+
+    :cvar INTERRUPT: C{IAC IP}: Ctrl-C
+    :cvar TIMING_MARK: C{IAC DO TIMING-MARK}: to be answered with L{TIMING_MARK_REFUSED}
+    """
+
+    INTERRUPT = auto()
+    TIMING_MARK = auto()
 
 
 class TelnetFilter:
     """
-    Takes telnet commands (C{IAC ...}, RFC 854) out of a stream, however it is cut into pieces.
+    Separates telnet commands from text, however the stream is cut into pieces. Each byte is looked at a fixed number of times.
 
     UTF-8 has no byte 255, so that text passes unchanged. What only begins like telnet passes too: no line may be swallowed.
 
-    :ivar seen: the client speaks telnet
+    :ivar seen: the client has sent a telnet command
     """
 
     def __init__(self) -> None:
         self.seen = False
-        self._held = b""
+        # A command that is not complete: IAC, or IAC and a verb, or a subnegotiation up to here.
+        self._command = bytearray()
+        # The last byte of it is the IAC of IAC SE, or of IAC IAC.
+        self._escaping = False
         self._after_return = False
+        # Behind what was no subnegotiation, everything up to the end of the line is text.
+        self._rest_is_text = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> list[bytes | TelnetCommand]:
         """
         :param data: bytes as they came
-        :return: those that are no telnet commands. A client that speaks telnet may end its lines with CR NUL: that becomes CR LF.
+        :return: text without telnet commands, and the commands to act on, in their order. CR NUL, with which telnet clients
+            may end a line, becomes CR LF.
         """
-        if self._held:
-            data, self._held = self._held + data, b""
-        if _IAC in data:
-            data = self._strip(data)
-        if self.seen and data:
-            data = self._end_lines(data)
-        return data
-
-    def _strip(self, data: bytes) -> bytes:
-        parts: list[bytes] = []
+        parts: list[bytes | TelnetCommand] = []
+        text: list[bytes] = []
         at = 0
-        while (begin := data.find(_IAC, at)) >= 0:
-            parts.append(data[at:begin])
-            end = _end_of_command(data, begin)
-            if end is None:
-                self._held = data[begin:]
-                return b"".join(parts)
-            if end == begin:
-                # No telnet: the byte belongs to the line, which will be refused for it.
-                parts.append(data[begin : begin + 1])
-                at = begin + 1
-            elif data[begin + 1] == _IAC:
-                parts.append(b"\xff")
-                at = end
-            else:
-                self.seen = True
-                at = end
-        parts.append(data[at:])
-        return b"".join(parts)
+        while at < len(data):
+            at, found = self._step(data, at)
+            if isinstance(found, bytes):
+                text.append(found)
+            elif found is not None:
+                self._add_text(parts, text)
+                parts.append(found)
+        self._add_text(parts, text)
+        return parts
 
-    def _end_lines(self, data: bytes) -> bytes:
-        if self._after_return and data[0] == 0:
-            data = b"\n" + data[1:]
-        self._after_return = data.endswith(b"\r")
-        return data.replace(b"\r\0", b"\r\n")
+    def _add_text(self, parts: list[bytes | TelnetCommand], pieces: list[bytes]) -> None:
+        text = b"".join(pieces)
+        pieces.clear()
+        if text:
+            if self._after_return and text[0] == 0:
+                text = b"\n" + text[1:]
+            self._after_return = text.endswith(b"\r")
+            parts.append(text.replace(b"\r\0", b"\r\n"))
 
+    def _step(self, data: bytes, at: int) -> tuple[int, bytes | TelnetCommand | None]:
+        """
+        Take some bytes, at least one.
 
-def _end_of_command(data: bytes, begin: int) -> int | None:
-    """Where the command ends that begins with this IAC; C{None}: not here yet; C{begin}: it is none."""
-    if len(data) < begin + 2:
-        return None
-    command = data[begin + 1]
-    if _WILL <= command <= _DONT:
-        if len(data) < begin + 3:
+        :return: where to go on; and the text they are, or the command they complete, or nothing
+        """
+        command = self._command
+        if self._rest_is_text:
+            end = data.find(_LF, at)
+            self._rest_is_text = end < 0
+            end = len(data) if end < 0 else end + 1
+            return end, data[at:end]
+        if not command:
+            begin = data.find(_IAC, at)
+            if begin == at:
+                command.append(_IAC)
+                return at + 1, None
+            end = len(data) if begin < 0 else begin
+            return end, data[at:end]
+        if len(command) == 1:
+            return at + 1, self._verb(data[at])
+        if command[1] == _SB:
+            return self._subnegotiation(data, at)
+        return at + 1, self._option(data[at])
+
+    def _verb(self, verb: int) -> bytes | TelnetCommand | None:
+        """The byte behind IAC."""
+        if _SB <= verb <= _DONT:
+            self._command.append(verb)
             return None
-        return begin if data[begin + 2] == _LF else begin + 3
-    if command == _SB:
-        return _end_of_subnegotiation(data, begin)
-    return begin + 2 if command >= _SE else begin
+        self._command.clear()
+        if verb == _IAC:
+            return b"\xff"
+        if verb < _SE:
+            # No telnet: the bytes belong to the line, which is refused because of them.
+            return bytes((_IAC, verb))
+        self.seen = True
+        return TelnetCommand.INTERRUPT if verb == _IP else None
 
+    def _option(self, option: int) -> bytes | TelnetCommand | None:
+        """The byte behind IAC and WILL, WONT, DO or DONT."""
+        verb = self._command[1]
+        self._command.clear()
+        if option == _LF:
+            return bytes((_IAC, verb, option))
+        self.seen = True
+        return TelnetCommand.TIMING_MARK if (verb, option) == (_DO, _TIMING_MARK) else None
 
-def _end_of_subnegotiation(data: bytes, begin: int) -> int | None:
-    at = begin + 2
-    while at < len(data) and at - begin <= MAX_SUBNEGOTIATION:
-        if data[at] == _IAC:
-            if at + 1 == len(data):
-                return None
-            if data[at + 1] == _SE:
-                return at + 2
-            at += 1
-        elif data[at] == _LF and (data[begin + 2] != _WINDOW_SIZE or at - begin > 10):
-            # Only the size of a window may well hold a 10; anything else is a line that ends.
-            return begin
-        at += 1
-    return None if at >= len(data) and at - begin <= MAX_SUBNEGOTIATION else begin
+    def _subnegotiation(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+        """The bytes behind IAC SB, up to IAC SE."""
+        command = self._command
+        if self._escaping:
+            # IAC IAC is the byte 255; any other byte behind IAC is skipped as well.
+            self._escaping = False
+            end = at + 1
+            if data[at] == _SE:
+                self.seen = True
+                command.clear()
+                return end, None
+        else:
+            end = min(len(data), at + MAX_SUBNEGOTIATION + 1 - len(command))
+            notable = _NOTABLE.search(data, at, end)
+            if notable is not None:
+                end = notable.end()
+                self._escaping = data[end - 1] == _IAC
+        command += data[at:end]
+        if self._may_go_on():
+            return end, None
+        text = bytes(command)
+        command.clear()
+        self._escaping = False
+        self._rest_is_text = text[-1] != _LF
+        return end, text
+
+    def _may_go_on(self) -> bool:
+        command = self._command
+        if command[-1] == _LF:
+            return command[2] == _WINDOW_SIZE and len(command) <= _WINDOW_SIZE_BYTES
+        return len(command) <= MAX_SUBNEGOTIATION
