@@ -1,5 +1,5 @@
 """
-A whole QEMU with a small machine and disks, in front of which a door is put; and a person at its human monitor.
+A whole QEMU with a small machine and disks, in front of which a proxy is put; and a person at its human monitor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RealQemu:
     A QEMU with a C{pc} machine that does not run, and a qcow2 disk with a backing image, as a context manager.
 
     :ivar socket: where its QMP server is
-    :ivar other: where its second one is, for those who don't go through the door
+    :ivar other: where its second one is, for those who don't go through the proxy
     :ivar disk: the disk's image
     """
 

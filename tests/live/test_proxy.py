@@ -1,5 +1,5 @@
 """
-The door in front of a real QEMU: many machines, the same answers, life and death.
+The proxy in front of a real QEMU: many machines, the same answers, life and death.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import time
@@ -36,17 +37,17 @@ def qemu(tmp_path: Path) -> Iterator[RealQemu]:
 
 
 @pytest.fixture
-def door(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
-    """A door to it."""
-    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as door:
-        connected(door)
-        yield door
+def proxy(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
+    """A proxy to it."""
+    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as proxy:
+        connected(proxy)
+        yield proxy
 
 
-def connected(door: Twistd) -> QMP:
-    """A client of the door, once QEMU is behind it."""
-    client = door.qmp()
-    until("QEMU behind the door", lambda: "return" in client.answer("query-block"), door)
+def connected(proxy: Twistd) -> QMP:
+    """A client of the proxy, once QEMU is behind it."""
+    client = proxy.qmp()
+    until("QEMU behind the proxy", lambda: "return" in client.answer("query-block"), proxy)
     return client
 
 
@@ -127,7 +128,7 @@ async def library_client(path: Path, count: int, seed: int) -> int:
 
 
 @pytest.mark.slow
-def test_many_clients(door: Twistd) -> None:
+def test_many_clients(proxy: Twistd) -> None:
     """Fifty clients, ids colliding on purpose, 20,000 commands: every answer at its owner, with its id."""
     try:
         import qemu.qmp  # noqa: F401
@@ -135,7 +136,7 @@ def test_many_clients(door: Twistd) -> None:
         missing("qemu.qmp (pip install qemu.qmp)")
 
     async def everybody() -> int:
-        path = door.folder / "qmp.sock"
+        path = proxy.folder / "qmp.sock"
         clients = [bare_client(path, BARE_COMMANDS, seed) for seed in range(BARE)]
         clients += [library_client(path, LIBRARY_COMMANDS, seed) for seed in range(LIBRARY)]
         return sum(await asyncio.wait_for(asyncio.gather(*clients), 240))
@@ -173,9 +174,9 @@ REQUESTS: list[tuple[str, Any]] = [
 ]
 
 
-def test_same_answers(qemu: RealQemu, door: Twistd) -> None:
-    """What QEMU answers directly, it answers through the door: all commands without arguments that only look, and errors."""
-    direct, through = QMP(qemu.other), door.qmp()
+def test_same_answers(qemu: RealQemu, proxy: Twistd) -> None:
+    """What QEMU answers directly, it answers through the proxy: all commands without arguments that only look, and errors."""
+    direct, through = QMP(qemu.other), proxy.qmp()
     try:
         assert through.greeting == direct.greeting
         schema = direct.execute("query-qmp-schema")
@@ -208,10 +209,10 @@ def test_same_answers(qemu: RealQemu, door: Twistd) -> None:
         direct.reader.close()
 
 
-def test_events(qemu: RealQemu, door: Twistd) -> None:
+def test_events(qemu: RealQemu, proxy: Twistd) -> None:
     """Every client gets QEMU's events, with QEMU's timestamps, in its order, on the same side of the reply."""
     direct = QMP(qemu.other)
-    clients = [door.qmp() for _ in range(5)]
+    clients = [proxy.qmp() for _ in range(5)]
     for _ in range(5):
         clients[0].execute("cont")
         clients[0].execute("stop")
@@ -225,11 +226,11 @@ def test_events(qemu: RealQemu, door: Twistd) -> None:
     direct.socket.close()
 
 
-def test_busy_main_loop(qemu: RealQemu, door: Twistd) -> None:
+def test_busy_main_loop(qemu: RealQemu, proxy: Twistd) -> None:
     """While QEMU's main loop hangs, what we know ourselves is answered, and what QEMU does out of band is done."""
     fifo = qemu.folder / "fifo"
     os.mkfifo(fifo)
-    hanging, other = door.qmp(), door.qmp()
+    hanging, other = proxy.qmp(), proxy.qmp()
     image = {"driver": "blkdebug", "node-name": "b", "config": str(fifo), "image": {"driver": "null-co"}}
     hanging.socket.sendall(json.dumps({"execute": "blockdev-add", "arguments": image, "id": "hangs"}).encode())
     time.sleep(0.3)
@@ -240,12 +241,12 @@ def test_busy_main_loop(qemu: RealQemu, door: Twistd) -> None:
         assert "stop" in other.execute("human-monitor-command", {"command-line": "help"})
         (pending,) = (each for each in other.execute("query-pending") if each["command"] == "blockdev-add")
         assert pending["id"] == "hangs"
-        urgent = door.qmp()
+        urgent = proxy.qmp()
         # A client without oob can't send it; one that has it can.
         assert "unexpected" in json.loads(_exchange(urgent, b'{"exec-oob": "migrate-pause"}'))["error"]["desc"]
         with socket.socket(socket.AF_UNIX) as bare:
             bare.settimeout(PATIENCE)
-            bare.connect(str(door.folder / "qmp.sock"))
+            bare.connect(str(proxy.folder / "qmp.sock"))
             reader = bare.makefile("rb")
             bare.sendall(b'{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}')
             bare.sendall(b'{"exec-oob": "migrate-pause", "id": "now"}')
@@ -268,13 +269,30 @@ def _exchange(client: QMP, data: bytes) -> bytes:
 # -- life and death
 
 
-def test_killed_and_back(qemu: RealQemu, door: Twistd) -> None:
+def test_log(qemu: RealQemu, proxy: Twistd) -> None:
+    """Connecting, losing QEMU and each failed attempt is one line of the log: which QEMU, where, why."""
+    address = re.escape(f"unix:{qemu.socket}")
+    version = proxy.qmp().execute("query-version")["qemu"]
+    number = f"{version['major']}.{version['minor']}.{version['micro']}"
+    qemu.kill()
+    qemu.socket.unlink()
+    later = r"next attempt in \d+\.\d s\n"
+    for line in (
+        rf"connected to QEMU {re.escape(number)} at {address}: \d+ commands, \d+ events\n",
+        rf"disconnected from QEMU at {address}: The connection to the monitor was lost: [^;]+; {later}",
+        rf"can't connect to QEMU at {address}: No such file or directory; {later}",
+    ):
+        until(line, lambda line=line: re.search(line, proxy.output()), proxy)
+    assert "Scheduling retry" not in proxy.output()
+
+
+def test_killed_and_back(qemu: RealQemu, proxy: Twistd) -> None:
     """kill -9 with a hundred requests pending: a hundred errors; then a new QEMU at the same place serves the same clients."""
-    clients = [door.qmp() for _ in range(20)]
+    clients = [proxy.qmp() for _ in range(20)]
     qemu.freeze()
     for client in clients:
         client.socket.sendall(b"".join(b'{"execute": "query-block", "id": %d}\n' % number for number in range(5)))
-    watcher = door.qmp()
+    watcher = proxy.qmp()
     until("a hundred pending", lambda: len(watcher.execute("query-pending")) >= 100)
     began = time.monotonic()
     qemu.kill()
@@ -292,48 +310,53 @@ def test_killed_and_back(qemu: RealQemu, door: Twistd) -> None:
         assert client.execute("query-status")["status"] == "prelaunch"
 
 
-def test_frozen(qemu: RealQemu, door: Twistd) -> None:
+def test_frozen(qemu: RealQemu, proxy: Twistd) -> None:
     """A QEMU that stands still is found out, what is pending fails, and once it goes on it is served again."""
-    client = door.qmp()
+    client = proxy.qmp()
     qemu.freeze()
-    assert client.error("query-block") == "QEMU does not answer"
+    began = time.monotonic()
+    assert client.error("query-block") == "QEMU did not answer for 10 s"
+    assert 9.5 < time.monotonic() - began < 11.5
     client.event("QEMU_DISCONNECTED")
+    address = re.escape(f"unix:{qemu.socket}")
+    line = rf"disconnected from QEMU at {address}: QEMU did not answer for 10 s; next attempt in \d+\.\d s\n"
+    assert re.search(line, proxy.output())
     assert client.execute("query-version")["qemu"]["major"] > 0
     qemu.thaw()
     client.event("QEMU_CONNECTED")
     assert client.execute("query-status")["running"] is False
 
 
-def test_quit(qemu: RealQemu, door: Twistd) -> None:
-    """C{quit} is QEMU's: it ends QEMU, and the door stays. C{qmon-quit} ends the door."""
-    client = door.qmp()
+def test_quit(qemu: RealQemu, proxy: Twistd) -> None:
+    """C{quit} is QEMU's: it ends QEMU, and the proxy stays. C{qmon-quit} ends the proxy."""
+    client = proxy.qmp()
     assert client.execute("quit") == {}
     assert client.event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-qmp-quit"}
     client.event("QEMU_DISCONNECTED")
     assert qemu.ends() == 0
     assert client.execute("query-pending") == []
     assert client.execute("qmon-quit") == {}
-    door.ends()
+    proxy.ends()
 
 
 def test_not_there(tmp_path: Path) -> None:
-    """A door without a QEMU says so; when QEMU comes, it is served."""
+    """A proxy without a QEMU says so; when QEMU comes, it is served."""
     qemu = RealQemu(tmp_path)
-    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as door:
-        client = door.qmp()
+    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}"]) as proxy:
+        client = proxy.qmp()
         assert "twisted-qmon" in client.greeting["QMP"]["version"]["package"]
         for name in ("query-block", "query-status"):
             assert client.error(name) == "QEMU is not connected"
         with qemu:
             client.event("QEMU_CONNECTED")
             assert client.execute("query-block")[0]["device"] == "hd0"
-            assert door.qmp().greeting["QMP"]["version"] == client.execute("query-version")
+            assert proxy.qmp().greeting["QMP"]["version"] == client.execute("query-version")
 
 
-def test_another_server(qemu: RealQemu, door: Twistd) -> None:
-    """What comes back may have other commands: the door has those then, and no human monitor behind it if there is none."""
+def test_another_server(qemu: RealQemu, proxy: Twistd) -> None:
+    """What comes back may have other commands: the proxy has those then, and no human monitor behind it if there is none."""
     program = need("qemu-storage-daemon")
-    client = door.qmp()
+    client = proxy.qmp()
     qemu.kill()
     client.event("QEMU_DISCONNECTED")
     qemu.socket.unlink()

@@ -1,5 +1,5 @@
 """
-People at the door of a real QEMU: its human monitor, and what takes long there.
+People at the proxy of a real QEMU: its human monitor, and what takes long there.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ def qemu(tmp_path: Path) -> Iterator[RealQemu]:
 
 
 @pytest.fixture
-def door(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
-    """A door to it, for machines and people."""
+def proxy(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
+    """A proxy to it, for machines and people."""
     with Twistd(
         tmp_path, ["--qemu", f"unix:{qemu.socket}", "--qmp", "unix:qmp.sock", "--hmp", "unix:hmp.sock"]
-    ) as door:
-        client = door.qmp()
-        until("QEMU behind the door", lambda: "return" in client.answer("query-block"), door)
-        yield door
+    ) as proxy:
+        client = proxy.qmp()
+        until("QEMU behind the proxy", lambda: "return" in client.answer("query-block"), proxy)
+        yield proxy
 
 
 @pytest.fixture
-def people(door: Twistd) -> Iterator[tuple[Person, Person]]:
+def people(proxy: Twistd) -> Iterator[tuple[Person, Person]]:
     """Two of them."""
-    with Person(door.folder / "hmp.sock") as one, Person(door.folder / "hmp.sock") as two:
+    with Person(proxy.folder / "hmp.sock") as one, Person(proxy.folder / "hmp.sock") as two:
         yield one, two
 
 
@@ -85,13 +85,13 @@ def test_snapshots(people: tuple[Person, Person]) -> None:
     assert " a " not in person.does("info snapshots")
 
 
-def test_migration(door: Twistd, people: tuple[Person, Person]) -> None:
+def test_migration(proxy: Twistd, people: tuple[Person, Person]) -> None:
     """One migrates for seconds and sees how far it is; another person and a machine are answered meanwhile; it is cancelled."""
     one, two = people
-    machine = door.qmp()
+    machine = proxy.qmp()
     machine.execute("migrate-set-parameters", {"max-bandwidth": 50_000})
     one.does("progress on")
-    one.types(f"migrate exec:cat>{door.folder}/state")
+    one.types(f"migrate exec:cat>{proxy.folder}/state")
     time.sleep(0.5)
     assert "VM status: paused" in two.does("info status")
     assert machine.execute("query-status")["status"] == "prelaunch"
@@ -113,17 +113,17 @@ def test_migration_fails(people: tuple[Person, Person]) -> None:
     assert text == "Error: Failed to connect to '127.0.0.1:1': Connection refused\n"
 
 
-def test_migration_completes(door: Twistd, people: tuple[Person, Person]) -> None:
+def test_migration_completes(proxy: Twistd, people: tuple[Person, Person]) -> None:
     """Two at once: the second is refused by QEMU; a machine waits for the whole of it with one request."""
     person, _ = people
-    machine = door.qmp()
+    machine = proxy.qmp()
     machine.execute("migrate-set-parameters", {"max-bandwidth": 50_000})
     machine.socket.sendall(
         json.dumps(
-            {"execute": "qmon-migrate", "arguments": {"uri": f"exec:cat>{door.folder}/state"}, "id": "m"}
+            {"execute": "qmon-migrate", "arguments": {"uri": f"exec:cat>{proxy.folder}/state"}, "id": "m"}
         ).encode()
     )
-    other = door.qmp()
+    other = proxy.qmp()
     until("the migration", lambda: other.execute("query-migrate").get("status") == "active")
     assert "already" in person.does("migrate exec:cat>/dev/null") or "in progress" in person.does(
         "migrate exec:cat>/dev/null"
@@ -132,17 +132,17 @@ def test_migration_completes(door: Twistd, people: tuple[Person, Person]) -> Non
     while "id" not in (message := machine._read()):
         machine.events.append(message)
     assert message["return"]["status"] == "completed"
-    assert (door.folder / "state").stat().st_size > 100_000
+    assert (proxy.folder / "state").stat().st_size > 100_000
     assert "completed" in [each["data"]["status"] for each in machine.events if each["event"] == "MIGRATION"]
 
 
-def test_detached(door: Twistd, people: tuple[Person, Person]) -> None:
+def test_detached(proxy: Twistd, people: tuple[Person, Person]) -> None:
     """C{-d} does not wait."""
     person, _ = people
-    machine = door.qmp()
+    machine = proxy.qmp()
     machine.execute("migrate-set-parameters", {"max-bandwidth": 50_000})
     began = time.monotonic()
-    assert person.does(f"migrate -d exec:cat>{door.folder}/state") == ""
+    assert person.does(f"migrate -d exec:cat>{proxy.folder}/state") == ""
     assert time.monotonic() - began < 3
     assert machine.execute("query-migrate")["status"] in ("setup", "active")
     assert person.does("migrate_cancel") == ""
@@ -167,7 +167,7 @@ def test_block_jobs(qemu: RealQemu, people: tuple[Person, Person]) -> None:
     assert "nope" in person.does("block_stream nope")
 
 
-def test_quit(qemu: RealQemu, door: Twistd, people: tuple[Person, Person]) -> None:
+def test_quit(qemu: RealQemu, proxy: Twistd, people: tuple[Person, Person]) -> None:
     """C{quit} typed by a person ends QEMU; the person is still there."""
     person, other = people
     person.does("quit")

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -94,6 +95,7 @@ class ConnectTests(SynchronousTestCase):
         clock.advance(0.2)
         error = self.failureResultOf(connecting, ConnectionClosed)
         self.assertIn("one client at a time", str(error.value))
+        self.assertIn("not a QMP server", str(error.value))
         self.assertTrue(endpoint.servers[0].transport.disconnecting)
         self.assertEqual(clock.getDelayedCalls(), [])
 
@@ -230,6 +232,39 @@ class ExecuteTests(ClientCase):
         self.failureResultOf(self.client.execute("b"), ConnectionClosed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_malformed_reply(self) -> None:
+        """A reply that has neither result nor error, or an error too deep to show, fails its request and no other."""
+        done = [self.client.execute("a"), self.client.execute("b"), self.client.execute("c")]
+        deep = b"[" * 990 + b"]" * 990
+        self.server.protocol.dataReceived(b'{"id": 1, "error": %b}\r\n' % deep)
+        self.server.protocol.dataReceived(b'{"id": 2}\r\n' + line({"return": 3, "id": 3}))
+        self.failureResultOf(done[0], GenericError)
+        self.assertIn("malformed reply", str(self.failureResultOf(done[1], GenericError).value))
+        self.assertEqual(self.successResultOf(done[2]), 3)
+
+    def test_not_utf8(self) -> None:
+        """A reply that is not UTF-8 fails its request and no other."""
+        done = [self.client.execute("a"), self.client.execute("b")]
+        self.server.protocol.dataReceived(b'{"return": "\xe9", "id": 1}\r\n' + line({"return": 2, "id": 2}))
+        self.assertIn("is not UTF-8", str(self.failureResultOf(done[0], GenericError).value))
+        self.assertEqual(self.successResultOf(done[1]), 2)
+
+    def test_lost_and_cancelled(self) -> None:
+        """One who cancels other requests when the first fails gets an outcome for each; so do those behind them."""
+        self.client.timeout = 5.0
+        done = [self.client.execute("a") for _ in range(4)]
+
+        def cancel(failure: Failure) -> None:
+            for each in done[1:3]:
+                each.cancel()
+
+        done[0].addErrback(cancel)
+        self.server.lose()
+        self.failureResultOf(done[1], CommandCancelled)
+        self.failureResultOf(done[2], CommandCancelled)
+        self.failureResultOf(done[3], ConnectionClosed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_close(self) -> None:
         """C{close} fails what is pending, and fires when the connection is closed."""
         done = self.client.execute("a")
@@ -331,6 +366,15 @@ class CancelTests(ClientCase):
         self.assertEqual(fired, [])
         self.assertEqual(self.successResultOf(other), 2)
         self.client.leave(mine)
+
+    def test_leave_and_cancel(self) -> None:
+        """What a caller who left had pending can still be cancelled; no timer is left."""
+        mine = object()
+        done = self.client.execute("a", caller=mine, timeout=5.0)
+        self.client.leave(mine)
+        done.cancel()
+        self.failureResultOf(done, CommandCancelled)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_callers_forgotten(self) -> None:
         """Nothing is kept of a caller with nothing pending."""
@@ -486,3 +530,11 @@ class CommandsTests(ClientCase):
         one.cancel()
         self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA, "id": 2})
         self.assertEqual(len(self.successResultOf(two)), 2)
+
+    def test_cancelled_by_another(self) -> None:
+        """One who asks may cancel another when it is told."""
+        one, two, three = self.client.commands(), self.client.commands(), self.client.commands()
+        one.addCallback(lambda _: two.cancel())
+        self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA, "id": 2})
+        self.failureResultOf(two, CancelledError)
+        self.assertEqual(len(self.successResultOf(three)), 2)

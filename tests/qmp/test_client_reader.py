@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.qmp_server import GREETING, line
-from twisted_qmon.qmp._client.replies import UNSET, Malformed, Message, MessageTooLong, RawMessage, ReplyReader
+from twisted_qmon.qmp._client.replies import UNSET, Malformed, Message, MessageTooLong, RawMessage, ReplyReader, excerpt
 
 
 def kinds(found: list[Any]) -> list[Any]:
@@ -100,6 +100,59 @@ def test_reader_inf() -> None:
     """A reply with QEMU's C{inf}, which is no JSON, is an error for the one who waits for it."""
     (reply,) = ReplyReader(raw=True).feed(b'{"return": {"x": inf}, "id": 12}\r\n')
     assert (reply.id, reply.error["class"]) == (12, "GenericError")  # type: ignore[union-attr]
+
+
+UNREADABLE = [
+    pytest.param(b'{"return": "\xff", "id": 12}\r\n', "is not UTF-8", id="one line, the id last"),
+    pytest.param(
+        b'{"id": 12, "error": {"class": "GenericError", "desc": "\xff"}}\r\n', "is not UTF-8", id="the id first"
+    ),
+    pytest.param(b'{\r\n    "return": ["\xff"],\r\n    "id": 12\r\n}\r\n', "is not UTF-8", id="many lines"),
+    pytest.param(b'{"return": [1, inf], "id": 12}\r\n', "can't be decoded", id="inf"),
+    pytest.param(b'{\r\n    "return": [1, inf],\r\n    "id": 12\r\n}\r\n', "can't be decoded", id="inf, many lines"),
+    pytest.param(b'{"return": {"a": 1, "id": 12}\r\n', "can't be decoded", id="a brace is missing"),
+]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(("data", "reason"), UNREADABLE)
+def test_unreadable_reply(data: bytes, reason: str, raw: bool) -> None:
+    """A reply that can't be read is an error for the request with its id, that shows what came; the next one is read."""
+    reader = ReplyReader(raw=raw)
+    found: list[Any] = reader.feed(data + b'{"return": 1, "id": 13}\r\n')
+    assert [each.id for each in found] == [12, 13]
+    assert found[0].returned is UNSET
+    assert found[0].error["class"] == "GenericError"
+    assert found[0].error["desc"].startswith(f"The server's reply {reason}: {{")
+    assert found[1].error is UNSET
+    assert reader.buffered == 0
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_unreadable_reply_is_shown_in_part(raw: bool) -> None:
+    """Of an unreadable reply of megabytes the error shows the beginning."""
+    (reply,) = ReplyReader(raw=raw).feed(b'{"return": "%b", "id": 12}\r\n' % (b"\xff" * 1_000_000))
+    assert len(reply.error["desc"]) < 1000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_id_in_the_middle(raw: bool) -> None:
+    """Where the id of a reply that is not UTF-8 can't be found without reading it, what is not UTF-8 is replaced."""
+    (reply,) = ReplyReader(raw=raw).feed(b'{"return": "\xff", "id": 12, "more": 1}\r\n')
+    assert (reply.id, reply.error) == (12, UNSET)  # type: ignore[union-attr]
+    returned = reply.returned  # type: ignore[union-attr]
+    assert json.loads(bytes(returned)) == "\ufffd" if raw else returned == "\ufffd"
+
+
+def test_excerpt() -> None:
+    """An excerpt is short, however big or deep the message is."""
+    (deep,) = ReplyReader().feed(b'{"id": 1, "x": 5, "error": %b}\r\n' % (b"[" * 900 + b"]" * 900))
+    (big,) = ReplyReader(raw=True).feed(b'{"id": 1, "error": {"desc": "%b"}}\r\n' % (b"x" * 1_000_000))
+    for message in (deep, big):
+        assert isinstance(message, Message)
+        text = excerpt(message)
+        assert len(text) < 1000
+        assert "'id': 1" in text
 
 
 @given(

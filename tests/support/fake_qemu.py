@@ -1,5 +1,5 @@
 """
-A QEMU that the test plays: what a door sends to it is kept, what it says is up to the test.
+A QEMU that the test plays: what a proxy sends to it is kept, what it says is up to the test.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class FakeConnection:
         self.answer(request, {})
 
     def introduce(self, extra: dict[str, tuple[bool, bool]] | None = None) -> None:
-        """Answer what a door asks first."""
+        """Answer what the proxy asks first."""
         answers = {
             "query-qmp-schema": make_schema(extra),
             "migrate-set-capabilities": {},
@@ -134,11 +134,12 @@ class FakeEndpoint:
         return succeed(protocol)
 
 
-class Door:
+class Proxy:
     """
-    A monitor with a door to a fake QEMU.
+    A monitor in front of a fake QEMU.
 
-    :ivar clock: everybody's clock
+    :ivar clock: the clock of all of them
+    :ivar provider: the monitor's provider of QEMU's commands
     :ivar events: what a subscriber of the monitor has seen
     """
 
@@ -146,12 +147,12 @@ class Door:
         self.clock = Clock()
         self.endpoint = FakeEndpoint()
         self.monitor = Monitor(clock=self.clock)
-        self.door = Qemu(self.endpoint, self.clock, retry_policy=lambda _: 1.0)
-        self.monitor.register(self.door)
+        self.provider = Qemu(self.endpoint, self.clock, retry_policy=lambda _: 1.0)
+        self.monitor.register(self.provider)
         self.events: list[Any] = []
         self.monitor.subscribe(lambda message: self.events.append(dict(message)))
         if start:
-            self.door.service.startService()
+            self.provider.service.startService()
         if start and connect:
             self.qemu.greet()
             self.qemu.introduce()
@@ -163,7 +164,7 @@ class Door:
         return self.endpoint.connections[-1]
 
     def client(self, *, oob: bool = False) -> QMPConnection:
-        """One more machine at the door."""
+        """One more client of the proxy."""
         return QMPConnection(self.monitor, oob=oob)
 
     def client_at_once(self) -> QMPConnection:

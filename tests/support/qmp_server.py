@@ -34,12 +34,13 @@ class FakeEndpoint:
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals
+        self.error: Exception = ConnectionRefusedError()
         self.servers: list[FakeServer] = []
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         if self.refusals:
             self.refusals -= 1
-            return fail(ConnectionRefusedError())
+            return fail(self.error)
         protocol = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         assert protocol is not None
         self.servers.append(FakeServer(protocol))
@@ -100,7 +101,3 @@ class ClientCase(SynchronousTestCase):
         (self.server,) = endpoint.servers
         self.server.greet()
         self.client = self.successResultOf(connecting)
-
-    def warnings(self) -> list[str]:
-        """What has been logged."""
-        return []

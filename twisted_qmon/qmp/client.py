@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,8 +31,9 @@ from twisted_qmon.errors import (
 )
 from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client.commands import RemoteCommands
-from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, PreparedEndpoint, keep_connected
-from twisted_qmon.qmp._client.replies import MAX_MESSAGE, UNSET, AnyMessage
+from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
+from twisted_qmon.qmp._client.reconnect import Reconnector
+from twisted_qmon.qmp._client.replies import MAX_MESSAGE, UNSET, Message
 from twisted_qmon.qmp._client.session import error_of
 
 if TYPE_CHECKING:
@@ -51,9 +51,14 @@ class _Reply(Deferred[Any]):
 
     number = 0
     name = ""
-    caller: Any = None
-    connection: Any = None
+    connection: _Connection
     timer: IDelayedCall | None = None
+
+    def stop_timer(self) -> None:
+        """It has been answered, or it never will be."""
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 class _Connection(ClientConnection[_Reply]):
@@ -61,25 +66,23 @@ class _Connection(ClientConnection[_Reply]):
 
     client: QMPClient
 
-    def replied(self, owner: _Reply, message: AnyMessage) -> None:
-        if owner.timer is not None:
-            owner.timer.cancel()
-            owner.timer = None
+    def replied(self, owner: _Reply, message: Message) -> None:
+        owner.stop_timer()
         if message.returned is not UNSET:
             owner.callback(message.returned)
         else:
             owner.errback(Failure(error_of(message)))
 
-    def happened(self, message: AnyMessage) -> None:
+    def happened(self, message: Message) -> None:
         self.client._happened(message)
 
     def over(self, owners: list[_Reply], error: CommandError) -> None:
         self.client._lost(self)
         for owner in owners:
-            if owner.timer is not None:
-                owner.timer.cancel()
-                owner.timer = None
-            owner.errback(Failure(error))
+            # The errback of one may have cancelled another.
+            if not owner.called:
+                owner.stop_timer()
+                owner.errback(Failure(error))
 
 
 @implementer(IMonitor)
@@ -123,42 +126,42 @@ class QMPClient:
         cls,
         endpoint: IStreamClientEndpoint,
         *,
+        clock: IReactorTime | None = None,
+        timeout: float | None = None,
+        oob: bool = True,
+        max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
-        **options: Any,
     ) -> Deferred[QMPClient]:
         """
-        Connect and negotiate.
+        Connect and negotiate. For the other parameters see L{QMPClient}.
 
         :param negotiation_timeout: seconds for greeting and negotiation
-        :param options: see L{QMPClient}
         :return: fires with the client; fails with what the endpoint fails with, or with L{CommandError}
         """
-        client = cls(**options)
-
-        def prepare(connection: _Connection) -> Deferred[Any]:
-            return connection.negotiate(client.clock, negotiation_timeout).addCallback(client._attach)
-
-        connecting = PreparedEndpoint(endpoint, client._make_connection, prepare).connect(Factory.forProtocol(Protocol))
-        return connecting.addCallback(lambda _: client)
+        client = cls(clock=clock, timeout=timeout, oob=oob, max_message=max_message)
+        return client._connect(endpoint, negotiation_timeout).addCallback(lambda _: client)
 
     @classmethod
     def service(
         cls,
         endpoint: IStreamClientEndpoint,
         *,
+        clock: IReactorTime | None = None,
+        timeout: float | None = None,
+        oob: bool = True,
+        max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
-        **options: Any,
     ) -> QMPClientService:
         """
-        A service that connects while it runs, again after each loss.
+        A service that connects while it runs, again after each loss. For the other parameters see L{QMPClient}.
 
         :param negotiation_timeout: seconds for greeting and negotiation
-        :param retry_policy: seconds until the next attempt, for the number of failures so far; by default 0.2 and
-            growing up to L{MAX_DELAY}
-        :param options: see L{QMPClient}
+        :param retry_policy: seconds until the next attempt, for the number of failures so far; by default 0.3 and
+            growing up to L{MAX_DELAY<twisted_qmon.qmp._client.reconnect.MAX_DELAY>}
         """
-        return QMPClientService(cls(**options), endpoint, negotiation_timeout, retry_policy)
+        client = cls(clock=clock, timeout=timeout, oob=oob, max_message=max_message)
+        return QMPClientService(client, endpoint, negotiation_timeout, retry_policy)
 
     @property
     def clock(self) -> IReactorTime:
@@ -191,16 +194,19 @@ class QMPClient:
         """
         return succeed(None) if self._connection is None else self._connection.close()
 
+    def _connect(self, endpoint: IStreamClientEndpoint, negotiation_timeout: float) -> Deferred[_Connection]:
+        async def prepare(connection: _Connection) -> None:
+            await connection.negotiate(self.clock, negotiation_timeout)
+            self._connection = connection
+            self._commands.forget()
+            self._cancels = True
+
+        return Deferred.fromCoroutine(connect(endpoint, self._make_connection, prepare))
+
     def _make_connection(self) -> _Connection:
         connection = _Connection(oob=self._wants_oob, max_message=self._max_message)
         connection.client = self
         return connection
-
-    def _attach(self, connection: _Connection) -> QMPClient:
-        self._connection = connection
-        self._commands.forget()
-        self._cancels = True
-        return self
 
     def _lost(self, connection: _Connection) -> None:
         if self._connection is connection:
@@ -264,9 +270,7 @@ class QMPClient:
         self._withdraw(reply, CommandTimedOut(f"Command '{reply.name}' timed out after {timeout:g} s"))
 
     def _withdraw(self, reply: _Reply, error: CommandError) -> None:
-        if reply.timer is not None:
-            reply.timer.cancel()
-            reply.timer = None
+        reply.stop_timer()
         if reply.connection.withdraw(reply.number) and self._cancels and reply.name != "cancel-command":
             oob = reply.connection.session.oob
             cancelling = self._request("cancel-command", {"id": reply.number}, oob, None, None)
@@ -294,8 +298,7 @@ class QMPClient:
     def leave(self, caller: Any) -> None:
         # What becomes of them is for the server to say; to it, it is this client that asked, and it stays.
         for reply in self._by_caller.pop(caller, ()):
-            if reply.timer is not None:
-                reply.timer.cancel()
+            reply.stop_timer()
             reply.connection.withdraw(reply.number)
 
     # -- events
@@ -312,7 +315,7 @@ class QMPClient:
 
         return unsubscribe
 
-    def _happened(self, message: AnyMessage) -> None:
+    def _happened(self, message: Message) -> None:
         if not self._receivers:
             return
         event: dict[str, Any] = {"event": message.event, "timestamp": message.timestamp}
@@ -339,7 +342,7 @@ class QMPClient:
 class QMPClientService(Service):
     """
     Keeps a L{QMPClient} connected while it runs: connects, negotiates, and begins again after each loss. An attempt
-    whose negotiation comes to nothing counts as a failed one.
+    whose negotiation fails counts as a failed one.
 
     :ivar client: the client
     """
@@ -352,26 +355,23 @@ class QMPClientService(Service):
         retry_policy: Callable[[int], float] | None = None,
     ) -> None:
         self.client = client
-
-        def prepare(connection: _Connection) -> Deferred[Any]:
-            return connection.negotiate(client.clock, negotiation_timeout).addCallback(client._attach)
-
-        self._service = keep_connected(endpoint, client._make_connection, prepare, client._clock, retry_policy)
+        self._reconnector = Reconnector(
+            lambda: client._connect(endpoint, negotiation_timeout), repr(endpoint), client._clock, retry_policy
+        )
 
     def startService(self) -> None:
         """Begin to connect."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._service.startService()
+        self._reconnector.startService()
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when the connection is closed"""
         super().stopService()  # type: ignore[no-untyped-call]
-        stopped: Deferred[None] = maybeDeferred(self._service.stopService)
-        return stopped
+        return self._reconnector.stopService()
 
     def when_connected(self, fail_after: int | None = None) -> Deferred[QMPClient]:
         """
         :param fail_after: fail with the last attempt's failure after so many; C{None}: never
         :return: fires with the client when it is connected, at once if it is
         """
-        return self._service.whenConnected(failAfterFailures=fail_after).addCallback(lambda _: self.client)
+        return self._reconnector.when_connected(fail_after).addCallback(lambda _: self.client)

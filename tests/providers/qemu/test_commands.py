@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_qemu import COMMANDS, VERSION, Door, make_schema
+from tests.support.fake_qemu import COMMANDS, VERSION, Proxy, make_schema
 from twisted_qmon import CommandProvider, command
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.providers.qemu import Qemu
@@ -22,78 +22,78 @@ class NamesTests(SynchronousTestCase):
 
     def test_version(self) -> None:
         """Greeting and C{query-version} are QEMU's."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         self.assertEqual(client.greeting["QMP"]["version"], VERSION)
         client.send({"execute": "query-version", "id": 1})
         self.assertEqual(client.received(), [{"return": VERSION, "id": 1}])
-        self.assertEqual(door.qemu.asked(), [])
+        self.assertEqual(proxy.qemu.asked(), [])
 
     def test_greeting_waits(self) -> None:
         """A client that comes early is greeted when QEMU is known, or after two seconds with what is known then."""
-        door = Door(connect=False)
-        early = door.client_at_once()
+        proxy = Proxy(connect=False)
+        early = proxy.client_at_once()
         self.assertEqual(early.take_bytes(), b"")
-        door.qemu.greet()
-        door.qemu.introduce()
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
         self.assertEqual(early.received()[0]["QMP"]["version"], VERSION)
-        door.endpoint.there = False
-        door.qemu.die()
-        late = door.client_at_once()
-        door.clock.advance(1.9)
+        proxy.endpoint.there = False
+        proxy.qemu.die()
+        late = proxy.client_at_once()
+        proxy.clock.advance(1.9)
         self.assertEqual(late.take_bytes(), b"")
-        door.clock.advance(0.2)
+        proxy.clock.advance(0.2)
         self.assertEqual(late.received()[0]["QMP"]["version"], VERSION)
 
     def test_greeting_without_qemu(self) -> None:
         """Without any QEMU so far the greeting tells our own version."""
-        door = Door(start=False)
-        door.endpoint.there = False
-        door.door.service.startService()
-        client = door.client_at_once()
-        door.clock.advance(2.1)
+        proxy = Proxy(start=False)
+        proxy.endpoint.there = False
+        proxy.provider.service.startService()
+        client = proxy.client_at_once()
+        proxy.clock.advance(2.1)
         self.assertIn("twisted-qmon", client.received()[0]["QMP"]["version"]["package"])
 
     def test_ready(self) -> None:
-        """Nobody waits for a door that does not run; giving up leaves nothing behind."""
-        door = Door(start=False)
-        self.assertIsNone(door.door.when_ready())
-        door.door.service.startService()
-        waiting = door.door.when_ready()
+        """Nobody waits for a proxy that does not run; giving up leaves nothing behind."""
+        proxy = Proxy(start=False)
+        self.assertIsNone(proxy.provider.when_ready())
+        proxy.provider.service.startService()
+        waiting = proxy.provider.when_ready()
         assert waiting is not None
         waiting.addErrback(lambda _: None).cancel()
-        self.assertEqual(door.door._wanted, [])
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertIsNone(door.door.when_ready())
+        self.assertEqual(len(proxy.provider._ready), 0)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertIsNone(proxy.provider.when_ready())
 
     def test_commands(self) -> None:
         """C{query-commands} has QEMU's and ours, each once, and is encoded once."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         client.send({"execute": "query-commands", "id": 1})
         names = [each["name"] for each in client.received()[0]["return"]]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({"query-pending", "cancel-command", "qmon-migrate", "qmp_capabilities"}, set(names))
         self.assertLessEqual(set(COMMANDS), set(names))
-        one = door.monitor.submit("query-commands", None, object()).result
-        self.assertIs(door.monitor.submit("query-commands", None, object()).result, one)
-        door.monitor.register_command("more", lambda: None)
-        self.assertIn("more", str(door.monitor.submit("query-commands", None, object()).result.value))
+        one = proxy.monitor.submit("query-commands", None, object()).result
+        self.assertIs(proxy.monitor.submit("query-commands", None, object()).result, one)
+        proxy.monitor.register_command("more", lambda: None)
+        self.assertIn("more", str(proxy.monitor.submit("query-commands", None, object()).result.value))
 
     def test_origin(self) -> None:
         """Those that run on QEMU are marked."""
-        door = Door()
-        infos = self.successResultOf(door.monitor.commands())
+        proxy = Proxy()
+        infos = self.successResultOf(proxy.monitor.commands())
         self.assertEqual({infos[name].origin for name in set(COMMANDS) - {"qmp_capabilities"}}, {"qemu"})
         self.assertEqual(infos["qmon-migrate"].origin, "")
         completing = {name for name, info in infos.items() if info.completes}
         self.assertEqual(completing, {name for name in infos if name.startswith("qmon-")})
 
     def test_origin_from_afar(self) -> None:
-        """A client of the door is told, too, which run on QEMU: so its human console sends lines there."""
-        door = Door()
-        client, pump = connected_client(door.monitor)
+        """A client of the proxy is told, too, which run on QEMU: so its human console sends lines there."""
+        proxy = Proxy()
+        client, pump = connected_client(proxy.monitor)
         asked = client.commands()
         pump.flush()
         commands = self.successResultOf(asked)
@@ -104,18 +104,18 @@ class NamesTests(SynchronousTestCase):
 
     def test_wrong_arguments_of_known(self) -> None:
         """What is answered here without QEMU goes to QEMU when it has arguments, for QEMU's own error."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         for name in ("query-version", "query-commands", "query-qmp-schema"):
             client.send({"execute": name, "arguments": {"x": 1}, "id": 1})
-            (request,) = door.qemu.asked()
+            (request,) = proxy.qemu.asked()
             self.assertEqual(request["execute"], name)
-            door.qemu.answer(request, {})
+            proxy.qemu.answer(request, {})
 
     def test_schema(self) -> None:
         """The schema is QEMU's as it is, with ours behind it."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         client.send({"execute": "query-qmp-schema", "id": 1})
         schema = client.received()[0]["return"]
         theirs = make_schema()
@@ -134,21 +134,21 @@ class NamesTests(SynchronousTestCase):
 
     def test_help_is_known(self) -> None:
         """QEMU's help is kept: the console asks for it with each connection. Other lines go to QEMU."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         for line in ("help", "info"):
             client.send({"execute": "human-monitor-command", "arguments": {"command-line": line}, "id": 1})
             self.assertEqual(client.received(), [{"return": "stop|s  -- stop emulation\r\n", "id": 1}])
-        self.assertEqual(door.qemu.asked(), [])
+        self.assertEqual(proxy.qemu.asked(), [])
         arguments: dict[str, Any]
         for arguments in ({"command-line": "info name"}, {"command-line": "help", "cpu-index": 0}, {"command-line": 5}):
             client.send({"execute": "human-monitor-command", "arguments": arguments, "id": 1})
-            (request,) = door.qemu.asked()
+            (request,) = proxy.qemu.asked()
             self.assertEqual(request["arguments"], arguments)
-            door.qemu.answer(request, "")
+            proxy.qemu.answer(request, "")
 
     def test_covers_ours(self) -> None:
-        """Where QEMU has a command ours steps aside, and is there again when the door is taken out."""
+        """Where QEMU has a command ours steps aside, and is there again when the proxy is taken out."""
 
         class Ours(CommandProvider):
             @command
@@ -156,17 +156,17 @@ class NamesTests(SynchronousTestCase):
                 """ours"""
                 return "ours"
 
-        door = Door(start=False)
-        door.monitor.register(Ours())
-        door.door.service.startService()
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertNoResult(door.monitor.execute("quit"))
-        self.assertEqual([each["execute"] for each in door.qemu.asked()], ["quit"])
-        door.monitor.unregister(door.door)
-        self.assertEqual(self.successResultOf(door.monitor.execute("quit")), "ours")
-        self.assertIsNone(door.monitor.upstream)
-        self.assertNotIn("qmon-migrate", self.successResultOf(door.monitor.commands()))
+        proxy = Proxy(start=False)
+        proxy.monitor.register(Ours())
+        proxy.provider.service.startService()
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertNoResult(proxy.monitor.execute("quit"))
+        self.assertEqual([each["execute"] for each in proxy.qemu.asked()], ["quit"])
+        proxy.monitor.unregister(proxy.provider)
+        self.assertEqual(self.successResultOf(proxy.monitor.execute("quit")), "ours")
+        self.assertIsNone(proxy.monitor.upstream)
+        self.assertNotIn("qmon-migrate", self.successResultOf(proxy.monitor.commands()))
 
     def test_endpoint_description(self) -> None:
         """An endpoint may be given as its description; nonsense is told at once."""

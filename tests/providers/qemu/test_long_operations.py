@@ -1,5 +1,5 @@
 """
-What takes long on QEMU and completes at the door: migrations, snapshots, block jobs.
+What takes long on QEMU and completes at the proxy: migrations, snapshots, block jobs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_qemu import Door
+from tests.support.fake_qemu import Proxy
 from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu import long_operation as _operation
 from twisted_qmon.providers.qemu.long_operation import POLL, Watch
@@ -38,18 +38,18 @@ GRAPH: dict[str, list[dict[str, Any]]] = {
 
 
 class LongCase(SynchronousTestCase):
-    """A door, and a QEMU with jobs."""
+    """A proxy, and a QEMU with jobs."""
 
     def setUp(self) -> None:
-        self.door = Door(connect=False)
-        self.qemu = self.door.qemu
+        self.proxy = Proxy(connect=False)
+        self.qemu = self.proxy.qemu
         self.qemu.greet()
         self.qemu.introduce(JOBS)
         self.progress: list[tuple[int, int]] = []
 
     def execute(self, name: str, /, **arguments: Any) -> Any:
         """Execute a command of ours."""
-        return self.door.monitor.execute(name, arguments, progress=lambda *far: self.progress.append(far))
+        return self.proxy.monitor.execute(name, arguments, progress=lambda *far: self.progress.append(far))
 
     def expect(self, name: str, result: Any = None, /, **arguments: Any) -> dict[str, Any]:
         """QEMU is asked this next, and nothing else; it answers. Returns the arguments."""
@@ -81,7 +81,7 @@ class MigrationTests(LongCase):
         self.expect("query-migrate", self.info("setup"))
         self.qemu.event("MIGRATION", {"status": "active"})
         self.expect("query-migrate", self.info("active", ram={"total": 100, "remaining": 60}))
-        self.door.clock.advance(POLL)
+        self.proxy.clock.advance(POLL)
         self.expect("query-migrate", self.info("active", ram={"total": 100, "remaining": 20}, disk={"total": 50}))
         self.assertNoResult(done)
         self.qemu.event("MIGRATION", {"status": "completed"})
@@ -96,7 +96,7 @@ class MigrationTests(LongCase):
         self.expect("migrate", {})
         for _ in range(3):
             self.expect("query-migrate", self.info("active"))
-            self.door.clock.advance(POLL)
+            self.proxy.clock.advance(POLL)
         self.expect("query-migrate", self.info("completed"))
         self.successResultOf(done)
 
@@ -136,7 +136,7 @@ class MigrationTests(LongCase):
         self.expect("migrate_cancel", {})
         self.qemu.event("MIGRATION", {"status": "cancelled"})
         self.expect("query-migrate", self.info("cancelled"))
-        self.assertEqual(self.door.clock.getDelayedCalls()[1:], [])
+        self.assertEqual(self.proxy.clock.getDelayedCalls()[1:], [])
 
     def test_cancel_early(self) -> None:
         """Cancelled while QEMU is beginning it, it is cancelled once it has begun; not sent yet, it never is."""
@@ -150,7 +150,7 @@ class MigrationTests(LongCase):
         self.qemu.answer(requests[1], self.info("cancelled"))
 
         for _ in range(2):
-            self.door.door.upstream.execute("query-block")
+            self.proxy.provider.upstream.execute("query-block")
         done = self.execute("qmon-migrate", uri="tcp:x:2")
         done.cancel()
         self.failureResultOf(done, CommandCancelled)
@@ -165,14 +165,14 @@ class MigrationTests(LongCase):
         self.expect("query-migrate", self.info("active"))
         self.qemu.die()
         self.failureResultOf(done, ConnectionClosed)
-        self.assertEqual(len(self.door.door.upstream._watchers), 0)
+        self.assertEqual(len(self.proxy.provider.upstream._watchers), 0)
 
 
 class SnapshotTests(LongCase):
     """C{qmon-savevm}, C{qmon-loadvm}, C{qmon-delvm}."""
 
     def choose(self, nodes: Any = NODES) -> None:
-        """The door looks for the disks."""
+        """The proxy looks for the disks."""
         self.expect("query-block", BLOCKS)
         self.expect("query-named-block-nodes", nodes, flat=True)
         self.expect("x-debug-query-block-graph", GRAPH)
@@ -217,7 +217,7 @@ class SnapshotTests(LongCase):
         """Without a name it gets one from the time, as on QEMU."""
         done = self.execute("qmon-savevm")
         self.choose()
-        tag = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(self.door.clock.seconds()))
+        tag = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(self.proxy.clock.seconds()))
         self.run_job("save", tag=tag, vmstate="disk0", devices=["disk0"])
         self.successResultOf(done)
 
@@ -253,7 +253,7 @@ class BlockJobTests(LongCase):
         self.assertEqual(request["arguments"], begun)
         self.job("hd0", "created", "running")
         self.qemu.answer(request, {})
-        self.door.clock.advance(POLL)
+        self.proxy.clock.advance(POLL)
         self.expect("query-jobs", [{"id": "hd0", "status": "running", "current-progress": 5, "total-progress": 10}])
         self.assertNoResult(done)
         self.job("hd0", "waiting", "pending")
@@ -299,12 +299,12 @@ class BlockJobTests(LongCase):
         self.expect("query-jobs", [])
         self.assertEqual(str(self.failureResultOf(done, GenericError).value), "The job was cancelled")
 
-    def test_door_stops(self) -> None:
-        """When the door stops, those who wait are told; the job goes on without them."""
+    def test_proxy_stops(self) -> None:
+        """When the proxy stops, those who wait are told; the job goes on without them."""
         done = self.execute("qmon-block-stream", device="hd0")
         self.expect("block-stream", {})
-        drained = self.door.monitor.drain(5.0)
-        self.door.clock.advance(5.0)
+        drained = self.proxy.monitor.drain(5.0)
+        self.proxy.clock.advance(5.0)
         self.failureResultOf(done, CommandCancelled)
         self.assertEqual(self.successResultOf(drained), 1)
         self.assertNotIn("job-cancel", [each["execute"] for each in self.qemu.asked()])
@@ -313,7 +313,7 @@ class BlockJobTests(LongCase):
         """A job that is not there any more at the next look is over."""
         done = self.execute("qmon-block-stream", device="hd0")
         self.expect("block-stream", {})
-        self.door.clock.advance(POLL)
+        self.proxy.clock.advance(POLL)
         self.expect("query-jobs", [])
         self.successResultOf(done)
 
@@ -379,7 +379,7 @@ class WatchTests(LongCase):
     def test_bounded(self) -> None:
         """Events that nobody asks for are kept up to a limit."""
         self.patch(_operation, "MAX_WATCHED", 2)
-        with Watch(self.door.door.upstream, lambda name, _: name == "STOP") as watch:
+        with Watch(self.proxy.provider.upstream, lambda name, _: name == "STOP") as watch:
             for _ in range(5):
                 self.qemu.event("STOP")
             self.qemu.event("RESUME")

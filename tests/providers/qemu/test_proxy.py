@@ -10,8 +10,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.support.fake_qemu import Door
+from tests.support.fake_qemu import Proxy
 from twisted_qmon.errors import CommandCancelled, GenericError
+from twisted_qmon.hmp.console import Person
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers.qemu import upstream as _upstream
 from twisted_qmon.providers.qemu.upstream import IN_FLIGHT
@@ -21,18 +22,18 @@ class PassingOnTests(SynchronousTestCase):
     """Requests of clients, QEMU's replies."""
 
     def setUp(self) -> None:
-        self.door = Door()
-        self.qemu = self.door.qemu
+        self.proxy = Proxy()
+        self.qemu = self.proxy.qemu
 
     def test_interfaces(self) -> None:
-        """Door and commands provide what they promise."""
-        verifyObject(ICommandProvider, self.door.door)
-        for each in self.door.monitor.registry.active.values():
+        """Proxy and commands provide what they promise."""
+        verifyObject(ICommandProvider, self.proxy.provider)
+        for each in self.proxy.monitor.registry.active.values():
             verifyObject(ICommand, each)
 
     def test_raw(self) -> None:
         """A result is passed on as it came, byte by byte."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-status", "id": "mine"})
         (request,) = self.qemu.asked()
         self.assertEqual({**request, "id": 0}, {"execute": "query-status", "id": 0})
@@ -42,10 +43,10 @@ class PassingOnTests(SynchronousTestCase):
     def test_ids(self) -> None:
         """Ids of any kind, or none, come back to whom they belong, whatever others use."""
         ids: list[Any] = [1, 1.5, "1", None, True, [1], {"a": {}}]
-        clients = [self.door.client() for _ in ids]
+        clients = [self.proxy.client() for _ in ids]
         for client, id in zip(clients, ids, strict=True):
             client.send({"execute": "query-status", "id": id})
-        bare = self.door.client()
+        bare = self.proxy.client()
         bare.send({"execute": "query-status"})
         served: list[int] = []
         while requests := self.qemu.asked():
@@ -60,7 +61,7 @@ class PassingOnTests(SynchronousTestCase):
 
     def test_errors(self) -> None:
         """Error class and words are QEMU's."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-status", "id": 1})
         (request,) = self.qemu.asked()
         self.qemu.say({"id": request["id"], "error": {"class": "DeviceNotActive", "desc": "No \u00e9 balloon"}})
@@ -69,16 +70,34 @@ class PassingOnTests(SynchronousTestCase):
 
     def test_unreadable_reply(self) -> None:
         """A number that is no JSON in QEMU's reply becomes an error of that request."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-status", "id": 1})
         (request,) = self.qemu.asked()
         self.qemu.say(b'{"return": {"x": inf}, "id": %d}' % request["id"])
         (reply,) = client.received()
         self.assertEqual((reply["id"], reply["error"]["class"]), (1, "GenericError"))
 
+    def test_not_utf8(self) -> None:
+        """Each request whose reply is not UTF-8 is answered with an error, once; those behind it have their turn."""
+        client = self.proxy.client()
+        client.send(*({"execute": "query-status", "id": n} for n in range(4)))
+        one, two = self.qemu.asked()
+        self.qemu.say(b'{"return": "\xe9", "id": %d}' % one["id"])
+        self.qemu.say(b'{"id": %d, "error": {"class": "GenericError", "desc": "\xe9"}}' % two["id"])
+        three, four = self.qemu.asked()
+        self.qemu.answer(three, 3)
+        self.qemu.answer(four, 4)
+        first, second, *others = client.received()
+        for number, reply in enumerate((first, second)):
+            self.assertEqual((reply["id"], reply["error"]["class"]), (number, "GenericError"))
+            self.assertIn("The server's reply is not UTF-8", reply["error"]["desc"])
+            self.assertIn("\\xe9", reply["error"]["desc"])
+        self.assertEqual(others, [{"return": 3, "id": 2}, {"return": 4, "id": 3}])
+        self.assertTrue(self.proxy.provider.connected)
+
     def test_not_ascii(self) -> None:
         """Should a server write UTF-8, our clients get ASCII all the same."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-status", "id": 1})
         (request,) = self.qemu.asked()
         self.qemu.say('{"return": "é", "id": %d}'.encode() % request["id"])
@@ -86,21 +105,21 @@ class PassingOnTests(SynchronousTestCase):
 
     def test_arguments(self) -> None:
         """Arguments go to QEMU unchecked, as our parser understood them."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send(b"{'execute': 'migrate', 'arguments': {'no\\'such': [1, {'x': null}]}, 'id': 5}")
         (request,) = self.qemu.asked()
         self.assertEqual(request["arguments"], {"no'such": [1, {"x": None}]})
 
     def test_unknown_command(self) -> None:
         """What QEMU does not have and we don't have is refused here."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "nope", "id": 1})
         self.assertEqual(client.received()[0]["error"]["desc"], "The command nope has not been found")
         self.assertEqual(self.qemu.asked(), [])
 
     def test_oob(self) -> None:
         """Out of band stays out of band, past all that waits; QEMU says which commands may."""
-        client = self.door.client(oob=True)
+        client = self.proxy.client(oob=True)
         client.send(*({"execute": "query-status", "id": n} for n in range(5)))
         client.send({"exec-oob": "migrate-pause", "id": "now"}, {"exec-oob": "query-block", "id": "no"})
         requests = self.qemu.asked()
@@ -113,14 +132,14 @@ class PassingOnTests(SynchronousTestCase):
 
     def test_ours_stand_beside(self) -> None:
         """Commands that QEMU does not have are ours, and are answered without it."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-pending", "id": 1})
         self.assertEqual(client.received(), [{"return": [], "id": 1}])
         self.assertEqual(self.qemu.asked(), [])
 
     def test_large(self) -> None:
         """A reply of 16 MiB in pieces is passed on."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send({"execute": "query-status", "id": 1})
         (request,) = self.qemu.asked()
         text = json.dumps("x" * (16 << 20)).encode()
@@ -134,9 +153,9 @@ class TurnsTests(SynchronousTestCase):
     """A few requests at QEMU, the others in fair turns."""
 
     def setUp(self) -> None:
-        self.door = Door()
-        self.qemu = self.door.qemu
-        self.execute = self.door.door.upstream.execute
+        self.proxy = Proxy()
+        self.qemu = self.proxy.qemu
+        self.execute = self.proxy.provider.upstream.execute
 
     def serve_one(self) -> str:
         """Answer the oldest request; return its command."""
@@ -159,7 +178,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_fair(self) -> None:
         """Somebody with one request waits for one of each, not for a thousand of somebody else."""
-        a, b, c = object(), object(), object()
+        a, b, c = Person("a"), Person("b"), Person("c")
         for n in range(1000):
             self.execute(f"a{n}", None, a)
         for n in range(3):
@@ -186,24 +205,24 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(len(requests), 2)
         self.qemu.answer(requests[0], {})
         self.assertEqual([each["execute"] for each in self.qemu.asked()], ["c2"])
-        self.assertEqual(self.door.door.upstream._in_flight, 2)
+        self.assertEqual(self.proxy.provider.upstream._in_flight, 2)
 
     def test_cancel_all(self) -> None:
         """A caller whose requests are all taken back leaves nothing behind."""
-        mine = object()
+        mine = Person("mine")
         done = [self.execute("x", None, mine) for _ in range(5)]
         for each in done:
             each.cancel()
             self.failureResultOf(each, CommandCancelled)
         for request in self.qemu.asked():
             self.qemu.answer(request, {})
-        upstream = self.door.door.upstream
+        upstream = self.proxy.provider.upstream
         self.assertEqual((upstream._queues, list(upstream._turns), upstream._waiting), ({}, [], 0))
         self.assertEqual(upstream._in_flight, 0)
 
     def test_cancel_command(self) -> None:
-        """C{cancel-command} at the door reaches what is still waiting there."""
-        client = self.door.client(oob=True)
+        """C{cancel-command} at the proxy reaches what is still waiting there."""
+        client = self.proxy.client(oob=True)
         client.send(*({"execute": "query-status", "id": n} for n in range(4)))
         client.send({"exec-oob": "cancel-command", "arguments": {"id": 3}, "id": "c"})
         answers = {each["id"]: each for each in client.received()}
@@ -214,7 +233,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_caller_leaves(self) -> None:
         """When a client goes, what it had waiting is dropped, and what is sent runs to its end, unheard."""
-        client = self.door.client()
+        client = self.proxy.client()
         client.send(*({"execute": "query-status", "id": n} for n in range(5)))
         client.lose()
         requests = self.qemu.asked()
@@ -232,7 +251,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_unsayable(self) -> None:
         """Arguments that can't be sent fail their request, sent at once or later, and nobody else's."""
-        bad = {"x": {1}}
+        bad: Any = {"x": {1}}
         self.failureResultOf(self.execute("bad", bad), GenericError)
         done = [self.execute("a"), self.execute("b"), self.execute("bad", bad), self.execute("c")]
         self.assertEqual([self.serve_one() for _ in range(3)], ["a", "b", "c"])
@@ -246,15 +265,15 @@ class EventTests(SynchronousTestCase):
     def test_passed_on(self) -> None:
         """Everybody gets an event with QEMU's own timestamp and data, in QEMU's order, before the reply that follows
         it."""
-        door = Door()
-        clients = [door.client(), door.client()]
+        proxy = Proxy()
+        clients = [proxy.client(), proxy.client()]
         for client in clients:
             client.send({"execute": "query-status", "id": 1})
-        (one, two) = door.qemu.asked()
-        door.qemu.event("STOP")
-        door.qemu.event("MIGRATION", {"status": "odd", "more": [1]})
-        door.qemu.answer(one, {})
-        door.qemu.answer(two, {})
+        (one, two) = proxy.qemu.asked()
+        proxy.qemu.event("STOP")
+        proxy.qemu.event("MIGRATION", {"status": "odd", "more": [1]})
+        proxy.qemu.answer(one, {})
+        proxy.qemu.answer(two, {})
         for client in clients:
             first, second, reply = client.received()
             self.assertEqual(first, {"event": "STOP", "timestamp": {"seconds": 17, "microseconds": 4}})
@@ -263,43 +282,43 @@ class EventTests(SynchronousTestCase):
 
     def test_held_until_described(self) -> None:
         """Events that come before QEMU has said what it can do are delivered afterwards, in order."""
-        door = Door(connect=False)
-        client = door.client_at_once()
-        door.clock.advance(2.1)
+        proxy = Proxy(connect=False)
+        client = proxy.client_at_once()
+        proxy.clock.advance(2.1)
         client.send({"execute": "qmp_capabilities"})
         client.received()
-        door.qemu.greet()
-        door.qemu.event("STOP")
-        door.qemu.event("MIGRATION", {"status": "setup"})
+        proxy.qemu.greet()
+        proxy.qemu.event("STOP")
+        proxy.qemu.event("MIGRATION", {"status": "setup"})
         self.assertEqual(client.received(), [])
-        door.qemu.introduce()
+        proxy.qemu.introduce()
         self.assertEqual([each["event"] for each in client.received()], ["QEMU_CONNECTED", "STOP", "MIGRATION"])
 
     def test_held_is_bounded(self) -> None:
         """Of events that wait, the oldest give way beyond the limit."""
         self.patch(_upstream, "MAX_HELD_EVENTS", 2)
-        door = Door(connect=False)
-        door.qemu.greet()
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
         for name in ("STOP", "RESUME", "MIGRATION"):
-            door.qemu.event(name)
-        door.qemu.introduce()
-        self.assertEqual(door.event_names(), ["QEMU_CONNECTED", "RESUME", "MIGRATION"])
+            proxy.qemu.event(name)
+        proxy.qemu.introduce()
+        self.assertEqual(proxy.event_names(), ["QEMU_CONNECTED", "RESUME", "MIGRATION"])
 
     def test_not_in_schema(self) -> None:
         """An event that the schema does not have is delivered all the same."""
-        door = Door()
-        door.qemu.event("SOMETHING_NEW", {"a": 1})
-        door.qemu.event("SOMETHING_NEW", {"a": 2})
-        self.assertEqual([each["data"] for each in door.events], [{"a": 1}, {"a": 2}])
-        door.qemu.die()
-        door.clock.advance(1)
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertNotIn("SOMETHING_NEW", door.monitor.events.definitions)
+        proxy = Proxy()
+        proxy.qemu.event("SOMETHING_NEW", {"a": 1})
+        proxy.qemu.event("SOMETHING_NEW", {"a": 2})
+        self.assertEqual([each["data"] for each in proxy.events], [{"a": 1}, {"a": 2}])
+        proxy.qemu.die()
+        proxy.clock.advance(1)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertNotIn("SOMETHING_NEW", proxy.monitor.events.definitions)
 
     def test_not_rate_limited(self) -> None:
         """What QEMU sends is not limited a second time."""
-        door = Door()
+        proxy = Proxy()
         for _ in range(5):
-            door.qemu.event("STOP")
-        self.assertEqual(door.event_names(), ["STOP"] * 5)
+            proxy.qemu.event("STOP")
+        self.assertEqual(proxy.event_names(), ["STOP"] * 5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_qemu import Door
+from tests.support.fake_qemu import Proxy
 from twisted_qmon import Monitor
 from twisted_qmon.errors import CommandNotFound, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT
@@ -19,26 +19,26 @@ class LifeAndDeathTests(SynchronousTestCase):
 
     def test_neverThere(self) -> None:
         """Before QEMU's first connection nothing of ours is taken for its answers: not its state, not what it can do."""
-        door = Door(connect=False)
-        monitor = door.monitor
+        proxy = Proxy(connect=False)
+        monitor = proxy.monitor
         for name in ("query-status", "query-name", "query-block", "stop"):
             failure = self.failureResultOf(monitor.execute(name), GenericError)
             self.assertEqual(str(failure.value), "QEMU is not connected")
         self.assertEqual(self.successResultOf(monitor.execute("query-pending")), [])
-        door.qemu.greet()
-        door.qemu.introduce()
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
         self.failureResultOf(monitor.execute("nope"), CommandNotFound)
-        monitor.unregister(door.door)
+        monitor.unregister(proxy.provider)
         self.assertEqual(self.successResultOf(monitor.execute("query-status"))["status"], "running")
         self.failureResultOf(monitor.execute("nope"), CommandNotFound)
 
     def test_dies(self) -> None:
         """A hundred pending requests fail, each at its owner, in the moment in which QEMU is found to be gone."""
-        door = Door()
-        clients = [door.client() for _ in range(20)]
+        proxy = Proxy()
+        clients = [proxy.client() for _ in range(20)]
         for client in clients:
             client.send(*({"execute": "query-status", "id": n} for n in range(5)))
-        door.qemu.die()
+        proxy.qemu.die()
         for client in clients:
             messages = client.received()
             replies = [each for each in messages if "id" in each]
@@ -53,159 +53,189 @@ class LifeAndDeathTests(SynchronousTestCase):
 
     def test_comes_back(self) -> None:
         """The next QEMU serves the same clients; its commands take the place of the old one's."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         client.send(*({"execute": "query-status", "id": n} for n in range(5)))
-        door.qemu.die()
-        door.clock.advance(1)
-        door.qemu.greet()
-        door.qemu.introduce({"brand-new": (False, False)})
-        self.assertEqual(door.event_names(), ["QEMU_DISCONNECTED", "QEMU_CONNECTED"])
+        proxy.qemu.die()
+        proxy.clock.advance(1)
+        proxy.qemu.greet()
+        proxy.qemu.introduce({"brand-new": (False, False)})
+        self.assertEqual(proxy.event_names(), ["QEMU_DISCONNECTED", "QEMU_CONNECTED"])
         client.received()
         client.send({"execute": "brand-new", "id": 1})
-        (request,) = door.qemu.asked()
+        (request,) = proxy.qemu.asked()
         self.assertEqual(request["execute"], "brand-new")
-        door.qemu.answer(request, 7)
+        proxy.qemu.answer(request, 7)
         self.assertEqual(client.received(), [{"return": 7, "id": 1}])
 
     def test_not_there(self) -> None:
         """A QEMU that is not there at the start is tried again until it is."""
-        door = Door(start=False)
-        door.endpoint.there = False
-        door.door.service.startService()
-        self.failureResultOf(door.door.upstream.execute("query-status"), ConnectionClosed)
-        door.clock.pump([1.0] * 5)
-        door.endpoint.there = True
-        door.clock.advance(1.0)
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertTrue(door.door.connected)
-        self.assertEqual(door.event_names(), ["QEMU_CONNECTED"])
+        proxy = Proxy(start=False)
+        proxy.endpoint.there = False
+        proxy.provider.service.startService()
+        self.failureResultOf(proxy.provider.upstream.execute("query-status"), ConnectionClosed)
+        proxy.clock.pump([1.0] * 5)
+        proxy.endpoint.there = True
+        proxy.clock.advance(1.0)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertTrue(proxy.provider.connected)
+        self.assertEqual(proxy.event_names(), ["QEMU_CONNECTED"])
 
     def test_says_nothing(self) -> None:
         """A QEMU that serves somebody else greets nobody: after a while another attempt is made."""
-        door = Door(connect=False)
-        door.clock.advance(10.0)
-        door.clock.advance(1.0)
-        self.assertEqual(len(door.endpoint.connections), 2)
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertTrue(door.door.connected)
+        proxy = Proxy(connect=False)
+        proxy.clock.advance(10.0)
+        proxy.clock.advance(1.0)
+        self.assertEqual(len(proxy.endpoint.connections), 2)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertTrue(proxy.provider.connected)
 
     def test_does_not_describe(self) -> None:
         """One that greets but never says what it can do is given up after a while."""
-        door = Door(connect=False)
-        door.qemu.greet()
-        door.clock.advance(DESCRIBE_TIMEOUT)
-        self.assertTrue(door.qemu.transport.disconnected)
-        door.clock.advance(1.0)
-        self.assertEqual(len(door.endpoint.connections), 2)
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
+        proxy.clock.advance(DESCRIBE_TIMEOUT)
+        self.assertTrue(proxy.qemu.transport.disconnected)
+        proxy.clock.advance(1.0)
+        self.assertEqual(len(proxy.endpoint.connections), 2)
 
     def test_dies_while_describing(self) -> None:
         """One that dies while it says what it can do counts as a failed attempt."""
-        door = Door(connect=False)
-        door.qemu.greet()
-        door.qemu.die()
-        self.assertEqual(door.event_names(), [])
-        door.clock.advance(1.0)
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertTrue(door.door.connected)
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
+        proxy.qemu.die()
+        self.assertEqual(proxy.event_names(), [])
+        proxy.clock.advance(1.0)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertTrue(proxy.provider.connected)
 
     def test_senseless_schema(self) -> None:
-        """A schema that makes no sense is a failed attempt, not the end of the door."""
-        door = Door(connect=False)
-        door.qemu.greet()
-        (request,) = door.qemu.asked()
-        door.qemu.answer(request, [{"meta-type": "command"}])
-        self.assertTrue(door.qemu.transport.disconnected)
-        self.assertFalse(door.door.connected)
+        """A schema that makes no sense is a failed attempt, not the end of the proxy."""
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
+        (request,) = proxy.qemu.asked()
+        proxy.qemu.answer(request, [{"meta-type": "command"}])
+        self.assertTrue(proxy.qemu.transport.disconnected)
+        self.assertFalse(proxy.provider.connected)
 
     def test_without_schema(self) -> None:
         """A server without a schema has the commands that it lists."""
-        door = Door(connect=False)
-        door.qemu.greet()
-        (request,) = door.qemu.asked()
-        door.qemu.say({"id": request["id"], "error": {"class": "CommandNotFound", "desc": "no"}})
-        (request,) = door.qemu.asked()
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
+        (request,) = proxy.qemu.asked()
+        proxy.qemu.say({"id": request["id"], "error": {"class": "CommandNotFound", "desc": "no"}})
+        (request,) = proxy.qemu.asked()
         self.assertEqual(request["execute"], "query-commands")
-        door.qemu.answer(request, [{"name": "query-status"}, {"name": "x-old"}])
-        self.assertTrue(door.door.connected)
-        self.assertNoResult(door.monitor.execute("x-old", {"a": 1}))
-        self.assertEqual(door.qemu.asked()[0]["arguments"], {"a": 1})
+        proxy.qemu.answer(request, [{"name": "query-status"}, {"name": "x-old"}])
+        self.assertTrue(proxy.provider.connected)
+        self.assertNoResult(proxy.monitor.execute("x-old", {"a": 1}))
+        self.assertEqual(proxy.qemu.asked()[0]["arguments"], {"a": 1})
 
     def test_stands_still(self) -> None:
         """With a request pending and no sign of life, out of band either, QEMU is given up and tried anew."""
-        door = Door()
-        client = door.client()
+        proxy = Proxy()
+        client = proxy.client()
         client.send({"execute": "query-status", "id": 1})
-        door.qemu.asked()
-        door.clock.advance(HEARTBEAT)
-        door.clock.advance(HEARTBEAT)
-        self.assertEqual([each.get("exec-oob") for each in door.qemu.asked()], ["query-yank"])
-        self.assertTrue(door.door.connected)
-        door.clock.advance(HEARTBEAT)
+        proxy.qemu.asked()
+        proxy.clock.advance(HEARTBEAT)
+        self.assertEqual([each.get("exec-oob") for each in proxy.qemu.asked()], ["query-yank"])
+        proxy.clock.advance(HEARTBEAT - 0.1)
+        self.assertTrue(proxy.provider.connected)
+        proxy.clock.advance(0.1)
         messages = client.received()
         self.assertEqual([each.get("event") for each in messages], ["QEMU_DISCONNECTED", None])
-        self.assertEqual(messages[1]["error"]["desc"], "QEMU does not answer")
-        self.assertTrue(door.qemu.transport.disconnected)
-        door.clock.advance(1.0)
-        self.assertEqual(len(door.endpoint.connections), 2)
+        self.assertEqual(messages[1]["error"]["desc"], "QEMU did not answer for 10 s")
+        self.assertTrue(proxy.qemu.transport.disconnected)
+        proxy.clock.advance(1.0)
+        self.assertEqual(len(proxy.endpoint.connections), 2)
+
+    def test_given_up_in_time(self) -> None:
+        """The time that the reason tells is the time since QEMU was last heard or came to owe an answer."""
+        for idle in (0.0, 0.1, HEARTBEAT - 0.1, HEARTBEAT, 100.25):
+            proxy = Proxy()
+            proxy.clock.pump([0.05] * round(idle / 0.05))
+            first = proxy.provider.upstream.execute("query-status")
+            second = proxy.provider.upstream.execute("query-block")
+            proxy.clock.advance(1.5)
+            proxy.qemu.answer(proxy.qemu.asked()[0], {})
+            self.successResultOf(first)
+            proxy.clock.pump([0.1] * 99)
+            self.assertNoResult(second)
+            # Each look is late by one of these steps at most.
+            proxy.clock.pump([0.1] * 4)
+            failure = self.failureResultOf(second, ConnectionClosed)
+            self.assertEqual(str(failure.value), "QEMU did not answer for 10 s")
+
+    def test_proxy_stood_still(self) -> None:
+        """A proxy that stood still itself reads what QEMU has answered meanwhile before it gives it up."""
+        proxy = Proxy()
+        done = proxy.provider.upstream.execute("query-status")
+        (request,) = proxy.qemu.asked()
+        proxy.clock.advance(HEARTBEAT)
+        # The time of day moves on, and only then the calls that are due are made.
+        proxy.clock.rightNow += 20 * HEARTBEAT
+        proxy.clock.callLater(0, proxy.qemu.answer, request, {})
+        proxy.clock.advance(0)
+        self.successResultOf(done)
+        self.assertTrue(proxy.provider.connected)
 
     def test_busy(self) -> None:
         """A QEMU whose main loop is busy answers out of band, and is waited for."""
-        door = Door()
-        done = door.door.upstream.execute("query-status")
-        (request,) = door.qemu.asked()
+        proxy = Proxy()
+        done = proxy.provider.upstream.execute("query-status")
+        (request,) = proxy.qemu.asked()
         for _ in range(20):
-            door.clock.advance(HEARTBEAT)
-            for beat in door.qemu.asked():
-                door.qemu.answer(beat, [])
+            proxy.clock.advance(HEARTBEAT)
+            for beat in proxy.qemu.asked():
+                proxy.qemu.answer(beat, [])
         self.assertNoResult(done)
-        door.qemu.answer(request, {})
+        proxy.qemu.answer(request, {})
         self.successResultOf(done)
 
     def test_idle(self) -> None:
         """Nobody is asked for a sign of life while nothing is pending, or without C{oob}."""
-        door = Door()
-        door.clock.pump([HEARTBEAT] * 10)
-        self.assertEqual(door.qemu.asked(), [])
-        door = Door(connect=False)
-        door.qemu.greet(oob=False)
-        door.qemu.introduce()
-        done = door.door.upstream.execute("query-status")
-        door.clock.pump([HEARTBEAT] * 10)
+        proxy = Proxy()
+        proxy.clock.pump([HEARTBEAT] * 10)
+        self.assertEqual(proxy.qemu.asked(), [])
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet(oob=False)
+        proxy.qemu.introduce()
+        done = proxy.provider.upstream.execute("query-status")
+        proxy.clock.pump([HEARTBEAT] * 10)
         self.assertNoResult(done)
-        self.assertEqual(len(door.qemu.asked()), 1)
+        self.assertEqual(len(proxy.qemu.asked()), 1)
 
     def test_stop(self) -> None:
         """The stopped service leaves no connection and no timer."""
-        door = Door()
-        done = door.door.upstream.execute("query-status")
-        stopped = door.door.service.stopService()
-        self.assertTrue(door.qemu.transport.disconnecting)
-        door.qemu.die()
+        proxy = Proxy()
+        done = proxy.provider.upstream.execute("query-status")
+        stopped = proxy.provider.service.stopService()
+        self.assertTrue(proxy.qemu.transport.disconnecting)
+        proxy.qemu.die()
         self.failureResultOf(done, ConnectionClosed)
         self.successResultOf(stopped)
-        self.assertEqual(door.clock.getDelayedCalls(), [])
+        self.assertEqual(proxy.clock.getDelayedCalls(), [])
 
     def test_without_monitor(self) -> None:
-        """A door that is not registered, or no longer, does no harm."""
-        door = Door()
-        door.monitor.unregister(door.door)
-        door.qemu.event("STOP")
-        door.qemu.die()
-        door.clock.advance(1)
-        door.qemu.greet()
-        door.qemu.introduce()
-        self.assertTrue(door.door.connected)
-        self.assertEqual(door.events, [])
+        """A proxy that is not registered, or no longer, does no harm."""
+        proxy = Proxy()
+        proxy.monitor.unregister(proxy.provider)
+        proxy.qemu.event("STOP")
+        proxy.qemu.die()
+        proxy.clock.advance(1)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertTrue(proxy.provider.connected)
+        self.assertEqual(proxy.events, [])
 
 
 def test_bare_monitor_without_reactor() -> None:
-    """A monitor with a door that was never started answers that QEMU is not connected."""
+    """A monitor with a proxy that was never started answers that QEMU is not connected."""
     monitor = Monitor()
-    door = Door(start=False).door
+    proxy = Proxy(start=False).provider
     with pytest.raises(Exception, match="registered already"):
-        monitor.register(door)
-        monitor.register(door)
+        monitor.register(proxy)
+        monitor.register(proxy)

@@ -21,6 +21,7 @@ from twisted_qmon.qapi.schema import build_schema, commands_from_schema
 
 if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.info import JSON
     from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection
 
 __all__ = ["HMC", "Description", "UpstreamCommands", "describe", "merge_schema"]
@@ -74,7 +75,7 @@ async def describe(connection: UpstreamConnection) -> Description:
     else:
         _read_schema(description)
     if "migrate-set-capabilities" in description.infos:
-        capabilities = [{"capability": "events", "state": True}]
+        capabilities: list[JSON] = [{"capability": "events", "state": True}]
         # Refused while a migration is running; then it is set already, or L{Migration} has to poll.
         with suppress(CommandError):
             await connection.ask("migrate-set-capabilities", {"capabilities": capabilities})

@@ -141,7 +141,7 @@ class LongOperation:
         return waiting
 
     def _cancelled(self, waiting: Deferred[Any]) -> None:
-        if self.upstream.is_stopping():
+        if self.upstream.is_stopping:
             # Nobody wants it to end: the door is closed, and QEMU goes on.
             return
         self._is_called_off = True

@@ -35,12 +35,14 @@ from twisted_qmon.providers.qemu.migration import Migration
 from twisted_qmon.providers.qemu.snapshots import Snapshots
 from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection, not_connected
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT
+from twisted_qmon.qmp._client.waiters import Waiters
 
 if TYPE_CHECKING:
-    from twisted.application.internet import ClientService
+    from twisted.application.service import Service
     from twisted.internet.interfaces import IStreamClientEndpoint
 
     from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.info import JSON
 
 __all__ = ["DESCRIBE_TIMEOUT", "Qemu"]
 
@@ -72,7 +74,7 @@ class Qemu(CommandProvider):
     :param reactor: for time, and for an endpoint given as a description; C{None}: the global one
     :param negotiation_timeout: seconds that it has for greeting and negotiation
     :param retry_policy: seconds until the next attempt to connect, for the number of failures so far
-    :raise ValueError: when the description makes no sense
+    :raise ValueError: when the description is not valid
 
     :ivar service: a service that connects while it runs; start it, or give it a parent
     :ivar upstream: the connection
@@ -95,22 +97,20 @@ class Qemu(CommandProvider):
     ) -> None:
         if reactor is None:
             reactor = global_reactor()
+        self._address = endpoint if isinstance(endpoint, str) else repr(endpoint)
         self.upstream = Upstream(
             _endpoint(endpoint, reactor),
+            self._address,
             reactor,
-            self._describe,
-            self._emit,
-            self._serving,
-            self._lost,
+            self,
             negotiation_timeout=negotiation_timeout,
-            is_stopping=lambda: self._monitor is not None and self._monitor.refusing,
             retry_policy=retry_policy,
         )
-        self.service: ClientService = self.upstream.service
-        self.service.setName("qemu")
+        self.service: Service = self.upstream.service
+        self.service.setName("qemu")  # type: ignore[no-untyped-call]
         self._monitor: Monitor | None = None
         self._registered: UpstreamCommands | _NotYet | None = None
-        self._wanted: list[Deferred[None]] = []
+        self._ready: Waiters[None] = Waiters()
         # The last QEMU's; a greeting must not wait for the rest of what there is to know of it.
         self._version: Mapping[str, Any] | None = None
         self._described = False
@@ -146,13 +146,9 @@ class Qemu(CommandProvider):
 
     def when_ready(self) -> Deferred[None] | None:
         """
-        :return: C{None} if QEMU is connected or nobody tries to; else a Deferred that fires when it is
+        :return: C{None} if QEMU is connected or the service does not run; else a Deferred that fires when it is connected
         """
-        if self.connected or not self.service.running:
-            return None
-        wanted: Deferred[None] = Deferred(self._wanted.remove)
-        self._wanted.append(wanted)
-        return wanted
+        return None if self.connected or not self.service.running else self._ready.wait()
 
     @property
     def version(self) -> Mapping[str, Any] | None:
@@ -163,12 +159,18 @@ class Qemu(CommandProvider):
         """:return: the error for the name of an unknown command: it may be QEMU's, as long as none has been connected"""
         return not_found(name) if self._described else not_connected()
 
-    # -- from the upstream
+    # -- what the upstream tells: see UpstreamUser
 
-    def _describe(self, connection: UpstreamConnection) -> Deferred[None]:
+    @property
+    def is_stopping(self) -> bool:
+        """The monitor takes no new requests."""
+        return self._monitor is not None and self._monitor.refusing
+
+    def describe(self, connection: UpstreamConnection) -> Deferred[None]:
+        """Ask a QEMU what it can do, and offer that."""
         version = connection.session.version
         if version is not None:
-            self._version = dict(version)
+            self._version = version
         described = Deferred.fromCoroutine(self._take(connection))
         return described.addTimeout(DESCRIBE_TIMEOUT, self.upstream.clock, onTimeoutCancel=_too_late)
 
@@ -185,10 +187,11 @@ class Qemu(CommandProvider):
             raise GenericError(f"QEMU's commands can't be offered: {e}") from e
         self._registered = commands
         self._described = True
-        self._version = dict(description.version)
+        self._version = description.version
         self._log.info(
-            "connected to QEMU {version}: {commands} commands, {events} events",
-            version=description.version,
+            "connected to QEMU {version} at {address}: {commands} commands, {events} events",
+            version=_version_text(description.version),
+            address=self._address,
             commands=len(description.infos),
             events=len(description.events),
         )
@@ -200,7 +203,8 @@ class Qemu(CommandProvider):
                 registered.forget_events()
             self._monitor.unregister(registered)
 
-    def _emit(self, name: str, data: Mapping[str, Any] | None, timestamp: Any) -> None:
+    def happened(self, name: str, data: Mapping[str, JSON] | None, timestamp: Mapping[str, int] | None) -> None:
+        """Pass an event on."""
         monitor = self._monitor
         if monitor is None:
             return
@@ -212,17 +216,20 @@ class Qemu(CommandProvider):
         except EventError as e:
             self._log.warn("dropped an event of QEMU's: {error}", error=e)
 
-    def _serving(self) -> None:
+    def serving(self) -> None:
+        """QEMU's commands can be executed from now on."""
         if self._monitor is not None:
             self._monitor.emit("QEMU_CONNECTED", {"version": self._monitor.version})
-        wanted, self._wanted = self._wanted, []
-        for deferred in wanted:
-            deferred.callback(None)
+        self._ready.tell(None)
 
-    def _lost(self, error: CommandError) -> None:
-        self._log.warn("disconnected from QEMU: {error}", error=error)
+    def lost(self, error: CommandError) -> None:
+        """They can't be, until it is back."""
         if self._monitor is not None:
             self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
+
+
+def _version_text(version: Mapping[str, Any]) -> str:
+    return "{major}.{minor}.{micro}".format_map(version["qemu"])
 
 
 def _completing(command: Any) -> Any:
@@ -237,8 +244,8 @@ def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamCli
         found: IStreamClientEndpoint = clientFromString(reactor, endpoint)
         return found
     except (ValueError, TypeError, IndexError) as e:
-        raise ValueError(f"{endpoint!r} is no client endpoint: {e}") from e
+        raise ValueError(f"{endpoint!r} is not a valid client endpoint: {e}") from e
 
 
 def _too_late(result: object, seconds: float) -> Failure | None:
-    raise GenericError(f"QEMU did not say within {seconds:g} s what it can do")
+    raise GenericError(f"QEMU did not describe its commands within {seconds:g} s")

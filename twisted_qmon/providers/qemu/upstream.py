@@ -6,21 +6,26 @@ their order; what becomes of both when QEMU goes away, stands still or comes bac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed, GenericError
+from twisted_qmon.providers.qemu.heartbeat import HEARTBEAT, Heartbeat
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, keep_connected
-from twisted_qmon.qmp._client.replies import UNSET, AnyMessage, text_of
+from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
+from twisted_qmon.qmp._client.reconnect import Reconnector
+from twisted_qmon.qmp._client.replies import UNSET, Message, text_of
 from twisted_qmon.qmp._client.session import error_of
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+    from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+    from twisted_qmon.info import JSON
+    from twisted_qmon.interfaces import ICaller
 
 __all__ = [
     "HEARTBEAT",
@@ -29,6 +34,7 @@ __all__ = [
     "MAX_WAITING",
     "Upstream",
     "UpstreamConnection",
+    "UpstreamUser",
     "not_connected",
 ]
 
@@ -42,13 +48,8 @@ MAX_WAITING = 100_000
 #: Events that wait until QEMU has said what events there are; beyond it the oldest are dropped.
 MAX_HELD_EVENTS = 10_000
 
-#: Seconds of silence, with a request pending, after which QEMU is asked for a sign of life, out of band; and seconds
-#: that it has for it. A main loop that is busy (a snapshot, say) does not keep it from answering that; a stopped
-#: process does.
-HEARTBEAT = 5.0
-
-#: The command that asks for the sign of life: allowed out of band, without effect, and in every QEMU since 6.0.
-_HEARTBEAT_COMMAND = "query-yank"
+#: Who is told of QEMU's events: called with name and data.
+Watcher = Callable[[str, Mapping[str, Any]], None]
 
 
 def not_connected() -> CommandError:
@@ -56,49 +57,88 @@ def not_connected() -> CommandError:
     return ConnectionClosed("QEMU is not connected")
 
 
+class UpstreamUser(Protocol):
+    """What an upstream tells to whom it belongs to."""
+
+    def describe(self, connection: UpstreamConnection) -> Awaitable[None]:
+        """
+        A connection has been negotiated.
+
+        :return: what says that requests may be sent on it
+        """
+
+    def serving(self) -> None:
+        """Requests are sent from now on. Events that came meanwhile are delivered afterwards."""
+
+    def happened(self, name: str, data: Mapping[str, JSON] | None, timestamp: Mapping[str, int] | None) -> None:
+        """QEMU has sent an event."""
+
+    def lost(self, error: CommandError) -> None:
+        """A connection that was L{serving} is over."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """This process is ending its service."""
+
+
 class _Forwarded(Deferred[JSONText]):
     """A request on its way to QEMU, and what its caller waits for."""
 
     name = ""
-    arguments: Mapping[str, Any] | None = None
-    caller: Any = None
+    arguments: Mapping[str, JSON] | None = None
+    caller: ICaller | None = None
     #: Its id at QEMU; 0 while it waits for its turn.
     number = 0
     in_band = True
+    #: C{None} once the connection is over.
     connection: UpstreamConnection | None = None
 
 
 class UpstreamConnection(ClientConnection[_Forwarded]):
-    """One connection to QEMU. Results stay as they came."""
+    """
+    One connection to QEMU. Results stay as they came.
+
+    :ivar silent_since: when QEMU was last heard, or came to have a request to answer; in seconds of the upstream's clock
+    """
 
     eager = True
-    heard = True
-    beating = False
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(raw=True)
         self._upstream = upstream
+        self._clock = upstream.clock
+        self.silent_since = self._clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
-        self.heard = True
+        self.silent_since = self._clock.seconds()
         self.session.receive(data)
 
-    def replied(self, owner: _Forwarded, message: AnyMessage) -> None:
-        if owner.in_band:
-            self._upstream._answered()
-        if message.returned is UNSET:
-            owner.errback(Failure(error_of(message)))
-        else:
-            owner.callback(text_of(message))
+    def request(
+        self, owner: _Forwarded, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
+    ) -> int:
+        if not self.session.pending:
+            self.silent_since = self._clock.seconds()
+        return super().request(owner, name, arguments, oob=oob)
 
-    def happened(self, message: AnyMessage) -> None:
+    def replied(self, owner: _Forwarded, message: Message) -> None:
+        try:
+            # QEMU has the next request before this one's caller has its answer.
+            if owner.in_band:
+                self._upstream._answered()
+        finally:
+            if message.returned is UNSET:
+                owner.errback(Failure(error_of(message)))
+            else:
+                owner.callback(text_of(message))
+
+    def happened(self, message: Message) -> None:
         self._upstream._happened(self, message)
 
     def over(self, owners: list[_Forwarded], error: CommandError) -> None:
         self._upstream._over(self, owners, error)
 
-    def ask(self, name: str, arguments: Mapping[str, Any] | None = None, *, oob: bool = False) -> Deferred[JSONText]:
-        """Make a request at once, past all that wait. For what prepares or watches the connection."""
+    def ask(self, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False) -> Deferred[JSONText]:
+        """Make a request at once, before all that wait. For what prepares or watches the connection."""
         forwarded = _Forwarded(_forget)
         forwarded.in_band = False
         forwarded.connection = self
@@ -111,8 +151,8 @@ class UpstreamConnection(ClientConnection[_Forwarded]):
 
 def _forget(forwarded: Deferred[JSONText]) -> None:
     assert isinstance(forwarded, _Forwarded)
-    assert forwarded.connection is not None
-    forwarded.connection.withdraw(forwarded.number)
+    if forwarded.connection is not None:
+        forwarded.connection.withdraw(forwarded.number)
 
 
 class Upstream:
@@ -120,13 +160,10 @@ class Upstream:
     A QEMU, over all its connections.
 
     :param endpoint: where its QMP server is
+    :param address: the same, as log lines have it
     :param clock: for time limits and the times between attempts
-    :param describe: called with each L{UpstreamConnection} when it is negotiated; its Deferred says that requests may
-        come
-    :param emit: called with each event (name, data or C{None}, timestamp or C{None})
-    :param serving: called when requests are allowed, before events that came meanwhile
-    :param lost: called with the reason when a connection is over that requests had been allowed on
-    :param is_stopping: says whether this process is ending its service
+    :param user: is told what happens
+    :param negotiation_timeout: seconds that QEMU has for greeting and negotiation
     :param retry_policy: seconds until the next attempt, for the number of failures so far
     :ivar service: connects while it runs
     :ivar connection: the one that requests go to; C{None}: there is none
@@ -137,37 +174,44 @@ class Upstream:
     def __init__(
         self,
         endpoint: IStreamClientEndpoint,
+        address: str,
         clock: IReactorTime,
-        describe: Callable[[UpstreamConnection], Deferred[Any]],
-        emit: Callable[[str, Mapping[str, Any] | None, Any], None],
-        serving: Callable[[], None],
-        lost: Callable[[CommandError], None],
+        user: UpstreamUser,
         *,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
-        is_stopping: Callable[[], bool] = lambda: False,
         retry_policy: Callable[[int], float] | None = None,
     ) -> None:
         self.clock = clock
         self.connection: UpstreamConnection | None = None
-        self.is_stopping = is_stopping
-        self._describe = describe
-        self._emit = emit
-        self._serving = serving
-        self._lost = lost
+        self._user = user
         self._negotiation_timeout = negotiation_timeout
         self._in_flight = 0
-        self._queues: dict[Any, deque[_Forwarded]] = {}
-        self._turns: deque[Any] = deque()
+        self._queues: dict[ICaller | None, deque[_Forwarded]] = {}
+        self._turns: deque[ICaller | None] = deque()
         self._waiting = 0
-        self._held: deque[AnyMessage] = deque()
-        self._watchers: dict[object, Callable[[str, Mapping[str, Any]], None]] = {}
-        self._heartbeat: IDelayedCall | None = None
-        self.service = keep_connected(endpoint, self._make_connection, self._prepare, clock, retry_policy)
+        self._held: deque[Message] = deque()
+        self._watchers: dict[object, Watcher] = {}
+        self._heartbeat: Heartbeat | None = None
+        self.service: Reconnector[UpstreamConnection] = Reconnector(
+            lambda: Deferred.fromCoroutine(connect(endpoint, self._make_connection, self._prepare)),
+            f"QEMU at {address}",
+            clock,
+            retry_policy,
+        )
+
+    @property
+    def is_stopping(self) -> bool:
+        """This process is ending its service: QEMU goes on."""
+        return self._user.is_stopping
 
     # -- requests
 
     def execute(
-        self, name: str, arguments: Mapping[str, Any] | None = None, caller: Any = None, oob: bool = False
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None = None,
+        caller: ICaller | None = None,
+        oob: bool = False,
     ) -> Deferred[JSONText]:
         """
         Execute a command on QEMU when it is the caller's turn.
@@ -207,14 +251,15 @@ class Upstream:
         self._waiting += 1
         return forwarded
 
-    async def call(self, name: str, arguments: Mapping[str, Any] | None = None, caller: Any = None) -> Any:
+    async def call(self, name: str, arguments: Mapping[str, JSON] | None = None, caller: ICaller | None = None) -> Any:
         """L{execute}, with the result decoded."""
         return (await self.execute(name, arguments, caller)).value
 
     def _cancelled(self, forwarded: Deferred[JSONText]) -> None:
         assert isinstance(forwarded, _Forwarded)
-        assert forwarded.connection is not None
-        if forwarded.number:
+        if forwarded.connection is None:
+            pass  # lost with it, and about to be told so
+        elif forwarded.number:
             # QEMU executes it all the same, so it keeps its place until the reply is there.
             pending = forwarded.connection.session.pending
             stand_in = pending[forwarded.number] = _Forwarded()
@@ -253,7 +298,7 @@ class Upstream:
 
     # -- events
 
-    def watch(self, watcher: Callable[[str, Mapping[str, Any]], None]) -> Callable[[], None]:
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
         """
         Be told of QEMU's events (name, data), before the monitor's subscribers are; and of the end of the connection,
         as an event without name.
@@ -264,7 +309,7 @@ class Upstream:
         self._watchers[token] = watcher
         return lambda: self._watchers.pop(token, None) and None
 
-    def _happened(self, connection: UpstreamConnection, message: AnyMessage) -> None:
+    def _happened(self, connection: UpstreamConnection, message: Message) -> None:
         if connection is self.connection:
             self._deliver(message)
             return
@@ -273,10 +318,10 @@ class Upstream:
             self._log.warn("dropped the oldest of {limit} events that wait for QEMU's schema", limit=MAX_HELD_EVENTS)
         self._held.append(message)
 
-    def _deliver(self, message: AnyMessage) -> None:
+    def _deliver(self, message: Message) -> None:
         data = None if message.data is UNSET else message.data
         self._tell_watchers(message.event, data or {})
-        self._emit(message.event, data, None if message.timestamp is UNSET else message.timestamp)
+        self._user.happened(message.event, data, None if message.timestamp is UNSET else message.timestamp)
 
     def _tell_watchers(self, name: str, data: Mapping[str, Any]) -> None:
         for watcher in list(self._watchers.values()):
@@ -288,53 +333,47 @@ class Upstream:
         self._held.clear()
         return UpstreamConnection(self)
 
-    def _prepare(self, connection: UpstreamConnection) -> Deferred[Any]:
-        negotiated = connection.negotiate(self.clock, self._negotiation_timeout)
-        described = negotiated.addCallback(self._describe).addCallback(lambda _: self._serve(connection))
-        return described.addErrback(self._not_prepared)
-
-    def _not_prepared(self, failure: Failure) -> Failure:
-        if failure.check(CommandError, CancelledError):
-            self._log.info("QEMU can't be served: {reason}", reason=failure.getErrorMessage())
-        else:
-            self._log.failure("while connecting to QEMU", failure)
-        return failure
-
-    def _serve(self, connection: UpstreamConnection) -> None:
+    async def _prepare(self, connection: UpstreamConnection) -> None:
+        try:
+            await connection.negotiate(self.clock, self._negotiation_timeout)
+            await self._user.describe(connection)
+        except (CommandError, CancelledError):
+            raise
+        except Exception:
+            self._log.failure("while connecting to QEMU")
+            raise
         self.connection = connection
         self._in_flight = 0
-        self._heartbeat = self.clock.callLater(HEARTBEAT, self._beat, connection)
-        self._serving()
+        self._heartbeat = Heartbeat(connection, self.clock)
+        self._user.serving()
         while self._held:
             self._deliver(self._held.popleft())
 
     def _over(self, connection: UpstreamConnection, owners: list[_Forwarded], error: CommandError) -> None:
-        if connection is self.connection:
-            self.connection = None
-            if self._heartbeat is not None:
-                self._heartbeat.cancel()
-                self._heartbeat = None
+        is_serving = connection is self.connection
+        if is_serving:
             for queue in self._queues.values():
                 owners.extend(queue)
+        for forwarded in owners:
+            forwarded.connection = None
+        if is_serving:
+            self.connection = None
+            if self._heartbeat is not None:
+                self._heartbeat.stop()
             self._queues.clear()
             self._turns.clear()
             self._waiting = self._in_flight = 0
-            self._tell_watchers("", {})
-            self._lost(error)
-        for forwarded in owners:
-            # Each needs one of its own: a traceback is put into it.
-            forwarded.errback(Failure(ConnectionClosed(error.desc)))
-
-    def _beat(self, connection: UpstreamConnection) -> None:
-        """Something may be wrong if requests are pending and nothing has been heard for a while."""
-        self._heartbeat = self.clock.callLater(HEARTBEAT, self._beat, connection)
-        heard, connection.heard = connection.heard, False
-        if heard or not connection.session.pending or not connection.session.oob:
-            connection.beating = False
-        elif connection.beating:
-            self._log.warn("QEMU has not answered for {seconds} s: connecting anew", seconds=2 * HEARTBEAT)
-            connection.abort(ConnectionClosed("QEMU does not answer"))
+            try:
+                self._tell_watchers("", {})
+                self._user.lost(error)
+            finally:
+                _fail(owners, error)
         else:
-            connection.beating = True
-            # An error is a sign of life as well.
-            connection.ask(_HEARTBEAT_COMMAND, oob=True).addErrback(lambda _: None)
+            _fail(owners, error)
+
+
+def _fail(owners: list[_Forwarded], error: CommandError) -> None:
+    for forwarded in owners:
+        # The errback of one may have cancelled another. Each needs an error of its own: a traceback is put into it.
+        if not forwarded.called:
+            forwarded.errback(Failure(ConnectionClosed(error.desc)))

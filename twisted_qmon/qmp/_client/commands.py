@@ -4,7 +4,7 @@ What a server can do, as a client learns it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.info import UPSTREAM
 from twisted_qmon.qapi.schema import commands_from_schema, info_from_json
+from twisted_qmon.qmp._client.waiters import Waiters
 
 if TYPE_CHECKING:
     from twisted_qmon.info import CommandInfo
 
-__all__ = ["RemoteCommands"]
+__all__ = ["HMC", "RemoteCommands", "read_schema"]
+
+#: The command that runs a line of QEMU's own human monitor.
+HMC = "human-monitor-command"
+
+#: What reading data that has another form than it should may raise.
+_UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class RemoteCommands:
@@ -30,7 +37,8 @@ class RemoteCommands:
     def __init__(self, execute: Callable[[str], Deferred[Any]]) -> None:
         self._execute = execute
         self._known: dict[str, CommandInfo] | None = None
-        self._wanted: list[Deferred[dict[str, CommandInfo]]] = []
+        self._wanted: Waiters[dict[str, CommandInfo]] = Waiters()
+        self._fetching = False
         self._forgets = 0
 
     def forget(self) -> None:
@@ -42,49 +50,61 @@ class RemoteCommands:
         """:return: fires with the commands by name, at once if they are known; fails with C{CommandError}"""
         if self._known is not None:
             return succeed(self._known)
-        wanted: Deferred[dict[str, CommandInfo]] = Deferred(self._wanted.remove)
-        self._wanted.append(wanted)
-        if len(self._wanted) == 1:
-            Deferred.fromCoroutine(self._fetch()).addBoth(self._tell)
+        wanted = self._wanted.wait()
+        if not self._fetching:
+            self._fetching = True
+            Deferred.fromCoroutine(self._tell_all())
         return wanted
 
-    async def _fetch(self) -> dict[str, CommandInfo]:
+    async def _tell_all(self) -> None:
         forgets = self._forgets
+        try:
+            commands = await self._fetch()
+        except Exception as error:
+            self._fetching = False
+            self._wanted.fail(error)
+        else:
+            self._fetching = False
+            if self._forgets == forgets:
+                self._known = commands
+            self._wanted.tell(commands)
+
+    async def _fetch(self) -> dict[str, CommandInfo]:
         try:
             described = await self._execute("query-command-help")
         except CommandNotFound:
-            commands = _from_schema(await self._execute("query-qmp-schema"))
-        else:
-            commands = _from_help(described)
-        if self._forgets == forgets:
-            self._known = commands
-        return commands
-
-    def _tell(self, outcome: Any) -> None:
-        wanted, self._wanted = self._wanted, []
-        for deferred in wanted:
-            deferred.callback(outcome)
+            return _from_schema(await self._execute("query-qmp-schema"))
+        return _from_help(described)
 
 
-def _from_help(described: Any) -> dict[str, CommandInfo]:
+def _from_help(described: Sequence[Mapping[str, Any]]) -> dict[str, CommandInfo]:
     """Of a server like ours, which describes its commands as people need them."""
     try:
         return {info.name: info for info in map(info_from_json, described)}
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise _senseless(e) from e
+    except _UNEXPECTED as e:
+        raise _malformed(e) from e
 
 
-def _from_schema(schema: Any) -> dict[str, CommandInfo]:
+def _from_schema(schema: Sequence[Mapping[str, Any]]) -> dict[str, CommandInfo]:
     """Of any other server."""
-    try:
-        commands = commands_from_schema(schema)
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise _senseless(e) from e
-    if "human-monitor-command" not in commands:
+    commands = read_schema(schema)
+    if HMC not in commands:
         return commands
     # A real QEMU: its own human monitor knows these best.
     return {name: replace(info, origin=UPSTREAM) for name, info in commands.items()}
 
 
-def _senseless(error: Exception) -> GenericError:
-    return GenericError(f"The server's description of its commands makes no sense: {error!r}")
+def read_schema(schema: Sequence[Mapping[str, Any]]) -> dict[str, CommandInfo]:
+    """
+    :param schema: what a server answered to C{query-qmp-schema}
+    :return: its commands by name
+    :raise GenericError: when it is no schema
+    """
+    try:
+        return commands_from_schema(schema)
+    except _UNEXPECTED as e:
+        raise _malformed(e) from e
+
+
+def _malformed(error: Exception) -> GenericError:
+    return GenericError(f"The server's description of its commands is malformed: {error!r:.200}")

@@ -5,10 +5,9 @@ negotiated and when it is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
-from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -17,28 +16,27 @@ from zope.interface import implementer
 
 from twisted_qmon._transport.connection import pusher
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
-from twisted_qmon.qmp._client.replies import MAX_MESSAGE, AnyMessage
+from twisted_qmon.qmp._client.replies import MAX_MESSAGE, Message
 from twisted_qmon.qmp._client.session import GREETING, READY, ClientSession
+from twisted_qmon.qmp._client.waiters import Waiters
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, ITransport
+    from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
     from twisted.python.failure import Failure
-    from typing_extensions import Self
 
-__all__ = ["MAX_DELAY", "MAX_UNSENT", "NEGOTIATION_TIMEOUT", "ClientConnection", "PreparedEndpoint", "keep_connected"]
+    from twisted_qmon.info import JSON
 
-#: Seconds between two attempts to connect, at most (plus up to one of chance, so that many clients don't come back at
-#: once).
-MAX_DELAY = 10.0
+__all__ = ["MAX_UNSENT", "NEGOTIATION_TIMEOUT", "ClientConnection", "connect"]
 
 #: How many requests may wait for a server that does not read; one more is refused.
 MAX_UNSENT = 100_000
 
-#: Seconds in which the server has to greet and to answer the negotiation. A QEMU monitor that serves somebody else
+#: Seconds in which the server has to greet and to answer the negotiation. A QEMU monitor that serves another client
 #: accepts the connection and says nothing.
 NEGOTIATION_TIMEOUT = 10.0
 
 _Owner = TypeVar("_Owner")
+_Connection = TypeVar("_Connection", bound="ClientConnection[Any]")
 
 
 @implementer(IPushProducer)
@@ -61,10 +59,10 @@ class ClientConnection(Protocol, Generic[_Owner]):
 
     def __init__(self, *, oob: bool = True, raw: bool = False, max_message: int = MAX_MESSAGE) -> None:
         self.session: ClientSession[_Owner] = ClientSession(self, oob=oob, raw=raw, max_message=max_message)
-        self._ready: list[Deferred[Any]] = []
-        self._closed: list[Deferred[None]] | None = []
-        self._over = False
-        self._when_lost: Callable[[Failure], None] | None = None
+        self._ready: Waiters[None] = Waiters()
+        self._lost: Waiters[CommandError] = Waiters()
+        self._is_over = False
+        self._is_lost = False
         self._reason: CommandError = ConnectionClosed("The connection to the monitor was closed")
         self._paused = False
         self._push: Callable[[], object] | None = None
@@ -72,11 +70,11 @@ class ClientConnection(Protocol, Generic[_Owner]):
 
     # -- for subclasses
 
-    def replied(self, owner: _Owner, message: AnyMessage) -> None:
+    def replied(self, owner: _Owner, message: Message) -> None:
         """See L{SessionUser.replied<twisted_qmon.qmp._client.session.SessionUser.replied>}."""
         raise NotImplementedError
 
-    def happened(self, message: AnyMessage) -> None:
+    def happened(self, message: Message) -> None:
         """An event has come."""
 
     def over(self, owners: list[_Owner], error: CommandError) -> None:
@@ -90,7 +88,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
     # -- requests
 
     def request(
-        self, owner: _Owner, name: str, arguments: Mapping[str, Any] | None = None, *, oob: bool = False
+        self, owner: _Owner, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
     ) -> int:
         """
         Send a request, or keep it while the server does not read.
@@ -111,58 +109,53 @@ class ClientConnection(Protocol, Generic[_Owner]):
 
     def withdraw(self, number: int) -> bool:
         """
-        Nobody waits for this request any more. If it was not sent yet it never will be, else its reply will be dropped.
+        Drop a request. If it was not sent yet it never will be, else its reply will be dropped.
 
         :return: whether it has been sent and is not answered, so that the server might be told to cancel it
         """
         sent = self._unsent.pop(number, None) is None
         return self.session.forget(number, sent=sent) and sent
 
-    def when_ready(self) -> Deferred[Self]:
-        """:return: fires with this when the negotiation is complete; fails with L{CommandError} if it never is"""
+    def when_ready(self) -> Deferred[None]:
+        """:return: fires when the negotiation is complete; fails with L{CommandError} if it never is"""
         if self.session.state is READY:
-            return succeed(self)
-        if self._over:
-            return fail(self._reason)
-        waiting: Deferred[Any] = Deferred(self._ready.remove)
-        self._ready.append(waiting)
-        return waiting
+            return succeed(None)
+        return fail(self._reason) if self._is_over else self._ready.wait()
 
-    def negotiate(self, clock: IReactorTime, timeout: float = NEGOTIATION_TIMEOUT) -> Deferred[Self]:
+    def when_lost(self) -> Deferred[CommandError]:
+        """:return: fires with the reason when the connection is lost or closed"""
+        return succeed(self._reason) if self._is_lost else self._lost.wait()
+
+    def negotiate(self, clock: IReactorTime, timeout: float = NEGOTIATION_TIMEOUT) -> Deferred[None]:
         """
-        L{when_ready}, in a given time; if it comes to nothing the connection is closed.
+        L{when_ready}, in a given time.
 
         :param timeout: seconds
         """
 
-        def too_late(result: Any, seconds: float) -> Any:
-            what = "greet" if self.session.state is GREETING else "complete the negotiation"
-            hint = (
-                ": it may be serving somebody else (a QEMU monitor has one client at a time)" if what == "greet" else ""
+        def too_late(result: object, seconds: float) -> NoReturn:
+            if self.session.state is not GREETING:
+                raise ConnectionClosed(f"The server did not complete the negotiation within {seconds:g} s")
+            raise ConnectionClosed(
+                f"The server did not greet within {seconds:g} s: it serves another client (a QEMU monitor has one client "
+                "at a time), or it is not a QMP server"
             )
-            raise ConnectionClosed(f"The server did not {what} within {seconds:g} s{hint}")
 
-        def failed(failure: Failure) -> Failure:
-            error = failure.value
-            self.close(error if isinstance(error, CommandError) else None)
-            return failure
-
-        return self.when_ready().addTimeout(timeout, clock, onTimeoutCancel=too_late).addErrback(failed)
+        return self.when_ready().addTimeout(timeout, clock, onTimeoutCancel=too_late)
 
     def close(self, error: CommandError | None = None) -> Deferred[None]:
         """
-        Close the connection, and tell everybody who waits.
+        Close the connection. Requests that are not answered fail.
 
-        :param error: what they are told
+        :param error: what they fail with
         :return: fires when it is closed
         """
-        if self._closed is None or self.transport is None:
+        if self._is_lost or self.transport is None:
             self._end(error)
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._closed.append(waiting)
-        if self._over:
-            return waiting
+        closed = self.when_lost().addCallback(lambda _: None)
+        if self._is_over:
+            return closed
         self._end(error)
         transport: Any = self.transport
         if hasattr(transport, "unregisterProducer"):
@@ -171,10 +164,10 @@ class ClientConnection(Protocol, Generic[_Owner]):
         # Nothing is owed to the server, and one that does not read would keep loseConnection waiting for ever.
         abort = getattr(transport, "abortConnection", None) if self._paused else None
         (abort or transport.loseConnection)()
-        return waiting
+        return closed
 
     def abort(self, error: CommandError) -> None:
-        """Close the connection without waiting for a server that does not read or answer; tell everybody who waits."""
+        """L{close} for a server that does not read or answer: the connection is not flushed."""
         self._paused = True
         self.close(error)
 
@@ -193,36 +186,30 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self.session.receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._end(ConnectionClosed(f"The connection to the monitor was lost: {reason.getErrorMessage()}"))
-        waiting, self._closed = self._closed, None
-        for deferred in waiting or ():
-            deferred.callback(None)
-        if self._when_lost is not None:
-            self._when_lost(reason)
+        self._end(ConnectionClosed(f"The connection to the monitor was lost: {reason.getErrorMessage().rstrip('.')}"))
+        self._is_lost = True
+        self._lost.tell(self._reason)
 
     def _end(self, error: CommandError | None) -> None:
-        if self._over:
+        if self._is_over:
             return
-        self._over = True
+        self._is_over = True
         if error is not None:
             self._reason = error
         owners = self.session.close()
         self._unsent.clear()
-        ready, self._ready = self._ready, []
-        for deferred in ready:
-            deferred.errback(self._reason)
+        self._ready.fail(self._reason)
         self.over(owners, self._reason)
 
     def send(self, data: bytes) -> None:
         self.transport.write(data)  # type: ignore[union-attr]
 
     def negotiated(self) -> None:
-        ready, self._ready = self._ready, []
-        for deferred in ready:
-            deferred.callback(self)
+        self._ready.tell(None)
 
     def broken(self, error: CommandError) -> None:
-        self._log.warn("closing the connection to the monitor: {error}", error=error)
+        if not self._ready and not self._lost:
+            self._log.warn("closing the connection to the monitor: {error}", error=error)
         self.close(error)
 
     def pauseProducing(self) -> None:
@@ -238,77 +225,35 @@ class ClientConnection(Protocol, Generic[_Owner]):
         pass  # the transport says so when it is lost, which connectionLost deals with
 
 
-class _ConnectionFactory(Factory):
+class _ConnectionFactory(Factory, Generic[_Connection]):
     noisy = False
 
-    def __init__(self, make: Callable[[], ClientConnection[Any]]) -> None:
+    def __init__(self, make: Callable[[], _Connection]) -> None:
         self._make = make
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> _Connection:
         connection = self._make()
         connection.factory = self
         return connection
 
 
-@implementer(IStreamClientEndpoint)
-class PreparedEndpoint:
+async def connect(
+    endpoint: IStreamClientEndpoint,
+    make: Callable[[], _Connection],
+    prepare: Callable[[_Connection], Awaitable[object]],
+) -> _Connection:
     """
-    An endpoint whose connections are made by us and are ready for use when they are handed out.
-
-    A C{ClientService} has C{prepareConnection} for that, but falls over a connection that is lost while it is being
-    prepared (C{NoTransition}, Twisted 24.3 to 26.10): which is what a server does that refuses, or that has somebody
-    else to serve.
-
     :param endpoint: where to connect
     :param make: makes a connection
-    :param prepare: makes it ready; what it fails with, C{connect} fails with, and the connection is closed
+    :param prepare: makes it ready for use; when it fails, the connection is closed
+    :return: the connection, ready for use
+    :raise Exception: what the endpoint or C{prepare} fails with
     """
-
-    def __init__(
-        self,
-        endpoint: IStreamClientEndpoint,
-        make: Callable[[], ClientConnection[Any]],
-        prepare: Callable[[Any], Deferred[Any]],
-    ) -> None:
-        self._endpoint = endpoint
-        self._factory = _ConnectionFactory(make)
-        self._prepare = prepare
-
-    def __repr__(self) -> str:
-        return repr(self._endpoint)
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        def connected(connection: Any) -> Deferred[Any]:
-            def failed(failure: Failure) -> Failure:
-                error = failure.value
-                connection.close(error if isinstance(error, CommandError) else None)
-                return failure
-
-            def prepared(_: Any) -> Any:
-                # It stands for the connection where a service watches it.
-                stand_in: Any = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
-                stand_in.makeConnection(connection.transport)
-                connection._when_lost = stand_in.connectionLost
-                return stand_in
-
-            return self._prepare(connection).addErrback(failed).addCallback(prepared)
-
-        return self._endpoint.connect(self._factory).addCallback(connected)
-
-
-def keep_connected(
-    endpoint: IStreamClientEndpoint,
-    make: Callable[[], ClientConnection[Any]],
-    prepare: Callable[[Any], Deferred[Any]],
-    clock: IReactorTime | None,
-    retry_policy: Callable[[int], float] | None,
-) -> ClientService:
-    """
-    :return: a service that connects, prepares the connection, and begins again after each failure and each loss
-    """
-    return ClientService(
-        PreparedEndpoint(endpoint, make, prepare),
-        Factory.forProtocol(Protocol),
-        retryPolicy=retry_policy or backoffPolicy(initialDelay=0.2, maxDelay=MAX_DELAY, factor=1.5),
-        clock=clock,
-    )
+    connecting: Deferred[_Connection] = endpoint.connect(_ConnectionFactory(make))  # type: ignore[assignment]
+    connection = await connecting
+    try:
+        await prepare(connection)
+    except BaseException as error:
+        connection.close(error if isinstance(error, CommandError) else None)
+        raise
+    return connection

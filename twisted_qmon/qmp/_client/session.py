@@ -11,13 +11,24 @@ The client's side of a QMP conversation: greeting, negotiation, requests and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from twisted.logger import Logger
 
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
-from twisted_qmon.qmp._client.replies import MAX_MESSAGE, UNSET, AnyMessage, Malformed, MessageTooLong, ReplyReader
+from twisted_qmon.qmp._client.replies import (
+    MAX_MESSAGE,
+    UNSET,
+    Malformed,
+    Message,
+    MessageTooLong,
+    ReplyReader,
+    excerpt,
+)
 from twisted_qmon.qmp.json.writer import encode
+
+if TYPE_CHECKING:
+    from twisted_qmon.info import JSON
 
 __all__ = ["CLOSED", "GREETING", "MAX_FORGOTTEN", "NEGOTIATING", "READY", "ClientSession", "SessionUser", "error_of"]
 
@@ -46,10 +57,10 @@ class SessionUser(Protocol[_Owner_contra]):
     def negotiated(self) -> None:
         """Requests can be made now."""
 
-    def replied(self, owner: _Owner_contra, message: AnyMessage) -> None:
+    def replied(self, owner: _Owner_contra, message: Message) -> None:
         """The reply to the owner's request has come: C{returned} or C{error}."""
 
-    def happened(self, message: AnyMessage) -> None:
+    def happened(self, message: Message) -> None:
         """An event has come."""
 
     def broken(self, error: CommandError) -> None:
@@ -84,12 +95,12 @@ class ClientSession(Generic[_Owner]):
         self._forgotten: dict[int, None] = {}
         self._prefixes: dict[str, bytes] = {}
         self.state = GREETING
-        self.greeting: Mapping[str, Any] = {}
+        self.greeting: Mapping[str, JSON] = {}
         self.oob = False
         self.pending: dict[int, _Owner] = {}
 
     @property
-    def version(self) -> Mapping[str, Any] | None:
+    def version(self) -> Mapping[str, JSON] | None:
         """What the greeting says of the server's version, in the form of C{query-version}; C{None} if nothing
         sensible."""
         version = self.greeting.get("version")
@@ -98,7 +109,7 @@ class ClientSession(Generic[_Owner]):
     # -- out
 
     def request(
-        self, owner: _Owner, name: str, arguments: Mapping[str, Any] | None = None, *, oob: bool = False
+        self, owner: _Owner, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
     ) -> tuple[int, bytes]:
         """
         Make a request. Its bytes are for the caller to send.
@@ -179,7 +190,7 @@ class ClientSession(Generic[_Owner]):
                         continue
             self._take(message)
 
-    def _take(self, message: AnyMessage | Malformed) -> None:
+    def _take(self, message: Message | Malformed) -> None:
         if self.state is CLOSED:
             return
         if isinstance(message, Malformed):
@@ -188,10 +199,10 @@ class ClientSession(Generic[_Owner]):
             else:
                 self._log.warn("the server sent what is not JSON: {desc}", desc=message.desc)
         elif message.event is not UNSET:
-            if isinstance(message.event, str) and (message.data is UNSET or isinstance(message.data, dict)):
+            if _is_event(message):
                 self._user.happened(message)
             else:
-                self._log.warn("the server sent a malformed event: {message}", message=repr(message)[:200])
+                self._log.warn("the server sent a malformed event: {message}", message=excerpt(message))
         elif self.state is GREETING:
             self._take_greeting(message)
         elif self.state is NEGOTIATING and message.id in (_NEGOTIATION, UNSET):
@@ -199,7 +210,7 @@ class ClientSession(Generic[_Owner]):
         else:
             self._take_stray(message)
 
-    def _take_greeting(self, message: AnyMessage) -> None:
+    def _take_greeting(self, message: Message) -> None:
         if not isinstance(message.greeting, dict):
             self._fail("This is not a QMP server: it does not begin with a greeting")
             return
@@ -210,14 +221,14 @@ class ClientSession(Generic[_Owner]):
         arguments = b', "arguments": {"enable": ["oob"]}' if self.oob else b""
         self._user.send(b'{"execute": "qmp_capabilities"%b, "id": %d}\n' % (arguments, _NEGOTIATION))
 
-    def _take_negotiation(self, message: AnyMessage) -> None:
+    def _take_negotiation(self, message: Message) -> None:
         if message.returned is UNSET:
             self._fail(f"The server refuses the negotiation: {error_of(message).desc}")
             return
         self.state = READY
         self._user.negotiated()
 
-    def _take_stray(self, message: AnyMessage) -> None:
+    def _take_stray(self, message: Message) -> None:
         """A reply with an id that nobody waits for, or none; or nothing that QMP knows."""
         number = message.id
         if type(number) is int and number in self._forgotten:
@@ -228,18 +239,23 @@ class ClientSession(Generic[_Owner]):
             _, owner = self.pending.popitem()
             self._user.replied(owner, message)
         else:
-            self._log.warn("dropped a message that is no answer to any request: {message}", message=repr(message)[:200])
+            self._log.warn("dropped a message that answers no request: {message}", message=excerpt(message))
 
     def _fail(self, desc: str) -> None:
         self.state = CLOSED
         self._user.broken(ConnectionClosed(desc))
 
 
-def error_of(message: AnyMessage) -> CommandError:
+def _is_event(message: Message) -> bool:
+    members = (message.data, message.timestamp)
+    return isinstance(message.event, str) and all(member is UNSET or isinstance(member, dict) for member in members)
+
+
+def error_of(message: Message) -> CommandError:
     """:return: the error that a reply without C{return} carries; its class is the server's"""
     error = message.error
     if isinstance(error, dict):
         error_class, desc = error.get("class"), error.get("desc")
         if isinstance(error_class, str) and isinstance(desc, str):
             return CommandError.from_wire(error_class, desc)
-    return GenericError(f"The server sent a malformed reply: {message!r:.200}")
+    return GenericError(f"The server sent a malformed reply: {excerpt(message)}")
