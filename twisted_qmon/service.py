@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from twisted_qmon._transport.connection import LINGER, MonitorFactory
 from twisted_qmon._transport.endpoints import claim_path, server_endpoint, unix_path
+from twisted_qmon.hmp import PROMPT
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
@@ -214,7 +215,7 @@ def make_monitor_service(
     hmp: Iterable[str] = (),
     *,
     application: Any = None,
-    prompt: str = "(qmon) ",
+    prompt: str = PROMPT,
     banner: str | None = None,
     drain: float = DRAIN,
     in_flight: int | None = None,

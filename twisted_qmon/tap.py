@@ -28,6 +28,7 @@ from twisted_qmon._twistd.plugins import (
     register_provider,
 )
 from twisted_qmon.core.monitor import MAX_ABANDONED
+from twisted_qmon.hmp import PROMPT
 from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE
 from twisted_qmon.service import DRAIN
 
@@ -104,7 +105,7 @@ class Options(_Options):
     optParameters: list[list[Any]] = [
         ["qemu", None, None, "Front the QEMU whose QMP server is at this client endpoint."],
         ["name", None, None, "What query-name answers."],
-        ["prompt", None, "(qmon) ", "The human monitor's prompt."],
+        ["prompt", None, PROMPT, "The human monitor's prompt."],
         ["in-flight", None, IN_FLIGHT, "In-band requests of a client that run at a time.", _count],
         ["timeout", None, None, "Seconds that a command has unless it says otherwise, or 'off'. [default: off]", _seconds_or_off],
         ["drain", None, DRAIN, "Seconds that pending requests have at the end.", _seconds],

@@ -130,6 +130,34 @@ class LineTests(ConsoleCase):
         console = self.make(FakeMonitor(infos, {"a": [1], "b": 1024}))
         self.assertEqual([self.run_line(console, line) for line in "ab"], ["<[1]>\n", "1024 (1 KiB)\n"])
 
+    def test_nothing_that_a_terminal_obeys(self) -> None:
+        """Whoever wrote it: a result, a printer, an error, a docstring, a QEMU's own human monitor, what was typed."""
+        evil = "a\x1b]0;title\x07\x9b2J\x08\rb\u202ec"
+        seen = "a\\x1b]0;title\\x07\\x9b2J\\x08\\rb\\u202ec"
+        infos = [
+            CommandInfo("result"),
+            CommandInfo("table"),
+            CommandInfo("printed", printer=lambda value: f"{value}\tx\n{value}"),
+            CommandInfo("broken", doc=evil),
+        ]
+        answers = {"result": {"x": evil}, "table": [{evil: evil}], "printed": evil, "broken": GenericError(evil)}
+        console = self.make(FakeMonitor(infos, answers))
+        self.assertEqual(
+            [self.run_line(console, line) for line in ("result", "table", "printed", "broken", "x\u202e")],
+            [
+                f"x: {seen}\n",
+                f"{seen}\n{seen}\n",
+                f"{seen}\tx\n{seen}\n",
+                f"Error: {seen}\n",
+                "unknown command: 'x\\u202e'\n",
+            ],
+        )
+        lines = seen.replace("\\r", "\n\t\t\t")
+        self.assertEqual(self.run_line(console, "help broken"), f"broken  --\n\t\t\t{lines}\n")
+        upstream = [CommandInfo("human-monitor-command", origin="qemu"), CommandInfo("query-command-help")]
+        console = self.make(FakeMonitor(upstream, {"human-monitor-command": evil}))
+        self.assertEqual(self.run_line(console, "info x"), f"{seen}\n")
+
     def test_a_printer_that_fails(self) -> None:
         """Its traceback is logged; the person sees one line, and the session goes on."""
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_qmon.hmp.printers import MAX_TABLE_WIDTH, printable, readable_size, render
+from twisted_qmon.hmp.printers import MAX_TABLE_WIDTH, readable_size, render
 from twisted_qmon.info import ParameterInfo, TypeInfo
 
 SIZE = TypeInfo("size")
@@ -123,13 +123,6 @@ def test_sizes(size: int, text: str) -> None:
     """The exact number, and one that a person can read."""
     assert readable_size(size) == text
     assert render(size, SIZE) == text
-
-
-def test_what_is_printable() -> None:
-    """Letters of any script stay; what moves the cursor, turns the writing or can't be encoded does not."""
-    assert printable("Grüße, 世界") == "Grüße, 世界"
-    assert printable("a\tb\x7f\u202e\ud800\U000e0001") == "a\\tb\\x7f\\u202e\\ud800\\U000e0001"
-    assert printable("a\nb", keep="\n") == "a\nb"
 
 
 def test_any_depth() -> None:

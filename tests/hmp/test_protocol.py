@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -161,6 +162,13 @@ class SessionTests(ProtocolCase):
         for byte in b"\xff\xfd\x03\xff\xfb\x01no\xff\xf1w a\r\0\xff\xfa\x18\0x\xff\xf0now b\r\n":
             person.send_bytes(bytes([byte]))
         self.assertEqual(person.output(), f"a\r\n{P}b\r\n{P}")
+
+    def test_the_name_of_a_clients_socket(self) -> None:
+        """Stands in log files and in C{info pending}: it has no effect on a terminal, and makes no second line."""
+        transport = StringTransport(peerAddress=UNIXAddress("/tmp/\x1b]0;x\x07\n[-] stopped"))
+        protocol: Any = HMPFactory(self.monitor).buildProtocol(None)
+        protocol.makeConnection(transport)
+        self.assertEqual(protocol.peer, "unix:/tmp/\\x1b]0;x\\x07\\n[-] stopped")
 
     def test_prompts_are_not_translated(self) -> None:
         """Neither are they cut off at a limit of the transport."""

@@ -25,7 +25,7 @@ FOLDERS = [path.parent for path in FILES if path.name == "__init__.py"]
 FACADE = "the facade"
 # Each folder and each module at the top may import what is listed before it. Those on one line don't import each other.
 LAYERS: list[set[str]] = [
-    {"errors", "info", "_reactor"},
+    {"_text", "errors", "info", "_reactor"},
     {"interfaces"},
     {"qapi"},
     {"core"},

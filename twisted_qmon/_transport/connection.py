@@ -19,6 +19,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_qmon._text import printable
 from twisted_qmon._transport.hang_up import PeerWatch
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT, WriteQueue
 
@@ -394,4 +395,5 @@ def _peer_text(transport: Any) -> str:
     name = getattr(peer, "name", None)
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
-    return f"unix:{name}" if name else "unix" if hasattr(peer, "name") else str(peer)
+    # The client chose it; it stands in log files.
+    return f"unix:{printable(name)}" if name else "unix" if hasattr(peer, "name") else str(peer)

@@ -14,13 +14,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_qmon._text import printable
 from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.args import Format
 from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
-from twisted_qmon.hmp.printers import printable, render
+from twisted_qmon.hmp.printers import render
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICaller, IMonitor
@@ -134,7 +135,7 @@ class Console:
             return
         controls = [c for c in text if (c < " " and c not in BLANKS) or "\x7f" <= c <= "\x9f"]
         if controls:
-            self.complain(f"control character in the line: '{printable(controls[0])}'")
+            self.complain(f"control character in the line: '{controls[0]}'")
             return
         self._wait(self._command_index.names(), lambda names: self._run(text, names))
 
@@ -151,7 +152,7 @@ class Console:
 
     def complain(self, text: str) -> None:
         """Tell the person of an error."""
-        self._print(f"Error: {printable(text, keep=chr(10))}")
+        self._print(f"Error: {text}")
 
     # -- suspension
 
@@ -199,8 +200,9 @@ class Console:
         self.complain("something went wrong here, for a reason that was logged")
 
     def _print(self, text: str) -> None:
+        # The one place that everything goes through that a person is shown, whoever wrote it.
         if text and not self._closed:
-            text = text.replace("\r\n", "\n")
+            text = printable(text.replace("\r\n", "\n"), keep="\n\t")
             self._write(text if text.endswith("\n") else text + "\n")
 
     def _print_progress(self, text: str) -> None:

@@ -8,13 +8,13 @@ indentation for what is nested.
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twisted_qmon._text import columns, printable, size
 from twisted_qmon.info import TypeInfo
 
-__all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "printable", "readable_size", "render"]
+__all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "readable_size", "render"]
 
 #: A list of like objects that would make a wider table (in columns) is printed as blocks, one below the other.
 MAX_TABLE_WIDTH = 132
@@ -25,7 +25,6 @@ MAX_LINE_LIST = 72
 #: What is nested deeper than this is printed as JSON.
 MAX_DEPTH = 12
 
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _INDENT = "  "
 
 
@@ -42,45 +41,12 @@ def render(value: Any, kind: TypeInfo | None = None) -> str:
     return "\n".join(_lines(value, kind, 0))
 
 
-def readable_size(size: int) -> str:
+def readable_size(number: int) -> str:
     """
-    :param size: bytes
+    :param number: bytes
     :return: the exact number and, from 1 KiB on, a readable form beside it: C{"1073741824 (1 GiB)"}
     """
-    if abs(size) < 1024:
-        return str(size)
-    scaled = float(size)
-    for unit in _UNITS:
-        scaled /= 1024
-        if abs(scaled) < 1023.995 or unit == _UNITS[-1]:
-            break
-    digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
-    text = f"{scaled:.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{size} ({text} {unit})"
-
-
-def printable(text: str, keep: str = "") -> str:
-    """
-    Text that does nothing to a terminal: control characters and what can't be encoded become escapes (C{\\x1b}, C{\\ud800}).
-
-    :param keep: characters that stay as they are
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c in keep or _harmless(c) else _escape(c) for c in text)
-
-
-def _harmless(c: str) -> bool:
-    # Cc: controls; Cf: invisible ones, those that turn the direction of writing among them; Cs: lone surrogates.
-    return c.isprintable() or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _escape(c: str) -> str:
-    code = ord(c)
-    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
-    return short or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
+    return str(number) if abs(number) < 1024 else f"{number} ({size(number)})"
 
 
 def _lines(value: Any, kind: TypeInfo | None, depth: int) -> list[str]:
@@ -180,33 +146,22 @@ def _table(rows: Sequence[Mapping[str, Any]], kind: TypeInfo | None) -> list[str
     """A table, if the rows are alike, each cell fits into one and it is not too wide."""
     present = dict.fromkeys(key for row in rows for key in row)
     types = _members(kind)
-    columns = [key for key in types if key in present]
-    columns += [key for key in present if key not in types]
-    if not columns or any(2 * len(row) < len(columns) for row in rows):
+    keys = [key for key in types if key in present]
+    keys += [key for key in present if key not in types]
+    if not keys or any(2 * len(row) < len(keys) for row in rows):
         return None
     cells: list[list[str]] = []
     for row in rows:
-        texts = [_short(row[key], types.get(key)) if key in row else "" for key in columns]
+        texts = [_short(row[key], types.get(key)) if key in row else "" for key in keys]
         if any(text is None for text in texts):
             return None
         cells.append([text or "" for text in texts])
-    numeric = [all(_is_number(row[key]) for row in rows if key in row) for key in columns]
+    numeric = [all(_is_number(row[key]) for row in rows if key in row) for key in keys]
     # A size has a remark behind it; it lines up at the left like text.
     numeric = [yes and not any("(" in line[at] for line in cells) for at, yes in enumerate(numeric)]
-    header = [printable(key) for key in columns]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    if sum(widths) + 2 * (len(widths) - 1) > MAX_TABLE_WIDTH:
-        return None
-    return [_row(line, widths, numeric) for line in (header, *cells)]
+    lines = columns([keys, *cells], numeric)
+    return lines if max(map(len, lines)) <= MAX_TABLE_WIDTH else None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _row(cells: Iterable[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    parts = (
-        cell.rjust(width) if flush else cell.ljust(width)
-        for cell, width, flush in zip(cells, widths, right, strict=True)
-    )
-    return "  ".join(parts).rstrip()

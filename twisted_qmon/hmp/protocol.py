@@ -18,24 +18,22 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._reactor import global_reactor
+from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin, MonitorFactory
+from twisted_qmon.hmp import PROMPT
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
 from twisted_qmon.hmp.lines import LineBuffer
-from twisted_qmon.hmp.printers import printable
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
 from twisted_qmon.interfaces import IMonitor, ISuspendable
 
-__all__ = ["MAX_HELD", "MAX_LINE", "PROMPT", "HMPFactory", "HMPProtocol"]
+__all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
 
 #: Bytes of the longest line, without its end. QEMU's READLINE_CMD_BUF_SIZE.
 MAX_LINE = 4095
 
 #: Bytes of typed lines that are read ahead from a telnet client while it waits for a command.
 MAX_HELD = 65536
-
-#: What stands before each line.
-PROMPT = "(qmon) "
 
 
 @implementer(ISuspendable, IHalfCloseableProtocol)

@@ -10,15 +10,11 @@ from typing import Any
 from tests.support.job_scenarios import Ours
 from tests.support.jobs import at_pause_points, failing, forever, ready
 from twisted_qmon.providers.human import HumanMonitorCommand
-from twisted_qmon.providers.jobs.provider import _duration, _short
+from twisted_qmon.providers.jobs.provider import _duration
 
 
-def test_short_numbers() -> None:
-    """Rates and times have few figures, however big they are."""
-    numbers = [0, 0.5, 999, 999.7, 12345, 4.56e6, 7.891e9, 1e12, 3e15, 2e20]
-    assert [_short(number) for number in numbers] == [
-        "0", "0.5", "999", "1k", "12.3k", "4.56M", "7.89G", "1T", "3P", "200000P",
-    ]  # fmt: skip
+def test_time_left() -> None:
+    """In hours, minutes and seconds, and beyond a hundred days in a word."""
     assert [_duration(seconds) for seconds in (0.4, 59.6, 3600, 359999, 1e8)] == [
         "0:00:00", "0:01:00", "1:00:00", "99:59:59", "months",
     ]  # fmt: skip

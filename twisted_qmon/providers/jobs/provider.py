@@ -30,6 +30,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from twisted_qmon import CommandProvider, Event, GenericError, command
+from twisted_qmon._text import short_number, table
 from twisted_qmon.errors import EventError, RegistrationError, ShuttingDown
 from twisted_qmon.providers.jobs.job import Job, Work
 from twisted_qmon.providers.jobs.states import JobStatus
@@ -309,7 +310,7 @@ class Jobs(CommandProvider):
         """C{info jobs}: a line for each, with a bar, per cent, and while it runs the rate and the time left."""
         if not infos:
             return "No jobs"
-        rows = [("ID", "TYPE", "STATUS", "PROGRESS", "", "RATE", "LEFT", "")]
+        rows = []
         for info in infos:
             current, total = info["current-progress"], info["total-progress"]
             part = min(current / total, 1.0) if total else None
@@ -324,16 +325,7 @@ class Jobs(CommandProvider):
                     f"error: {info['error']}" if "error" in info else "",
                 )
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            cells = [
-                # Figures to the right, words to the left.
-                cell.rjust(width) if 4 <= column <= 6 else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines)
+        return table(["ID", "TYPE", "STATUS", "PROGRESS", ">", ">RATE", ">LEFT", ""], rows)
 
     def _pace(self, id: str, left: int) -> tuple[str, str]:
         job = self._jobs.get(id)
@@ -342,21 +334,12 @@ class Jobs(CommandProvider):
         rate = job.meter.rate(self.monitor.clock.seconds(), job.current)
         if rate is None:
             return "", ""
-        return f"{_short(rate)}/s", _duration(left / rate) if rate and left > 0 else ""
+        return f"{short_number(rate)}/s", _duration(left / rate) if rate and left > 0 else ""
 
 
 def _bar(part: float | None) -> str:
     done = 0 if part is None else int(part * _BAR)
     return "[" + "#" * done + "-" * (_BAR - done) + "]"
-
-
-def _short(number: float) -> str:
-    """In at most four figures, with the decimal prefix: 950, 12.3k, 4.56M."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if number < 999.5:
-            return f"{number:.3g}{prefix}"
-        number /= 1000
-    return f"{number:.0f}P"
 
 
 def _duration(seconds: float) -> str:

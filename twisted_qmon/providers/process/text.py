@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from twisted_qmon._text import printable, quantity, size, span, table
+
 __all__ = [
     "connections",
     "levels",
@@ -18,68 +20,14 @@ __all__ = [
     "process",
     "reactor",
     "services",
-    "size",
-    "span",
     "stacks",
-    "table",
 ]
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def size(count: float) -> str:
-    """:return: bytes in a unit that fits (C{"512 B"}, C{"1.5 MiB"})"""
-    for unit in _UNITS:
-        if count < 1024 or unit == _UNITS[-1]:
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-
-
-def span(seconds: float) -> str:
-    """:return: a time span in a unit that fits (C{"3.1 ms"}, C{"2.3 s"}, C{"4 min 5 s"}, C{"2 d 3 h"})"""
-    if seconds < 0:
-        return "-" + span(-seconds)
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 99.5:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 100:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """
-    Columns as wide as their widest cell, two spaces apart.
-
-    :param head: the heads of the columns; one that begins with C{>} is of a column set to the right
-    """
-    right = [title.startswith(">") for title in head]
-    lines = [[title.removeprefix(">") for title in head], *(list(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
-    )
 
 
 def _facts(pairs: Iterable[tuple[str, str]]) -> str:
     pairs = list(pairs)
     width = max(len(name) for name, _ in pairs) + 1
-    return "\n".join(f"{name + ':':{width}} {value}".rstrip() for name, value in pairs)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return "\n".join(f"{name + ':':{width}} {printable(value)}".rstrip() for name, value in pairs)
 
 
 def process(info: Mapping[str, Any]) -> str:
@@ -116,7 +64,7 @@ def reactor(info: Mapping[str, Any]) -> str:
             (
                 "threads",
                 f"{pool['busy']} busy, {pool['idle']} idle, at most {pool['maximum']};"
-                f" {_count(pool['queued'], 'call')} waiting",
+                f" {quantity(pool['queued'], 'call')} waiting",
             )
         )
     parts = [_facts(pairs)]
@@ -129,7 +77,7 @@ def reactor(info: Mapping[str, Any]) -> str:
     calls = info["delayed-calls"]
     rows = [[_when(call["when"]), call["what"]] for call in calls]
     count = info["delayed-call-count"]
-    parts.append(_section(_count(count, "delayed call"), ["when", "what"], rows, count))
+    parts.append(_section(quantity(count, "delayed call"), ["when", "what"], rows, count))
     return "\n\n".join(parts)
 
 
