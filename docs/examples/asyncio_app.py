@@ -1,6 +1,6 @@
 """
-A monitor in an asyncio program: Twisted runs on asyncio's event loop, the commands are coroutines, and asyncio code asks the
-monitor as any client does.
+A monitor in an asyncio program. Twisted runs on asyncio's event loop, the commands are coroutines, and asyncio code executes
+commands of the monitor.
 
     python asyncio_app.py
     socat - UNIX-CONNECT:app.hmp
@@ -19,7 +19,7 @@ from twisted_qmon import CommandProvider, Monitor, Request, command, make_monito
 
 
 class Fetching(CommandProvider):
-    """Something that asyncio code does."""
+    """Commands that asyncio code carries out."""
 
     def __init__(self) -> None:
         self._fetched = 0
@@ -34,12 +34,12 @@ class Fetching(CommandProvider):
 
         async def fetch_all() -> None:
             for number in range(count):
-                # Any asyncio library would do.
+                # Any asyncio library works here.
                 await asyncio.sleep(0.01)
                 self._fetched += 1
                 request.progress(number + 1, count)
 
-        # A coroutine of asyncio's, awaited in one of Twisted's. When the command is cancelled, so is the task.
+        # An asyncio coroutine, awaited in one of Twisted's. Cancelling the command cancels the asyncio task.
         await Deferred.fromFuture(asyncio.ensure_future(fetch_all()))
         return self._fetched
 
@@ -50,14 +50,14 @@ class Fetching(CommandProvider):
 
 
 async def main(reactor: Any) -> None:
-    """Serve a monitor, ask it something, and go on serving until somebody presses ^C."""
+    """Serve a monitor, execute a command, and serve until Ctrl-C."""
     loop = asyncio.get_running_loop()
     monitor = Monitor(name="asyncio", clock=reactor)
     monitor.register(Fetching())
     service = make_monitor_service(reactor, monitor, qmp=["unix:app.qmp"], hmp=["unix:app.hmp"])
     service.privilegedStartService()
     service.startService()
-    # What is pending at the end is answered before the connections close.
+    # Pending requests are answered before the connections close.
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
 
     fetched = await monitor.execute("fetch", {"count": 2}).asFuture(loop)

@@ -1,5 +1,5 @@
 """
-What a person sees of a command's result, drawn to taste. A machine gets the data as they are.
+A printer makes the text that a person sees of a command's result. A machine gets the data.
 
     twistd -n qmon --provider custom_printer.Disks
     socat - UNIX-CONNECT:hmp.sock
@@ -45,7 +45,7 @@ class Disks(CommandProvider):
 
     @query_disks.printer
     def _(disks: list[dict[str, Any]]) -> str:
-        # Plain JSON data: what a remote human monitor would get as well.
+        # The result as plain JSON data, as on the wire.
         lines = []
         for disk in disks:
             part = disk["used"] / disk["total"] if disk["total"] else 0

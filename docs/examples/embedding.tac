@@ -1,5 +1,5 @@
 """
-A web server, and a monitor beside it: the last three lines are all that was added.
+A web server with a monitor beside it: the last three lines are the monitor.
 
     twistd -ny embedding.tac
     socat - UNIX-CONNECT:web.hmp

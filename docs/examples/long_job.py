@@ -1,5 +1,5 @@
 """
-Long work as a job: a command that begins it and returns, a progress that anybody may look at, pause and cancel.
+A command that starts a job and returns. Any client can see the job's progress, pause it and cancel it.
 
     twistd -n qmon --provider long_job.Checksum
     socat - UNIX-CONNECT:hmp.sock
@@ -9,7 +9,7 @@ Long work as a job: a command that begins it and returns, a progress that anybod
     (qmon) job-pause big
     (qmon) job-cancel big
 
-The result goes out as an event, since whoever began the job may be gone when it ends.
+The result is an event, since the client that started the job may have left when it ends.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from twisted.internet.task import deferLater
 from twisted_qmon import CommandProvider, Event, GenericError, command
 from twisted_qmon.providers.jobs import Job, Jobs
 
-#: Bytes that are read in one turn of the reactor.
+#: Bytes that are read in one reactor turn.
 PIECE = 1 << 16
 
 
 class Checksum(CommandProvider):
-    """The checksums of files, however big."""
+    """Checksums of files of any size."""
 
     events = [Event("CHECKSUM_COMPLETED", job_id=str, path=str, sha256=str)]
 
@@ -34,13 +34,13 @@ class Checksum(CommandProvider):
         """
         compute the checksum of a file in the background
 
-        :param job_id: what the job is called
+        :param job_id: the job's id
         :param path: the file
         """
         try:
             file = open(path, "rb")  # noqa: SIM115 (the job closes it)
         except OSError as e:
-            # Raised before the job begins, it is the answer to the command.
+            # Raised before the job starts, this is the reply to the command.
             raise GenericError(f"Can't read {path}: {e.strerror}") from e
 
         async def work(job: Job) -> None:
@@ -50,7 +50,7 @@ class Checksum(CommandProvider):
                 while piece := file.read(PIECE):
                     digest.update(piece)
                     job.progress(file.tell(), total)
-                    # Here it may be paused; and everybody else gets a turn.
+                    # The job may be paused here; other clients are served in between.
                     await job.pause_point()
                     await deferLater(self.monitor.clock, 0)
             self.monitor.emit("CHECKSUM_COMPLETED", {"job-id": job_id, "path": path, "sha256": digest.hexdigest()})

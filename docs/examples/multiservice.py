@@ -1,5 +1,5 @@
 """
-A service that brings its own monitor along: wherever it is put, it can be asked and stopped.
+A service that contains its own monitor.
 
     python multiservice.py
     socat - UNIX-CONNECT:shop.hmp
@@ -20,7 +20,7 @@ from twisted_qmon import CommandProvider, GenericError, Monitor, command, make_m
 
 
 class Stock(CommandProvider):
-    """What there is to sell."""
+    """What is for sale."""
 
     def __init__(self) -> None:
         self._stock = {"tea": 12, "cake": 3}
@@ -45,7 +45,7 @@ class Stock(CommandProvider):
 
 class Shop(MultiService):
     """
-    The shop, and its monitor as one of its parts.
+    The shop, with its monitor as a child service.
 
     :param reactor: the reactor
     :param qmp: server endpoint descriptions for machines
@@ -61,7 +61,7 @@ class Shop(MultiService):
 
 
 def main(reactor: Any) -> Deferred[None]:
-    """Run the shop until the process is told to end."""
+    """Run the shop until the process ends."""
     log.startLogging(sys.stdout)
     shop = Shop(reactor, ["unix:shop.qmp"], ["unix:shop.hmp"])
     shop.privilegedStartService()

@@ -1,10 +1,10 @@
 """
-A service that tells what happens in it: it measures a temperature now and then, and emits an event.
+A service that emits events: it measures temperatures.
 
     twistd -n qmon --provider service_events.factory
 
-and a QMP client gets TEMPERATURE events. However often the service measures, clients hear of one place once a second at most:
-that is the event's rate limit, and its key.
+A QMP client gets TEMPERATURE events. The service measures four times a second; the event's rate limit and key let clients have
+one event a second of each place.
 """
 
 import math
@@ -20,7 +20,7 @@ from twisted_qmon.interfaces import ICommandProviderFactory
 
 class Thermometer(Service, CommandProvider):
     """
-    Measures while it runs, and is a provider of commands as well.
+    Measures while it runs. It is a provider of commands as well.
 
     :param reactor: the clock
     :param places: where it measures
@@ -60,7 +60,7 @@ class Thermometer(Service, CommandProvider):
 
 @implementer(ICommandProviderFactory)
 class ThermometerFactory:
-    """Makes the provider, and puts it into the tree of services, where it is started and can be stopped."""
+    """Makes the provider, and adds it to the tree of services."""
 
     name = "thermometer"
     description = "temperatures, as events"

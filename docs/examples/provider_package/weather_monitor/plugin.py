@@ -1,5 +1,5 @@
 """
-What C{twistd qmon --provider weather} finds. It imports the provider only when it is asked for.
+The plugin that C{twistd qmon --provider weather} finds. It imports the provider only when that is used.
 """
 
 from typing import Any
