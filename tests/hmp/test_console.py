@@ -99,12 +99,12 @@ class LineTests(ConsoleCase):
         self.assertEqual(self.run_line(console, "second"), "2\n")
 
     def test_errors_of_arguments(self) -> None:
-        """QEMU's words, and where to look."""
+        """The name of the argument, what was expected and what was found; and where to look."""
         console = self.make(FakeMonitor([ADD, CommandInfo("query-x")]))
         self.assertEqual(
             [self.run_line(console, line) for line in ("plus x", "  add 1 2 3", "info x y")],
             [
-                "invalid char 'x' in expression\nTry \"help plus\" for more information\n",
+                "add|plus: a: integer expected, got 'x'\nTry \"help plus\" for more information\n",
                 'add|plus: extraneous characters at the end of line\nTry "help   add" for more information\n',
                 'x: extraneous characters at the end of line\nTry "help info x" for more information\n',
             ],

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError, evaluate, read_seconds, read_size
-from twisted_qmon.info import ArgsItem, ParameterInfo, TypeInfo
+from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
 
 __all__ = ["Format", "parse_items", "read_options", "read_word", "unescape"]
 
@@ -47,7 +46,7 @@ def parse_items(
     cursor: Cursor,
     name: str,
     sticky: Format | None = None,
-) -> dict[str, Any]:
+) -> dict[str, JSON]:
     """
     Read the arguments of a command.
 
@@ -74,7 +73,7 @@ class _Reader:
         self.cursor = cursor
         self.name = name
         self.sticky = sticky
-        self.arguments: dict[str, Any] = {}
+        self.arguments: dict[str, JSON] = {}
 
     def read(self, item: ArgsItem, following: Sequence[ArgsItem]) -> None:
         cursor = self.cursor
@@ -99,11 +98,7 @@ class _Reader:
         read = _READERS.get(item.letter)
         if read is None:
             raise LineError(f"{self.name}: unknown type '{item.letter}'")
-        value = read(self, item)
-        kind = self.types.get(item.key)
-        if kind is not None and item.letter == "l":
-            value = as_width(value, kind)
-        self.arguments[item.key] = value
+        self.arguments[item.key] = read(self, item)
 
     def _flag(self, item: ArgsItem, following: Sequence[ArgsItem]) -> None:
         cursor = self.cursor
@@ -172,7 +167,8 @@ class _Reader:
             if value >= 2**43:
                 raise LineError("number too large")
             value <<= 20
-        return value
+        kind = self.types.get(item.key)
+        return as_width(value, kind) if kind is not None and item.letter == "l" else value
 
     def _on_off(self, item: ArgsItem) -> bool:
         match = self.cursor.take(_GRAPH)
@@ -181,14 +177,14 @@ class _Reader:
             raise LineError("Expected 'on' or 'off'")
         return word == "on"
 
-    def _options(self, item: ArgsItem) -> dict[str, Any]:
+    def _options(self, item: ArgsItem) -> dict[str, JSON]:
         word = read_word(self.cursor)
         if word is None:
             raise LineError(f"{self.name}: string expected")
         return read_options(word, self.types.get(item.key))
 
 
-_READERS: dict[str, Callable[[_Reader, ArgsItem], Any]] = {
+_READERS: dict[str, Callable[[_Reader, ArgsItem], JSON]] = {
     "F": _Reader._string,
     "B": _Reader._string,
     "s": _Reader._string,
@@ -244,7 +240,7 @@ def unescape(cursor: Cursor) -> str | None:
     return "".join(parts)
 
 
-def read_options(word: str, kind: TypeInfo | None) -> dict[str, Any]:
+def read_options(word: str, kind: TypeInfo | None) -> dict[str, JSON]:
     """
     Read C{key=value,key=value}, as in C{-device}; C{,,} is one comma.
 
@@ -253,7 +249,7 @@ def read_options(word: str, kind: TypeInfo | None) -> dict[str, Any]:
     :raise LineError: when a value does not fit, or there is no member that it could be
     """
     members = {member.name: member.type for member in (kind.members or ())} if kind is not None else {}
-    options: dict[str, Any] = {}
+    options: dict[str, JSON] = {}
     parts = [part.replace("\0", ",") for part in word.replace(",,", "\0").split(",")]
     for index, part in enumerate(parts):
         key, equals, value = part.partition("=")
@@ -273,7 +269,7 @@ def _is_bool(kind: TypeInfo | None) -> bool:
     return kind is not None and kind.kind == "bool"
 
 
-def _convert(key: str, value: str, kind: TypeInfo | None) -> Any:
+def _convert(key: str, value: str, kind: TypeInfo | None) -> JSON:
     if kind is None or kind.kind not in ("bool", "int", "size", "number"):
         return value
     if kind.kind == "bool":

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twisted_qmon.hmp.args import Format, as_width, parse_items, read_options, read_word
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError, evaluate, read_number, read_size
-from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.info import JSON, CommandInfo, ParameterInfo, TypeInfo
 
 __all__ = ["parse_arguments"]
 
@@ -23,10 +23,36 @@ _NAMED = re.compile(r"(?P<path>[^\s=.\"{\[]+(?:\.[^\s=.\"]+)*)=")
 _BOOL = {"on": True, "off": False, "true": True, "false": False}
 _SCALARS = frozenset(("str", "enum", "int", "size", "number", "bool"))
 _ANY = TypeInfo("any")
-_MISSING = object()
+
+#: Characters of a wrong argument that are shown in the error.
+MAX_FOUND = 40
+
+_FOUND = re.compile(r"[^ \t\n\v\f\r]+")
+_EXPECTED = {
+    "str": "string",
+    "enum": "string",
+    "int": "integer",
+    "size": "size",
+    "number": "number",
+    "bool": "'on' or 'off'",
+    "list": "JSON array",
+    "null": "JSON null",
+}
+# Those that say more than that it is none.
+_REASONS = frozenset(
+    {
+        "number too large",
+        "division by zero",
+        "')' expected",
+        "unknown register",
+        "character constant expected",
+        "missing terminating ' character",
+        "Bad number",
+    }
+)
 
 
-def parse_arguments(info: CommandInfo, cursor: Cursor, name: str, sticky: Format | None = None) -> dict[str, Any]:
+def parse_arguments(info: CommandInfo, cursor: Cursor, name: str, sticky: Format | None = None) -> dict[str, JSON]:
     """
     Read the arguments of a command, by its C{args_type} or by its parameters.
 
@@ -35,7 +61,7 @@ def parse_arguments(info: CommandInfo, cursor: Cursor, name: str, sticky: Format
     :param name: the command's names (C{"cont|c"}), for the errors
     :param sticky: the default of the letter C{/}, kept between lines
     :return: the arguments, names as on the wire
-    :raise LineError: when the line doesn't fit, in QEMU's words where it has some
+    :raise LineError: when the line doesn't fit: in QEMU's words for an C{args_type}, else in words that name the argument
     """
     if info.items is not None:
         return parse_items(info.items, info.parameters, cursor, name, sticky)
@@ -50,9 +76,9 @@ class _Derived:
         self.positional = sorted(parameters or (), key=lambda parameter: parameter.optional)
         self.cursor = cursor
         self.name = name
-        self.arguments: dict[str, Any] = {}
+        self.arguments: dict[str, JSON] = {}
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, JSON]:
         cursor = self.cursor
         while True:
             cursor.skip_blanks()
@@ -63,21 +89,15 @@ class _Derived:
             parameter = self._next_positional()
             if parameter is None:
                 raise LineError(f"{self.name}: extraneous characters at the end of line")
-            self.arguments[parameter.name] = self._value(parameter.type, parameter.name)
-            self._expect_blank()
+            self.arguments[parameter.name] = self._argument(parameter.type, parameter.name)
         for parameter in self.positional:
             if not parameter.optional and parameter.name not in self.arguments:
                 # Nothing is left to read: this says what was expected.
-                self._value(parameter.type, parameter.name)
+                self._argument(parameter.type, parameter.name)
         return self.arguments
 
     def _next_positional(self) -> ParameterInfo | None:
         return next((parameter for parameter in self.positional if parameter.name not in self.arguments), None)
-
-    def _expect_blank(self) -> None:
-        cursor = self.cursor
-        if cursor.next and cursor.text[cursor.at - 1] not in BLANKS and cursor.next not in BLANKS:
-            raise LineError(f"{self.name}: extraneous characters at the end of line")
 
     def _named(self) -> bool:
         """Read C{name=value}, if it is one."""
@@ -97,27 +117,50 @@ class _Derived:
         for index, member in enumerate(rest):
             kind = _member(kind, member)
             if kind is None:
-                raise LineError(f"Parameter '{'.'.join([first, *rest[: index + 1]])}' is unexpected")
+                raise LineError(f"{self.name}: unexpected parameter '{'.'.join([first, *rest[: index + 1]])}'")
             inner = target.setdefault(key, {})
             if not isinstance(inner, dict):
                 self._twice(path)
             target, key = inner, member
         if key in target:
             self._twice(path)
-        target[key] = self._value(kind, path)
-        self._expect_blank()
+        target[key] = self._argument(kind, path)
         return True
 
     def _twice(self, path: str) -> NoReturn:
         raise LineError(f"{self.name}: parameter '{path}' is given twice")
 
-    def _value(self, kind: TypeInfo, path: str) -> Any:
+    def _argument(self, kind: TypeInfo, path: str) -> JSON:
+        """
+        Read one value, with a blank or the end of the line behind it.
+
+        :raise LineError: with the path of the argument, what was expected and what was found
+        """
+        cursor = self.cursor
+        cursor.skip_blanks()
+        start = cursor.at
+        try:
+            value = self._value(kind, path)
+            if cursor.next and cursor.text[cursor.at - 1] not in BLANKS and cursor.next not in BLANKS:
+                raise LineError("")
+        except _ArgumentError:
+            raise
+        except LineError as error:
+            raise self._wrong(kind, path, start, error.text) from None
+        return value
+
+    def _wrong(self, kind: TypeInfo, path: str, start: int, reason: str) -> _ArgumentError:
+        text = f"{self.name}: {path}: {_EXPECTED.get(kind.kind, 'value')} expected"
+        match = _FOUND.match(self.cursor.text, start)
+        if match is not None:
+            found = match[0]
+            text += f", got '{found if len(found) <= MAX_FOUND else found[:MAX_FOUND] + '...'}'"
+        return _ArgumentError(f"{text} ({reason})" if reason in _REASONS else text)
+
+    def _value(self, kind: TypeInfo, path: str) -> JSON:
         cursor = self.cursor
         if kind.kind in ("str", "enum"):
-            word = read_word(cursor)
-            if word is None:
-                raise LineError(f"{self.name}: string expected")
-            return word
+            return self._word()
         if kind.kind == "int":
             return as_width(evaluate(cursor, words=True), kind)
         if kind.kind == "size":
@@ -125,61 +168,59 @@ class _Derived:
         if kind.kind == "number":
             return read_number(cursor)
         if kind.kind == "bool":
-            word = read_word(cursor)
+            word = self._word()
             if word not in _BOOL:
-                raise LineError("Expected 'on' or 'off'")
+                raise LineError("")
             return _BOOL[word]
         return self._structure(kind, path)
 
-    def _structure(self, kind: TypeInfo, path: str) -> Any:
+    def _word(self) -> str:
+        word = read_word(self.cursor)
+        if word is None:
+            raise LineError("")
+        return word
+
+    def _structure(self, kind: TypeInfo, path: str) -> JSON:
         """A value that may need JSON: an object, a list, an alternate, anything."""
         cursor = self.cursor
-        cursor.skip_blanks()
-        if not cursor.next:
-            raise LineError(f"{self.name}: value expected for '{path}'")
         start = cursor.at
-        value = self._json(path, must=cursor.next in "{[")
-        if value is not _MISSING and _fits(value, kind):
-            return value
+        if cursor.next:
+            found = self._json(path, must=cursor.next in "{[")
+            if found is not None and _fits(found[0], kind):
+                return found[0]
         cursor.at = start
-        word = read_word(cursor)
-        if word is None:
-            raise LineError(f"{self.name}: string expected")
+        word = self._word()
         if kind.kind == "object":
             return read_options(word, kind)
         if kind.kind == "list" and kind.element is not None and kind.element.kind in _SCALARS:
             return [self._element(part, kind.element, path) for part in word.split(",")]
         if kind.kind in ("list", "null"):
-            raise LineError(f"{self.name}: JSON expected for '{path}'")
+            raise LineError("")
         return word
 
-    def _json(self, path: str, *, must: bool) -> Any:
+    def _json(self, path: str, *, must: bool) -> tuple[JSON] | None:
+        """:return: the JSON value here; C{None} if there is none and none must be"""
         cursor = self.cursor
+        reason = "text after its end"
         try:
             value, end = _DECODER.raw_decode(cursor.text, cursor.at)
-        except (ValueError, RecursionError) as error:
-            if must:
-                reason = (
-                    "it is nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
-                )
-                raise LineError(f"{self.name}: invalid JSON for '{path}': {reason}") from None
-            return _MISSING
-        if end < len(cursor.text) and cursor.text[end] not in BLANKS:
-            return self._not_json(path) if must else _MISSING
-        cursor.at = end
-        return value
+            if end == len(cursor.text) or cursor.text[end] in BLANKS:
+                cursor.at = end
+                return (value,)
+        except RecursionError:
+            reason = "it is nested too deeply"
+        except ValueError as error:
+            reason = getattr(error, "msg", str(error))
+        if must:
+            raise _ArgumentError(f"{self.name}: {path}: invalid JSON: {reason}")
+        return None
 
-    def _not_json(self, path: str) -> NoReturn:
-        raise LineError(f"{self.name}: invalid JSON for '{path}': text after its end")
+    def _element(self, text: str, kind: TypeInfo, path: str) -> JSON:
+        return text if kind.kind in ("str", "enum") else _Derived((), Cursor(text), self.name)._argument(kind, path)
 
-    def _element(self, text: str, kind: TypeInfo, path: str) -> Any:
-        if kind.kind in ("str", "enum"):
-            return text
-        inner = _Derived((), Cursor(text), self.name)
-        value = inner._value(kind, path)
-        if inner.cursor.next:
-            raise LineError(f"{self.name}: extraneous characters at the end of line")
-        return value
+
+class _ArgumentError(LineError):
+    """It says already which argument it is about."""
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -198,7 +239,7 @@ def _member(kind: TypeInfo, name: str) -> TypeInfo | None:
     return next((member.type for member in kind.members or () if member.name == name), None)
 
 
-def _fits(value: Any, kind: TypeInfo) -> bool:
+def _fits(value: JSON, kind: TypeInfo) -> bool:
     """Whether JSON is what was meant, or the text is better read as a word."""
     if kind.kind == "any":
         return True
