@@ -303,6 +303,20 @@ class ProgramTests(unittest.TestCase):
             # The terminal adds a CR of its own.
             terminal.read(f"two\r\r\n{P}echo three\r\r\nthree\r\r\n{P}")
 
+    def test_rlwrap(self) -> None:
+        """C{rlwrap}, which the documentation names, adds line editing and a history to C{socat}."""
+        rlwrap, socat = need("rlwrap"), need("socat")
+        with monitor() as twistd:
+            # It wants a terminal of some width, and keeps its history in the home folder.
+            start = f"stty cols 80; HOME={twistd.folder} exec {rlwrap} {socat} - UNIX-CONNECT:{twistd.folder}/hmp.sock"
+            with terminal_of(["sh", "-c", start]) as terminal:
+                terminal.read(P)
+                left, backspace, up = b"\x1b[D", b"\x7f", b"\x1b[A"
+                terminal.press(b"echo oen" + left + backspace + b"\x1b[C" + b"e\r")
+                terminal.read("\none\r\r\r\n")
+                terminal.press(up + b"\r")
+                terminal.read("\none\r\r\r\n", times=2)
+
 
 class Terminal:
     """
