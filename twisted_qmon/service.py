@@ -19,8 +19,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_qmon._transport.connection import LINGER, MonitorFactory
+from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.endpoints import claim_path, server_endpoint, unix_path
+from twisted_qmon._transport.factory import MonitorFactory
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
@@ -235,7 +236,7 @@ def make_monitor_service(
     :param banner: what the human monitor says first
     :param drain: seconds that pending requests have when it stops
     :param limits: C{max_connections}, C{max_queued}, C{slow_client}, C{idle_timeout}: see
-        L{MonitorFactory<twisted_qmon._transport.connection.MonitorFactory>}
+        L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
     :raise ValueError: when a description or a limit makes no sense
     :raise RegistrationError: when the monitor has commands of the same names
     """

@@ -16,8 +16,8 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
-from twisted_qmon._transport.connection import MAX_CONNECTIONS
 from twisted_qmon._transport.endpoints import server_endpoint
+from twisted_qmon._transport.factory import MAX_CONNECTIONS
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon._twistd.hosting import Hosting, one_line, start_up
 from twisted_qmon._twistd.plugins import (

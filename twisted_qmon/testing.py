@@ -25,6 +25,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_qmon._transport.factory import Refused
 from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.qmp.protocol import QMPFactory
 
@@ -78,11 +79,15 @@ class MemoryTransport(StringTransport):
     def read_on(self) -> None:
         """The peer reads again: the buffer empties, and the producer may go on."""
         self.reading = True
+        self.read_buffer()
+        self._close_if_done()
+
+    def read_buffer(self) -> None:
+        """The peer reads what is in the buffer, and no more: the producer may go on."""
         self._take()
         if self._producer_paused and self.producer is not None:
             self._producer_paused = False
             self.producer.resumeProducing()
-        self._close_if_done()
 
     def pauseProducing(self) -> None:
         self.pauses += 1
@@ -124,17 +129,16 @@ class Connection:
         self.factory = factory
         factory.doStart()
         protocol = factory.buildProtocol(None)
-        self.refused = protocol is None
+        self.refused = isinstance(protocol, Refused)
         self.transport = MemoryTransport()
         self.protocol: Any = protocol
-        if protocol is not None:
-            self.transport.protocol = protocol
-            protocol.makeConnection(self.transport)
+        self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)
 
     @property
     def closed(self) -> bool:
         """The server has ended the connection, or never took it."""
-        return self.refused or self.transport.disconnected
+        return self.transport.disconnected
 
     def send_bytes(self, data: bytes) -> None:
         """

@@ -174,7 +174,8 @@ class ClientsDieTests(TestCase):
         """
         for _, _, client in await self.all_states():
             client.close()
-        await self.until(lambda: all(c.session.suspended or c._half_closed for c in self.factory.connections))
+        sessions: set[Any] = self.factory.connections
+        await self.until(lambda: all(c.session.suspended or c._half_closed for c in sessions))
         await self.until(lambda: all(c.peer.startswith("127.") for c in self.factory.connections))
         for deferred in list(self.provider.open):
             if not deferred.called:

@@ -1,6 +1,6 @@
 """
 What both protocols need of a connection: a bounded write queue, suspended reading, a look at whether the peer is still there,
-and a factory that counts its connections and ends them.
+time limits, and an orderly end.
 
 Bytes only; no word of QMP or HMP.
 """
@@ -8,60 +8,40 @@ Bytes only; no word of QMP or HMP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon._text import printable
-from twisted_qmon._transport.hang_up import PeerWatch
-from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT, WriteQueue
+from twisted_qmon._transport.tls import await_handshake, handshake_error, tls_layer, watch_close_notify
+from twisted_qmon._transport.write_queue import WriteQueue
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
-    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon._transport.factory import Counters
+    from twisted_qmon._transport.hang_up import PeerWatch
 
-__all__ = ["LINGER", "MAX_CONNECTIONS", "ConnectionFactory", "ConnectionMixin", "Counters", "MonitorFactory", "pusher"]
+__all__ = ["HANDSHAKE_TIMEOUT", "LINGER", "ConnectionFactory", "ConnectionMixin", "pusher", "unsent"]
 
-#: Connections that one factory (one endpoint) serves at a time.
-MAX_CONNECTIONS = 4096
+#: Seconds that a client has to complete the TLS handshake.
+HANDSHAKE_TIMEOUT = 30.0
 
-#: Seconds that a client has to read the rest, once its connection is to be closed from this side.
+#: Seconds that a client may leave the rest unread, once its connection is to be closed from this side.
 LINGER = 5.0
 
 _serial = count(1)
 
 
-@dataclass
-class Counters:
-    """
-    What has happened at one factory.
-
-    :ivar accepted: connections taken
-    :ivar refused: connections turned away at the limit
-    :ivar slow: clients disconnected because they did not read their events
-    :ivar lost: events dropped for clients that did not read (C{drop-oldest})
-    :ivar vanished: clients found gone while they were not being read
-    :ivar idle: clients disconnected because they sent nothing
-    """
-
-    accepted: int = 0
-    refused: int = 0
-    slow: int = 0
-    lost: int = 0
-    vanished: int = 0
-    idle: int = 0
-
-
 class ConnectionFactory(Protocol):
-    """What a connection needs of its factory: see L{MonitorFactory}. C{kind} is the first part of the connections' names."""
+    """
+    What a connection needs of its factory: see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}.
+    """
 
     kind: str
     max_queued: int
@@ -79,107 +59,6 @@ class ConnectionFactory(Protocol):
 
     def connection_lost(self, connection: ConnectionMixin) -> None:
         """A connection has ended."""
-
-
-class MonitorFactory(ServerFactory):
-    """
-    The part that QMP's and HMP's factories share: limits, counters, and an orderly end.
-
-    :param monitor: what the connections talk to
-    :param clock: for time limits; by default the monitor's
-    :param max_connections: connections served at a time; more are closed at once
-    :param max_queued: bytes of events that wait for a client that does not read
-    :param slow_client: what happens beyond that: C{"disconnect"} or C{"drop-oldest"}
-    :param idle_timeout: seconds without input, with nothing pending, after which a client is disconnected; C{None}: never
-    :raise ValueError: when a limit makes no sense
-    :ivar counters: what has happened here
-    :ivar ending: everything has been said, and the connections are about to be closed: nobody is asked for more
-    """
-
-    noisy = False
-    kind = "monitor"
-    _log = Logger()
-
-    def __init__(
-        self,
-        monitor: Monitor,
-        *,
-        clock: IReactorTime | None = None,
-        max_connections: int = MAX_CONNECTIONS,
-        max_queued: int = MAX_QUEUED,
-        slow_client: str = "disconnect",
-        idle_timeout: float | None = None,
-    ) -> None:
-        if slow_client not in SLOW_CLIENT:
-            raise ValueError(f"slow_client is one of {', '.join(SLOW_CLIENT)}, not {slow_client!r}")
-        if max_connections < 1 or max_queued < 0:
-            raise ValueError("a limit of connections is at least 1, one of queued bytes at least 0")
-        self.monitor = monitor
-        self.max_connections = max_connections
-        self.max_queued = max_queued
-        self.slow_client = slow_client
-        self.idle_timeout = idle_timeout
-        self.counters = Counters()
-        self.connections: set[Any] = set()
-        self._clock = clock
-        self.ending = False
-        self.peers = PeerWatch(lambda: self.clock)
-        self._closing: Deferred[None] | None = None
-
-    @property
-    def clock(self) -> IReactorTime:
-        """The clock of time limits."""
-        return self.monitor.clock if self._clock is None else self._clock
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._closing is not None or len(self.connections) >= self.max_connections:
-            self.connectionLimitExceeded(addr)
-            return None
-        return super().buildProtocol(addr)
-
-    def connectionLimitExceeded(self, addr: Any) -> None:
-        """One connection more than C{max_connections}, or one that comes while they are being ended: it is closed at once."""
-        self.counters.refused += 1
-        self._log.warn("refusing a connection from {peer}: {count} are open", peer=addr, count=len(self.connections))
-
-    def connection_made(self, connection: ConnectionMixin) -> None:
-        """A connection begins."""
-        self.counters.accepted += 1
-        self.connections.add(connection)
-
-    def connection_lost(self, connection: ConnectionMixin) -> None:
-        """A connection has ended."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self.peers.stop()
-            if self._closing is not None and not self._closing.called:
-                self._closing.callback(None)
-
-    def close(self, linger: float = LINGER) -> Deferred[None]:
-        """
-        End all connections: what is queued for a client still reaches it if it reads.
-
-        :param linger: seconds that clients have for that
-        :return: fires when no connection is left
-        """
-        if not self.connections:
-            return succeed(None)
-        closing: Deferred[None] = Deferred()
-        self._closing = closing
-        timer = self.clock.callLater(linger, self._abort_all)
-        for connection in list(self.connections):
-            connection.finish()
-
-        def closed(_: None) -> None:
-            self._closing = None
-            if timer.active():
-                timer.cancel()
-
-        return closing.addCallback(closed)
-
-    def _abort_all(self) -> None:
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
 
 
 @implementer(IPushProducer)
@@ -206,9 +85,10 @@ class _WriteProducer:
 
 class ConnectionMixin:
     """
-    The part of a protocol that looks after its connection. Mix it in before L{twisted.internet.protocol.Protocol}.
+    The part of a protocol that looks after its connection. Mix it in before L{twisted.internet.protocol.Protocol}, and say that
+    it provides C{IHandshakeListener}.
 
-    The protocol implements C{write_blocked()} and C{write_unblocked()}: hold up, or let go on, whatever makes replies.
+    The protocol implements C{established()}, C{write_blocked()} and C{write_unblocked()}.
 
     :ivar name: C{"qmp-3"}: unique in the process, for logs and C{query-pending}
     :ivar peer: where the client comes from, as text
@@ -217,6 +97,7 @@ class ConnectionMixin:
     """
 
     factory: ConnectionFactory
+    # Twisted's ITransport lacks most of what its transports have.
     transport: Any
     write_queue: WriteQueue
     name = ""
@@ -226,11 +107,16 @@ class ConnectionMixin:
     _half_closed = False
     _finishing = False
     _last_input = 0.0
+    _left_over = (0, 0)
     _idle_timer: IDelayedCall | None = None
+    _handshake_timer: IDelayedCall | None = None
+    _linger_timer: IDelayedCall | None = None
     _log = Logger()
 
+    # -- the beginning
+
     def begin_connection(self) -> None:
-        """For C{connectionMade}, first thing."""
+        """For C{connectionMade}, first thing: the connection counts, and its time limits run, from here on."""
         factory = self.factory
         self.name = f"{factory.kind}-{next(_serial)}"
         # Looked at for each chunk: found sooner here than in the class.
@@ -246,7 +132,6 @@ class ConnectionMixin:
             unblocked=self._unblocked,
             push=pusher(self.transport),
         )
-        self.transport.registerProducer(_WriteProducer(self.write_queue), True)
         keep_alive = getattr(self.transport, "setTcpKeepAlive", None)
         if keep_alive is not None:
             keep_alive(True)
@@ -255,16 +140,67 @@ class ConnectionMixin:
             self._last_input = factory.clock.seconds()
             self._idle_timer = factory.clock.callLater(factory.idle_timeout, self._check_idle)
 
-    def end_connection(self) -> None:
+    def establish(self) -> None:
+        """For C{connectionMade}, last thing: C{established()} is called now, with TLS when the handshake is complete."""
+        layer = tls_layer(self.transport)
+        if layer is None:
+            self._establish()
+        else:
+            self._handshake_timer = self.factory.clock.callLater(HANDSHAKE_TIMEOUT, self._handshake_is_late)
+            await_handshake(layer, self)
+
+    def handshakeCompleted(self) -> None:
+        """With TLS: the client can be talked to, and who it is is known."""
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
+        if not self._finishing and not self.ended:
+            watch_close_notify(tls_layer(self.transport), self.readConnectionLost)
+            self._establish()
+
+    def _establish(self) -> None:
+        # Not before: what TLS says about its buffer while the handshake goes on is about the handshake.
+        self.transport.registerProducer(_WriteProducer(self.write_queue), True)
+        self.established()
+
+    def established(self) -> None:
+        """The client can be talked to: say the first thing."""
+        raise NotImplementedError
+
+    def _handshake_is_late(self) -> None:
+        self._handshake_timer = None
+        self.handshakeLimitExceeded()
+
+    def handshakeLimitExceeded(self) -> None:
+        """The client has not completed the TLS handshake within L{HANDSHAKE_TIMEOUT} seconds: the connection is closed."""
+        self.factory.counters.handshakes += 1
+        self._log.info(
+            "disconnecting {client} at {peer}: no TLS handshake within {seconds} s",
+            client=self.name,
+            peer=self.peer,
+            seconds=HANDSHAKE_TIMEOUT,
+        )
+        self.abort()
+
+    def end_connection(self, reason: Failure | None = None) -> None:
         """For C{connectionLost}, last thing."""
         self.ended = True
+        if self._handshake_timer is not None and reason is not None and not self._finishing:
+            self._log.info(
+                "{client} at {peer} did not complete the TLS handshake: {reason}",
+                client=self.name,
+                peer=self.peer,
+                reason=handshake_error(reason),
+            )
         self.write_queue.close()
-        self.factory.counters.lost += self.write_queue.lost
-        self.factory.peers.unwatch(self.transport)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        self.factory.connection_lost(self)
+        factory = self.factory
+        factory.counters.lost += self.write_queue.lost
+        factory.peers.unwatch(self.transport)
+        for timer in (self._idle_timer, self._handshake_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
+        self._idle_timer = self._handshake_timer = self._linger_timer = None
+        factory.connection_lost(self)
 
     # -- reading
 
@@ -282,6 +218,10 @@ class ConnectionMixin:
             if not self._half_closed:
                 self.transport.pauseProducing()
 
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        raise NotImplementedError
+
     def input_ended(self) -> None:
         """For C{readConnectionLost}: the peer sends no more, or has gone altogether, which only shows later."""
         self._half_closed = True
@@ -289,7 +229,7 @@ class ConnectionMixin:
 
     def _vanished(self) -> None:
         self.factory.counters.vanished += 1
-        self.transport.abortConnection()
+        self.abort()
 
     # -- idling
 
@@ -302,18 +242,25 @@ class ConnectionMixin:
         """Something is pending for this client, so that it may well be silent."""
         return False
 
+    def _reads(self) -> bool:
+        """Whether the client has read, since this was last asked, of what it had not read then."""
+        before, handed_over_before = self._left_over
+        now, handed_over = self._left_over = (unsent(self.transport) or 0, self.write_queue.handed_over)
+        return now < before or handed_over > handed_over_before
+
     def _check_idle(self) -> None:
-        clock, timeout = self.factory.clock, self.factory.idle_timeout
+        clock = self.factory.clock
+        timeout = self.factory.idle_timeout
         assert timeout is not None
         left = self._last_input + timeout - clock.seconds()
-        if left > 0 or self.busy:
+        if self._reads() or left > 0 or self.busy:
             self._idle_timer = clock.callLater(left if left > 0 else timeout, self._check_idle)
         else:
             self._idle_timer = None
             self.idleLimitExceeded()
 
     def idleLimitExceeded(self) -> None:
-        """Nothing came for C{idle_timeout} seconds: the connection is closed."""
+        """Nothing came, and nothing was read, for C{idle_timeout} seconds: the connection is closed."""
         self.factory.counters.idle += 1
         self._log.info(
             "disconnecting {client} at {peer}: it sent nothing for {seconds} s",
@@ -335,14 +282,14 @@ class ConnectionMixin:
             limit=self.factory.max_queued,
         )
         # Not loseConnection: it would wait for the client to read.
-        self.transport.abortConnection()
+        self.abort()
 
     def write_blocked(self) -> None:
-        """The transport's buffer is over its high-water mark."""
+        """The transport's buffer is over its high-water mark: hold up whatever makes replies."""
         raise NotImplementedError
 
     def write_unblocked(self) -> None:
-        """Everything queued has been handed to the transport, and it takes more."""
+        """Everything queued has been handed to the transport, and it takes more: let that go on."""
         raise NotImplementedError
 
     def _unblocked(self) -> None:
@@ -352,10 +299,15 @@ class ConnectionMixin:
             self.write_unblocked()
 
     def finish(self) -> None:
-        """Write what is queued, then end the connection. What arrives from now on is ignored."""
+        """
+        Write what is queued, then end the connection. What arrives from now on is ignored. A client that reads nothing for
+        L{LINGER} seconds does not get the rest.
+        """
         if self._finishing or self.ended:
             return
         self._finishing = True
+        self._reads()
+        self._linger_timer = self.factory.clock.callLater(LINGER, self._check_linger)
         if not self.write_queue.blocked:
             self._end_of_file()
 
@@ -364,10 +316,41 @@ class ConnectionMixin:
         """The connection is being ended from this side."""
         return self._finishing
 
+    def abort(self) -> None:
+        """End the connection now, whether the client has read everything or not."""
+        self._finishing = True
+        self.transport.abortConnection()
+
     def _end_of_file(self) -> None:
+        # An event that comes now would follow the end.
+        self.write_queue.close()
         # A transport with a streaming producer sends no end of file before that is unregistered.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+    def _check_linger(self) -> None:
+        if self._reads():
+            self._linger_timer = self.factory.clock.callLater(LINGER, self._check_linger)
+        else:
+            self._linger_timer = None
+            self.lingerLimitExceeded()
+
+    def lingerLimitExceeded(self) -> None:
+        """The client has read nothing of the rest for L{LINGER} seconds: the connection is aborted."""
+        self.factory.counters.cut_off += 1
+        self._log.info(
+            "aborting the connection of {client} at {peer}: it has read nothing of the rest for {seconds} s",
+            client=self.name,
+            peer=self.peer,
+            seconds=LINGER,
+        )
+        self.abort()
+
+
+def unsent(transport: Any) -> int | None:
+    """:return: bytes that one of Twisted's transports has been given and has not sent, below TLS if that is there; or C{None}"""
+    buffered = getattr(transport, "dataBuffer", None)
+    return None if buffered is None else len(buffered) - transport.offset + transport._tempDataLen
 
 
 def pusher(transport: Any) -> Callable[[], None] | None:

@@ -1,5 +1,5 @@
 """
-Peers that go away while nobody reads from them.
+Peers that go away while nothing is read from them.
 """
 
 from __future__ import annotations

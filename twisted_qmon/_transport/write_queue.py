@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any
 
 __all__ = ["MAX_QUEUED", "SLOW_CLIENT", "WriteQueue"]
 
@@ -46,18 +45,19 @@ class WriteQueue:
     :param push: has the transport send what it has taken at once, as far as the peer takes it; C{None}: it can't
     :ivar blocked: messages wait
     :ivar queued: bytes of events that wait
+    :ivar handed_over: messages that had to wait, and have been given to the transport since
     :ivar lost: events that were dropped
     :ivar lost_message: makes the bytes that tell of so many dropped events; by default nothing is told
     """
 
     __slots__ = (
         "_by_key", "_entries", "_limit_exceeded", "_on_blocked", "_on_unblocked", "_push", "_write",
-        "blocked", "closed", "lost", "lost_message", "max_queued", "policy", "queued",
+        "blocked", "closed", "handed_over", "lost", "lost_message", "max_queued", "policy", "queued",
     )  # fmt: skip
 
     def __init__(
         self,
-        write: Callable[[bytes], Any],
+        write: Callable[[bytes], object],
         *,
         max_queued: int = MAX_QUEUED,
         policy: str = "disconnect",
@@ -79,6 +79,7 @@ class WriteQueue:
         self.blocked = False
         self.closed = False
         self.queued = 0
+        self.handed_over = 0
         self.lost = 0
         self.lost_message: Callable[[int], bytes] = lambda number: b""
 
@@ -199,6 +200,7 @@ class WriteQueue:
             if data is None:
                 assert isinstance(entry, _Entry)
                 data = entry.data if entry.data is not None else self.lost_message(entry.lost)
+            self.handed_over += 1
             # May call block() before it returns.
             self._write(data)
         if self.blocked:
@@ -207,7 +209,7 @@ class WriteQueue:
         self._on_unblocked()
 
     def close(self) -> None:
-        """Drop everything: nobody will read it."""
+        """Drop everything that waits or comes: it would not be read."""
         self.closed = self.blocked = True
         self._entries = self._by_key = None
         self.queued = 0

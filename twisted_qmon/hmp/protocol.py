@@ -9,23 +9,27 @@ import fcntl
 import socket
 import sys
 import termios
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon._reactor import global_reactor
 from twisted_qmon._text import printable
-from twisted_qmon._transport.connection import ConnectionMixin, MonitorFactory
+from twisted_qmon._transport.connection import ConnectionMixin
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
+from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
 from twisted_qmon.hmp.lines import LineBuffer
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
 from twisted_qmon.interfaces import IMonitor, ISuspendable
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
 
@@ -36,7 +40,7 @@ MAX_LINE = 4095
 MAX_HELD = 65536
 
 
-@implementer(ISuspendable, IHalfCloseableProtocol)
+@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
 class HMPProtocol(ConnectionMixin, Protocol):
     """
     One person's connection: moves lines between the transport and a L{Console}.
@@ -79,6 +83,10 @@ class HMPProtocol(ConnectionMixin, Protocol):
             clock=factory.clock,
             stalled=lambda: self.write_queue.blocked,
         )
+        self.establish()
+
+    def established(self) -> None:
+        factory = self.factory
         self._write_text(f"{factory.banner}\n")
         ready = getattr(factory.monitor, "ready", None)
         waiting = ready() if ready is not None else None
@@ -245,8 +253,8 @@ class HMPProtocol(ConnectionMixin, Protocol):
 
     @property
     def busy(self) -> bool:
-        """A command is pending, or the person has not read its output: so that it may well be silent."""
-        return self._suspensions > 0
+        """A command is pending, so that the person may well be silent."""
+        return self._suspensions > (1 if self.write_queue.blocked else 0)
 
     def readConnectionLost(self) -> None:
         self.input_ended()
@@ -255,11 +263,11 @@ class HMPProtocol(ConnectionMixin, Protocol):
 
     def writeConnectionLost(self) -> None:
         """The person reads no more: the connection is closed."""
-        self.transport.abortConnection()
+        self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._lines.clear()
-        self.end_connection()
+        self.end_connection(reason)
         self.console.close()
 
     def logPrefix(self) -> str:
@@ -294,30 +302,41 @@ class HMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to people: C{endpoint.listen(HMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._transport.connection.MonitorFactory>}.
+    For the other parameters see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}.
 
     :param monitor: provides L{IMonitor}, here or behind a connection
     :param prompt: stands before each line
     :param banner: what a person sees first; by default the name of this program, its version and how to get help
-    :raise ValueError: when a limit makes no sense
+    :raise ValueError: when a limit is out of range
     :ivar command_index: the names of the commands, shared by the sessions
     """
 
     protocol = HMPProtocol  # type: ignore[assignment]
     kind = "hmp"
 
-    def __init__(self, monitor: IMonitor, *, prompt: str = PROMPT, banner: str | None = None, **limits: Any) -> None:
-        super().__init__(cast(Any, monitor), **limits)
+    def __init__(
+        self,
+        monitor: IMonitor,
+        *,
+        prompt: str = PROMPT,
+        banner: str | None = None,
+        clock: IReactorTime | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        max_queued: int = MAX_QUEUED,
+        slow_client: str = "disconnect",
+        idle_timeout: float | None = None,
+    ) -> None:
+        super().__init__(
+            monitor,
+            clock=clock,
+            max_connections=max_connections,
+            max_queued=max_queued,
+            slow_client=slow_client,
+            idle_timeout=idle_timeout,
+        )
         self.prompt = prompt
         self.banner = _banner() if banner is None else banner
         self.command_index = CommandIndex(monitor)
-
-    @property
-    def clock(self) -> Any:
-        """The clock of time limits and progress: its own, the monitor's, or the global reactor."""
-        if self._clock is None and not hasattr(self.monitor, "clock"):
-            return global_reactor()
-        return super().clock
 
 
 def _banner() -> str:

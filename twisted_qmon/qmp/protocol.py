@@ -6,20 +6,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon._transport.connection import ConnectionMixin, MonitorFactory
+from twisted_qmon._transport.connection import ConnectionMixin
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
+from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.core.events import EventMessage, wire_timestamp
 from twisted_qmon.interfaces import ISuspendable
 from twisted_qmon.qmp._server.messages import encode_event
 from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE, Session
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
 
@@ -29,7 +31,7 @@ __all__ = ["READY_WAIT", "QMPFactory", "QMPProtocol"]
 READY_WAIT = 2.0
 
 
-@implementer(ISuspendable, IHalfCloseableProtocol)
+@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
 class QMPProtocol(ConnectionMixin, Protocol):
     """
     One QMP connection: moves bytes between the transport and its L{Session}.
@@ -57,6 +59,10 @@ class QMPProtocol(ConnectionMixin, Protocol):
         )
         if factory.negotiation_timeout is not None:
             self._negotiation_timer = factory.clock.callLater(factory.negotiation_timeout, self._check_negotiation)
+        self.establish()
+
+    def established(self) -> None:
+        factory = self.factory
         waiting = factory.monitor.ready()
         if waiting is None or waiting.called:
             self.session.greet()
@@ -84,14 +90,14 @@ class QMPProtocol(ConnectionMixin, Protocol):
         self._update()
 
     def writeConnectionLost(self) -> None:
-        """The client reads no more: there is nobody to serve."""
-        self.transport.abortConnection()
+        """The client reads no more: nothing can be answered."""
+        self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._negotiation_timer is not None:
             self._negotiation_timer.cancel()
             self._negotiation_timer = None
-        self.end_connection()
+        self.end_connection(reason)
         self.session.close()
 
     # -- suspension
@@ -156,18 +162,19 @@ class QMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to QMP clients: C{endpoint.listen(QMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._transport.connection.MonitorFactory>}.
+    For the other parameters see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}.
 
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
     :param in_flight: in-band requests of one client that run at a time; it is suspended while more are pending. 1 is QEMU's
         own serial monitor.
     :param max_message: bytes of the longest message; a longer one is answered C{JSON token size limit exceeded}
-    :param negotiation_timeout: seconds that a client has for C{qmp_capabilities}; C{None}: any time it likes
-    :raise ValueError: when a limit makes no sense
+    :param negotiation_timeout: seconds that a client has for C{qmp_capabilities}; C{None}: any number
+    :raise ValueError: when a limit is out of range
     """
 
     protocol: Any = QMPProtocol
     kind = "qmp"
+    monitor: Monitor
 
     def __init__(
         self,
@@ -176,11 +183,24 @@ class QMPFactory(MonitorFactory):
         in_flight: int = IN_FLIGHT,
         max_message: int = MAX_MESSAGE,
         negotiation_timeout: float | None = None,
-        **limits: Any,
+        clock: IReactorTime | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        max_queued: int = MAX_QUEUED,
+        slow_client: str = "disconnect",
+        idle_timeout: float | None = None,
     ) -> None:
-        super().__init__(monitor, **limits)
-        if in_flight < 1 or max_message < 1:
-            raise ValueError("in_flight and max_message are at least 1")
+        super().__init__(
+            monitor,
+            clock=clock,
+            max_connections=max_connections,
+            max_queued=max_queued,
+            slow_client=slow_client,
+            idle_timeout=idle_timeout,
+        )
+        if in_flight < 1:
+            raise ValueError(f"in_flight is at least 1, not {in_flight}")
+        if max_message < 1:
+            raise ValueError(f"max_message is at least 1, not {max_message}")
         self.in_flight = in_flight
         self.max_message = max_message
         self.negotiation_timeout = negotiation_timeout

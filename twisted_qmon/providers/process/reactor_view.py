@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet,
 from twisted.internet.task import LoopingCall
 from twisted.python.reflect import qual
 
+from twisted_qmon._transport.connection import unsent
 from twisted_qmon.providers.process.latency import LatencyInfo
 from twisted_qmon.qapi.types import Size
 
@@ -298,13 +299,6 @@ def _counted(transport: Any) -> tuple[int | None, int | None]:
     return received, sent
 
 
-def _queued(transport: Any) -> int | None:
-    buffered = getattr(transport, "dataBuffer", None)
-    if buffered is None:
-        return None
-    return len(buffered) - int(getattr(transport, "offset", 0)) + int(getattr(transport, "_tempDataLen", 0))
-
-
 def connections(reactor: Any) -> list[ConnectionInfo]:
     """
     :return: the connections that the reactor reads from or writes to, by peer. One that is paused and has nothing to write is not
@@ -323,7 +317,7 @@ def connections(reactor: Any) -> list[ConnectionInfo]:
                 class_=qual(type(transport)),
                 received=received,
                 sent=sent,
-                queued=_queued(transport),
+                queued=unsent(transport),
             )
         )
     return sorted(found, key=lambda connection: connection.peer)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon._transport.connection import pusher
+from twisted_qmon._transport.tls import tls_layer
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import MAX_MESSAGE, Message
 from twisted_qmon.qmp._client.session import GREETING, READY, ClientSession
@@ -164,6 +165,10 @@ class ClientConnection(Protocol, Generic[_Owner]):
         # Nothing is owed to the server, and one that does not read would keep loseConnection waiting for ever.
         abort = getattr(transport, "abortConnection", None) if self._paused else None
         (abort or transport.loseConnection)()
+        layer = tls_layer(transport)
+        if layer is not None:
+            # The layer would wait until the server closes, too.
+            layer.transport.loseConnection()
         return closed
 
     def abort(self, error: CommandError) -> None:
