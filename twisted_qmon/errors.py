@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "LOGGED",
     "MonitorError",
     "RegistrationError",
     "EventError",
@@ -39,6 +40,10 @@ __all__ = [
     "DeviceNotFound",
     "KVMMissingCap",
 ]
+
+
+#: How the one error ends that stands for everything that must not be told to a client.
+LOGGED = "failed for a reason that was logged"
 
 
 class MonitorError(Exception):

@@ -18,6 +18,7 @@ from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import (
+    LOGGED,
     CommandCancelled,
     CommandError,
     CommandNotFound,
@@ -238,7 +239,7 @@ class Dispatcher:
         self._log.failure(
             "while executing {command} for {caller}", failure, command=request.name, caller=request.caller.name
         )
-        return GenericError(f"Command '{request.name}' failed for a reason that was logged")
+        return GenericError(f"Command '{request.name}' {LOGGED}")
 
     def _settle(self, request: Request, result: Any, error: CommandError | None) -> None:
         if request.done:

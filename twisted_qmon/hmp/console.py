@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._text import printable
-from twisted_qmon.errors import CommandError
+from twisted_qmon.errors import LOGGED, CommandError
 from twisted_qmon.hmp.args import Format
 from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
@@ -76,6 +76,7 @@ class Console:
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
     :param stalled: whether the person does not read at present: then no progress is printed
+    :param interactive: a person is at the other end: after a failure that was logged, one is told where
     :ivar suspended: a command is pending; it takes no line
     """
 
@@ -93,6 +94,7 @@ class Console:
         sticky: Format | None = None,
         clock: IReactorTime | None = None,
         stalled: Callable[[], bool] = lambda: False,
+        interactive: bool = False,
     ) -> None:
         self.monitor = monitor
         self.caller = caller
@@ -104,8 +106,12 @@ class Console:
         self._sticky = sticky or Format()
         self._clock = clock
         self._stalled = stalled
+        self._interactive = interactive
+        self._commands: Mapping[str, CommandInfo] = {}
         self._progress = False
         self._pending: Deferred[Any] | None = None
+        # The QMP name of what runs, or ran last.
+        self._running = ""
         self._closed = False
 
     # -- what its owner calls
@@ -186,6 +192,8 @@ class Console:
                 done(result)
             elif isinstance(result.value, CommandError):
                 self.complain(result.value.desc)
+                if result.value.desc.endswith(LOGGED):
+                    self._point_to_log()
             elif isinstance(result.value, CancelledError):
                 self.complain("cancelled")
             else:
@@ -198,6 +206,22 @@ class Console:
     def _fail(self, doing: str, failure: Failure) -> None:
         self._log.failure("{doing} of {caller}", failure, doing=doing, caller=self.caller.name)
         self.complain("something went wrong here, for a reason that was logged")
+
+    def _point_to_log(self) -> None:
+        """Tell a person where to read on about the command that has just failed."""
+        if not self._interactive or "query-log" not in self._commands:
+            return
+
+        def print_hint(found: object) -> None:
+            # Whatever else was logged since then is not it.
+            latest = found[-1] if isinstance(found, list) and found else {}
+            mine = str(latest.get("text", "")).startswith(f"while executing {self._running} for ")
+            number = f" entry {latest['number']}" if mine and "number" in latest else ""
+            self._print(f"See log{number}: info log level=error")
+
+        latest = {"level": "error", "namespace": "twisted_qmon", "limit": 1}
+        looking = self.monitor.execute("query-log", latest, caller=self.caller)
+        self._wait(looking.addErrback(lambda failure: failure.trap(CommandError) and None), print_hint)
 
     def _print(self, text: str) -> None:
         # The one place that everything goes through that a person is shown, whoever wrote it.
@@ -212,6 +236,7 @@ class Console:
     # -- dispatch
 
     def _run(self, text: str, names: Names) -> None:
+        self._commands = names.commands
         cursor = Cursor(text)
         word = _word(cursor)
         entry = names.find(word)
@@ -248,6 +273,7 @@ class Console:
             self._execute(info.name, arguments, lambda result: self._print(_present(info, result)))
 
     def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
+        self._running = name
         line = None
         if self._progress and self._clock is not None:
             line = ProgressLine(name, self._clock, self._print_progress)

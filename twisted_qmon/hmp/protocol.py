@@ -82,6 +82,7 @@ class HMPProtocol(ConnectionMixin, Protocol):
             command_index=factory.command_index,
             clock=factory.clock,
             stalled=lambda: self.write_queue.blocked,
+            interactive=True,
         )
         self.establish()
 

@@ -33,7 +33,7 @@ class _Fixture:
         self.times.append(timestamp)
 
     def texts(self, **wanted: Any) -> list[str]:
-        arguments: dict[str, Any] = {"count": None, "level": None, "namespace": None, **wanted}
+        arguments: dict[str, Any] = {"limit": None, "level": None, "namespace": None, **wanted}
         return [info.text for info in self.keeper.last(**arguments)]
 
     def emitted_texts(self) -> list[str]:
@@ -56,7 +56,7 @@ def test_keeps_what_is_logged_formatted() -> None:
 def test_the_timestamp_is_the_events() -> None:
     """The time is when it was logged, in whole seconds and microseconds."""
     event = {"log_time": 12.000345, "log_level": LogLevel.info, "log_namespace": "a", "log_format": "x"}
-    assert _logs.make_info(event).timestamp == {"seconds": 12, "microseconds": 345}
+    assert _logs.make_info(event, 1).timestamp == {"seconds": 12, "microseconds": 345}
 
 
 def test_keeps_the_last_ones() -> None:
@@ -65,6 +65,16 @@ def test_keeps_the_last_ones() -> None:
     for number in range(5):
         fixture.log.info("event {n}", n=number)
     assert fixture.texts() == ["event 2", "event 3", "event 4"]
+
+
+def test_each_has_the_next_number() -> None:
+    """Which stays with it, whatever is asked for."""
+    fixture = _Fixture(keep=3)
+    for _ in range(5):
+        fixture.log.info("x")
+    fixture.log.error("y")
+    assert [info.number for info in fixture.keeper.last(None, None, None)] == [4, 5, 6]
+    assert [info.number for info in fixture.keeper.last(1, Level.ERROR, None)] == [6]
 
 
 def test_a_failure_has_its_traceback() -> None:
@@ -180,11 +190,11 @@ class TestAsking:
         fixture.log.error("2")
         Logger("app", observer=fixture.publisher).warn("3")
         Logger("application", observer=fixture.publisher).warn("4")
-        assert fixture.texts(count=2) == ["3", "4"]
-        assert fixture.texts(count=0) == []
+        assert fixture.texts(limit=2) == ["3", "4"]
+        assert fixture.texts(limit=0) == []
         assert fixture.texts(level=Level.WARN) == ["2", "3", "4"]
         assert fixture.texts(namespace="app") == ["1", "2", "3"]
-        assert fixture.texts(namespace="app.web", level=Level.ERROR, count=5) == ["2"]
+        assert fixture.texts(namespace="app.web", level=Level.ERROR, limit=5) == ["2"]
 
 
 class TestEmitting:

@@ -11,13 +11,15 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_qmon import GenericError, Monitor
+from twisted_qmon import GenericError, HMPFactory, Monitor
 from twisted_qmon.interfaces import ICommandProvider
 from twisted_qmon.providers.process import WATCH_PERIOD, Process
+from twisted_qmon.providers.process.logs import MAX_NAMESPACE
+from twisted_qmon.testing import HMPConnection, connected_client
 
 COMMANDS = {
     "query-process",
@@ -250,7 +252,8 @@ class ProcessTests(SynchronousTestCase):
         self.reactor.advance(0)
         (kept,) = self.execute("query-log")
         self.assertEqual(
-            {**kept, "timestamp": 0}, {"timestamp": 0, "level": "warn", "namespace": "app", "text": "it is late"}
+            {**kept, "timestamp": 0},
+            {"number": 1, "timestamp": 0, "level": "warn", "namespace": "app", "text": "it is late"},
         )
         (event,) = self.events
         self.assertEqual(event["event"], "LOG")
@@ -271,9 +274,56 @@ class ProcessTests(SynchronousTestCase):
             [{"namespace": "", "level": "critical"}, {"namespace": "app", "level": "debug"}],
         )
 
+    def test_what_is_kept_of_clients_is_bounded(self) -> None:
+        """A namespace has at most so many characters."""
+        self.execute("set-log-level", level="debug", namespace="x" * MAX_NAMESPACE)
+        self.assertEqual(
+            self.refused("set-log-level", level="debug", namespace="x" * (MAX_NAMESPACE + 1)),
+            "Parameter 'namespace' has more than 200 characters",
+        )
+        self.assertEqual(len(self.execute("query-log-levels")), 2)
+
     def test_a_level_that_there_is_not_is_refused(self) -> None:
         """In QEMU's words for a wrong value of an enumeration."""
         self.assertEqual(self.refused("set-log-level", level="loud"), "Parameter 'level' does not accept value 'loud'")
+
+    def test_a_handler_that_fails_at_the_prompt(self) -> None:
+        """A person is told the number of the log entry; also over a remote monitor, and where the failure comes later."""
+        globalLogPublisher.addObserver(self.publisher)
+        self.addCleanup(globalLogPublisher.removeObserver, self.publisher)
+        gate: Deferred[None] = Deferred()
+        self.monitor.register_command("broken", lambda: 1 / 0)
+        self.monitor.register_command("late", lambda: gate)
+        person = HMPConnection(self.monitor, prompt="> ")
+        error = (
+            "Error: Command '{}' failed for a reason that was logged\r\nSee log entry {}: info log level=error\r\n> "
+        )
+        self.assertEqual(person.type("broken"), error.format("broken", 1))
+        Logger("app", observer=self.publisher).error("something else")
+        self.assertEqual(person.type("late"), "")
+        gate.errback(ZeroDivisionError())
+        self.assertEqual(person.output(), error.format("late", 3))
+        self.assertIn(" 3 [twisted_qmon.core.", person.type("info log level=error"))
+
+        client, pump = connected_client(self.monitor)
+        person = HMPConnection(client, factory=HMPFactory(client, prompt="> "))
+        pump.flush()
+        person.output()
+        person.send_bytes(b"broken\n")
+        pump.flush()
+        self.assertEqual(person.output(), error.format("broken", 4))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_a_handler_that_fails_without_being_kept(self) -> None:
+        """The log is named, without a number: another entry is not taken for it."""
+        Logger("twisted_qmon.x", observer=self.publisher).error("something else")
+        self.monitor.register_command("broken", lambda: 1 / 0)
+        person = HMPConnection(self.monitor, prompt="> ")
+        error = "Error: Command 'broken' failed for a reason that was logged\r\n"
+        self.assertEqual(person.type("broken"), f"{error}See log: info log level=error\r\n> ")
+        self.monitor.unregister(self.process)
+        self.assertEqual(person.type("broken"), f"{error}> ")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_a_receiver_that_logs_makes_no_endless_stream(self) -> None:
         """Each LOG event makes somebody log something: that is kept, and not told again."""

@@ -139,13 +139,14 @@ def test_ports_and_connections() -> None:
 def test_the_log() -> None:
     """Each event with its time, where it comes from, how grave it is, and its text."""
     info = {
+        "number": 4711,
         "timestamp": {"seconds": 1_700_000_000, "microseconds": 45_999},
         "level": "warn",
         "namespace": "app.web",
         "text": "two\nlines",
     }
     first, second = text.log([info]).splitlines()
-    assert first.endswith(".045 [app.web#warn] two")
+    assert first.endswith(".045 4711 [app.web#warn] two")
     assert first.startswith("2023-11-1")
     assert second == "lines"
     assert text.log([]) == "nothing logged"

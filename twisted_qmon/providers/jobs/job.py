@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_qmon.errors import CommandError, GenericError
+from twisted_qmon.errors import LOGGED, CommandError, GenericError
 from twisted_qmon.providers.jobs.states import TRANSITIONS, VERBS, JobStatus, RateMeter
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ class Job:
         if isinstance(failure.value, CancelledError):
             return CANCELED
         self._log.failure("while {job!r} was at work", failure, job=self)
-        return f"Job '{self.id}' failed for a reason that was logged"
+        return f"Job '{self.id}' {LOGGED}"
 
     def _finalize(self) -> None:
         if self._on_finalize is not None:

@@ -8,6 +8,7 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -31,6 +32,7 @@ __all__ = [
     "EMIT_AT_ONCE",
     "EMIT_PERIOD",
     "KEEP",
+    "MAX_NAMESPACE",
     "MAX_NAMESPACES",
     "MAX_TEXT",
     "TELL",
@@ -52,6 +54,9 @@ EMIT_PERIOD = 0.25
 
 #: How many C{LOG} events go out in one batch; of more, the latest. The next one says how many were left out.
 EMIT_AT_ONCE = 50
+
+#: Characters of the longest namespace that may have a level of its own.
+MAX_NAMESPACE = 200
 
 #: How many namespaces may have a level of their own.
 MAX_NAMESPACES = 1000
@@ -83,12 +88,14 @@ class LogInfo(msgspec.Struct):
     """
     One log event.
 
+    :ivar number: each that is kept has the next number
     :ivar timestamp: when it was logged
     :ivar level: how grave it is
     :ivar namespace: where it comes from (C{"twisted.web.server"})
     :ivar text: its text, formatted, with the traceback if it has one; at most L{MAX_TEXT} characters
     """
 
+    number: int
     timestamp: Timestamp
     level: Level
     namespace: str
@@ -111,13 +118,13 @@ def _timestamp(event: LogEvent) -> Timestamp:
     return {"seconds": seconds, "microseconds": microseconds}
 
 
-def make_info(event: LogEvent) -> LogInfo:
+def make_info(event: LogEvent, number: int) -> LogInfo:
     """:return: the log event as plain data, its text formatted now: what it speaks of may change, and is not kept alive"""
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if len(text) > MAX_TEXT:
         text = text[: MAX_TEXT - 3] + "..."
     namespace = str(event["log_namespace"])
-    return LogInfo(_timestamp(event), Level(event["log_level"].name), _sayable(namespace), _sayable(text))
+    return LogInfo(number, _timestamp(event), Level(event["log_level"].name), _sayable(namespace), _sayable(text))
 
 
 def _sayable(text: str) -> str:
@@ -156,6 +163,7 @@ class LogKeeper:
         self._telling = LogLevelFilterPredicate(LogLevel.levelWithName(tell.value))
         self._kept: deque[LogInfo] = deque(maxlen=keep)
         self._write_queue: deque[LogInfo] = deque()
+        self._numbers = count(1)
         self._suppressed = 0
         self._lock = threading.Lock()
         self._timer: IDelayedCall | None = None
@@ -188,7 +196,7 @@ class LogKeeper:
     def __call__(self, event: LogEvent) -> None:
         if self._filter(event) is PredicateResult.no:
             return
-        info = make_info(event)
+        info = make_info(event, next(self._numbers))
         self._kept.append(info)
         if self._telling(event) is PredicateResult.no:
             return
@@ -239,9 +247,9 @@ class LogKeeper:
 
     # -- what is asked
 
-    def last(self, count: int | None, level: Level | None, namespace: str | None) -> list[LogInfo]:
+    def last(self, limit: int | None, level: Level | None, namespace: str | None) -> list[LogInfo]:
         """
-        :param count: at most so many, the latest
+        :param limit: at most so many, the latest
         :param level: only from this one upwards
         :param namespace: only of this one and what is below it
         :return: what is kept, oldest first
@@ -253,15 +261,17 @@ class LogKeeper:
         if namespace:
             below = namespace + "."
             found = [info for info in found if info.namespace == namespace or info.namespace.startswith(below)]
-        return found if count is None else found[max(0, len(found) - count) :]
+        return found if limit is None else found[max(0, len(found) - limit) :]
 
     def set_level(self, level: Level, namespace: str) -> None:
         """
         Keep, and tell, what a namespace logs from this level upwards, from now on.
 
         :param namespace: it and what is below it; empty for all that have no level of their own
-        :raise GenericError: when too many namespaces have one
+        :raise GenericError: when it is longer than L{MAX_NAMESPACE}, or L{MAX_NAMESPACES} have one
         """
+        if len(namespace) > MAX_NAMESPACE:
+            raise GenericError(f"Parameter 'namespace' has more than {MAX_NAMESPACE} characters")
         if namespace not in self._levels and len(self._levels) >= MAX_NAMESPACES:
             raise GenericError(f"More than {MAX_NAMESPACES} namespaces can't have a level of their own")
         self._levels[namespace] = level

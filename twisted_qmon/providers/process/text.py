@@ -154,7 +154,8 @@ def log(infos: Sequence[Mapping[str, Any]]) -> str:
     for info in infos:
         when = info["timestamp"]
         time = datetime.fromtimestamp(when["seconds"]).strftime("%Y-%m-%d %H:%M:%S")
-        lines.append(f"{time}.{when['microseconds'] // 1000:03d} [{info['namespace']}#{info['level']}] {info['text']}")
+        source = f"{info['namespace']}#{info['level']}"
+        lines.append(f"{time}.{when['microseconds'] // 1000:03d} {info['number']} [{source}] {info['text']}")
     return "\n".join(lines)
 
 
