@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.project.test_rules import FACADE, LAYERS
 from tests.support.playing import LANGUAGES, Player, blocks, matches
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
+FOLDERS = [ROOT / "twisted_qmon", *(path for path in (ROOT / "twisted_qmon").iterdir() if path.is_dir()), ROOT]
 PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
@@ -69,6 +71,35 @@ def test_pictures_are_drawn_from_what_is_there() -> None:
     assert {path.stem for path in (DOCS / "pictures").glob("*.svg")} == set(pictures)
     for name, draw in pictures.items():
         assert (DOCS / "pictures" / f"{name}.svg").read_text() == draw(), f"{name}.svg is out of date"
+
+
+def test_architecture_is_true() -> None:
+    """Each file, folder and name that the page about the architecture mentions is there, where it is said to be."""
+    page = (DOCS / "architecture.md").read_text()
+    package = ROOT / "twisted_qmon"
+    files = set(re.findall(r"`([\w/]+\.py)`", page))
+    assert {name for name in files if not (package / name).exists() and not (ROOT / name).exists()} == set()
+    folders = set(re.findall(r"`([\w/]+)/`", page))
+    assert {name for name in folders if not any((root / name).is_dir() for root in FOLDERS)} == set()
+    everything = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    for name in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", page):
+        assert _defines(everything, name), name
+    for name, file in re.findall(r"`(\w[\w.]*)` (?:in |\()`([\w/]+\.py)`", page):
+        assert _defines((package / file).read_text(), name), f"{name} is not in {file}"
+
+
+def _defines(source: str, name: str) -> bool:
+    """Whether a class, function or constant, or a method C{Class.method}, is defined in a source."""
+    first, _, method = name.partition(".")
+    if method and not re.search(rf"^    def {method}\b", source, re.MULTILINE):
+        return False
+    return re.search(rf"^(class|def|async def|    def) {first}\b|^{first}\b.* = ", source, re.MULTILINE) is not None
+
+
+def test_layers_are_drawn() -> None:
+    """The picture of the layers has those of the rules."""
+    drawn = runpy.run_path(str(DOCS / "pictures.py"))["LAYERS"]
+    assert [{name for name, _what in row} for row in reversed(drawn)] == [row for row in LAYERS if row != {FACADE}]
 
 
 def test_each_option_is_documented() -> None:
