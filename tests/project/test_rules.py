@@ -40,6 +40,24 @@ LAYERS: list[set[str]] = [
 APART = {"hmp": {"core", "qapi"}}
 FUNCTION_LINES = 60
 
+# Words that are not used in the package and the documentation, and the terms that are.
+WORDS = {
+    "catalogue": "command index",
+    "lane": "request queue",
+    "misfit": "argument error",
+    "outbox": "reply buffer or write queue",
+    "road": "way, path, dispatcher",
+    "shape": "type, form",
+    "undertaking": "long operation",
+    "unfit": "result error",
+    "makes? no sense": "is not valid",
+    "nobody": "no client, no caller, none",
+    "somebody": "a client, a caller, another process",
+    "whoever": "a client that, a caller that",
+}
+# Those that the package has still.
+STILL = {"misfit", "road", "shape", "unfit", "makes? no sense", "nobody", "somebody", "whoever"}
+
 
 def _name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -220,6 +238,21 @@ def test_log_calls_have_fields(path: Path) -> None:
         and any(not isinstance(argument, ast.Constant) for argument in node.args[:1])
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words(word: str) -> None:
+    """Where there is a usual term for a thing, that term is used."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "changelog.d").glob("*.md")]
+    pages += [path for path in (ROOT / "docs").rglob("*") if path.suffix in {".md", ".py", ".tac"}]
+    pattern = re.compile(rf"(?<![a-zA-Z]){word}s?(?![a-zA-Z])", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (pages if word in STILL else [*FILES, *pages])
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert found == [], f"use: {WORDS[word]}"
 
 
 PUBLIC = [name for name in map(_name, FILES) if not any(part.startswith("_") for part in name.split("."))]
