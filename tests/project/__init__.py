@@ -1,0 +1,1 @@
+"""Tests of the project itself: its rules, its documentation, its examples, its packages, its checks."""
