@@ -62,8 +62,8 @@ class Picture:
 
 # Each row imports only what is in the rows below it: as LAYERS in tests/project/test_rules.py, with what each does.
 LAYERS: list[list[tuple[str, str]]] = [
-    [("tap", "the options of twistd qmon")],
-    [("service", "make_monitor_service: endpoints, start, drain")],
+    [("tap", "the options of twistd qmon"), ("__main__", "python -m twisted_qmon")],
+    [("service", "make_monitor_service: endpoints, start, drain"), ("shell", "qmon, the terminal client")],
     [("providers", "process, jobs, qemu, quit"), ("testing", "clients in memory")],
     [("qmp", "JSON, session, protocol, client"), ("hmp", "line, printers, console, protocol")],
     [("_transport", "connection, write queue, endpoints"), ("_twistd", "providers and plugins of others")],

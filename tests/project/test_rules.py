@@ -33,8 +33,8 @@ LAYERS: list[set[str]] = [
     {"qmp", "hmp"},
     {FACADE},
     {"testing", "providers"},
-    {"service"},
-    {"tap"},
+    {"service", "shell"},
+    {"tap", "__main__"},
 ]
 # What a folder must not import although it is listed before it.
 APART = {"hmp": {"core", "qapi"}}

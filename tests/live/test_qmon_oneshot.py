@@ -1,0 +1,230 @@
+"""The commands of C{qmon} that run and end, with every kind of server."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.qmon_program import COMMAND, SERVERS, Qmon, environment, ours, serving
+from tests.live.real_qemu import RealQemu
+from tests.live.twistd_process import PATIENCE, Twistd, until
+from tests.support.shop import HOSTILE
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def twistd(tmp_path: Path) -> Iterator[Twistd]:
+    """A server of ours."""
+    with ours(tmp_path) as twistd:
+        yield twistd
+
+
+@pytest.fixture
+def qmon(tmp_path: Path) -> Qmon:
+    """Runs C{qmon} at the server of ours."""
+    return Qmon(tmp_path, "./qmp.sock")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_each_command_with_each_server(kind: str, tmp_path: Path) -> None:
+    """Commands run, are listed and described, whatever serves them; an unknown one fails with the server's words."""
+    with serving(kind, tmp_path) as address:
+        qmon = Qmon(tmp_path, address)
+        status, out, err = qmon("exec", "query-version")
+        assert (status, err) == (0, "")
+        assert "qemu" in json.loads(out)
+        status, out, err = qmon("exec", "frobnicate", "a=b")
+        assert (status, out) == (1, "")
+        assert "frobnicate" in err
+        names = {json.loads(line)["name"] for line in qmon("commands")[1].splitlines()}
+        assert {"query-version", "query-jobs", "quit"} - names == set()
+        assert "query-jobs" in qmon("commands", "*jobs", "--table")[1]
+        entry, *types = json.loads(qmon("schema", "job-cancel")[1])
+        assert entry["meta-type"] == "command"
+        assert entry["arg-type"] in {each["name"] for each in types}
+        assert re.search(r"^  id: +str$", qmon("schema", "job-cancel", "--table")[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["./qmp.sock", "unix:./qmp.sock", "unix:./qmp.sock:timeout=9"],
+)
+def test_addresses(twistd: Twistd, tmp_path: Path, address: str) -> None:
+    """A path and an endpoint lead to the same server, also in the environment."""
+    status, out, err = Qmon(tmp_path, address)("exec", "query-status")
+    assert (status, err, json.loads(out)["running"]) == (0, "", True)
+
+
+def test_an_endpoint_that_leads_nowhere(tmp_path: Path) -> None:
+    """An endpoint that can't be parsed is wrong usage; one where no server is, no connection."""
+    assert Qmon(tmp_path, "tcp:port=x")("exec", "query-status")[0] == 2
+    status, _, err = Qmon(tmp_path, "unix:./none:timeout=9")("exec", "query-status")
+    assert (status, err) == (3, "qmon: no connection to unix:./none:timeout=9: No such file or directory\n")
+
+
+def test_a_big_result_through_an_endpoint(twistd: Twistd, tmp_path: Path) -> None:
+    """What goes through Twisted comes complete."""
+    status, out, _ = Qmon(tmp_path, "unix:./qmp.sock:timeout=9")("exec", "text", "size:=5000000")
+    assert status == 0
+    assert len(json.loads(out)) == 5_000_000
+
+
+def test_one_command_imports_no_twisted(twistd: Twistd, tmp_path: Path) -> None:
+    """C{qmon ADDRESS exec} imports neither Twisted nor anything else that is not needed."""
+    words = [sys.executable, "-X", "importtime", *COMMAND[1:], "./qmp.sock", "exec", "query-status"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert json.loads(done.stdout)["running"] is True
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "twisted_qmon.shell.client" in imported
+    assert not {
+        name for name in imported if name.partition(".")[0] in ("twisted", "zope", "msgspec", "rich", "asyncio")
+    }
+
+
+def test_interrupted(twistd: Twistd, qmon: Qmon) -> None:
+    """Ctrl-C cancels the command at the server: nothing is pending, status 130, no traceback."""
+    process = qmon.start("exec", "wait")
+    client = twistd.qmp()
+    until("the command", lambda: [each for each in client.execute("query-pending") if each["command"] == "wait"])
+    assert qmon.interrupt(process) == (130, "", "")
+    assert client.execute("query-pending") == []
+
+
+def test_too_late(twistd: Twistd, qmon: Qmon) -> None:
+    """A command that takes too long is cancelled at the server: status 4."""
+    assert qmon("exec", "wait", "--timeout", "0.2") == (4, "", "qmon: Command 'wait' timed out after 0.2 s\n")
+    assert twistd.qmp().execute("query-pending") == []
+
+
+@pytest.mark.parametrize("kind", ["ours", "qemu"])
+def test_no_wait(kind: str, tmp_path: Path) -> None:
+    """A command that is not waited for is done all the same."""
+    with serving(kind, tmp_path) as address:
+        qmon = Qmon(tmp_path, address)
+        if kind == "ours":
+            assert qmon("exec", "sell", "--no-wait") == (0, "", "")
+        else:
+            assert qmon("exec", "cont", "--no-wait") == (0, "", "")
+            assert json.loads(qmon("exec", "query-status")[1])["running"] is True
+
+
+def test_output_closed_early(twistd: Twistd, tmp_path: Path) -> None:
+    """20 MB into a pipe that is closed after the first bytes: no traceback, no error."""
+    line = " ".join([*COMMAND, "./qmp.sock", "exec", "text", "size:=20000000", "| head -c 10"])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '"xxxxxxxxx', "")
+
+
+def test_a_full_disk(twistd: Twistd, tmp_path: Path) -> None:
+    """Output that can't be written is one line."""
+    line = " ".join([*COMMAND, "./qmp.sock", "exec", "query-status > /dev/full"])
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (1, "qmon: cannot write the output: No space left on device\n")
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "event", "log"])
+def test_text_of_the_server_is_harmless(twistd: Twistd, qmon: Qmon, tmp_path: Path, how: str) -> None:
+    """Every control character in a result, an error, an event or a log entry is written as an escape."""
+    texts = [*qmon("exec", "hostile", f"how={how}"), *qmon("exec", "hostile", f"how={how}", "--table")]
+    if how == "event":
+        process = qmon.start("events", "SALE", "--json")
+        texts += [_next_event(process, lambda: qmon("exec", "hostile", "how=event")), *Qmon.interrupt(process)]
+    if how == "log":
+        texts += [*qmon("log"), *qmon("log", "--table")]
+    written = "".join(str(text) for text in texts)
+    assert {"return": "returned", "raise": "raised", "event": "sold", "log": "logged"}[how] in written
+    assert not set(written) & (set(HOSTILE) - {"\n", "\t"})
+
+
+def test_events_across_a_restart(tmp_path: Path) -> None:
+    """A QEMU that is killed and started again is followed on; each state of the connection is said on standard error."""
+    with RealQemu(tmp_path) as qemu:
+        process = Qmon(tmp_path, str(qemu.socket)).start("events", "--json")
+        other = Qmon(tmp_path, str(qemu.other))
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            other("exec", "cont")
+            line = _next_event(process, lambda: other("exec", "cont"), lambda: other("exec", "stop"))
+            assert json.loads(line)["event"] in ("RESUME", "STOP")
+            qemu.kill()
+            assert "reconnecting" in process.stderr.readline()
+            qemu.start()
+            assert process.stderr.readline() == f"qmon: {qemu.socket}: connected again\n"
+            other("exec", "cont")
+            assert json.loads(process.stdout.readline())["event"]
+        finally:
+            status, _, err = Qmon.interrupt(process)
+    assert (status, err) == (130, "")
+
+
+def _next_event(process: subprocess.Popen[str], *actions: Callable[[], object]) -> str:
+    """
+    Do what brings an event, again until the follower is connected.
+
+    :return: the line that it writes
+    """
+    assert process.stdout is not None
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for action in actions:
+            action()
+        if select.select([process.stdout], [], [], 0.5)[0]:
+            return process.stdout.readline()
+    raise AssertionError("no event came")
+
+
+def test_after_needs_numbered_events(tmp_path: Path) -> None:
+    """A QEMU does not number its events: C{--after} is a clear error."""
+    with serving("qemu", tmp_path) as address:
+        status, out, err = Qmon(tmp_path, address)("events", "--after", "1")
+    assert (status, out) == (1, "")
+    assert "does not number its events" in err
+
+
+def test_log(twistd: Twistd, qmon: Qmon) -> None:
+    """The log is shown, and followed: an entry that is logged later comes by itself, the whole of it."""
+    process = qmon.start("log", "--follow", "--level", "error")
+    time.sleep(0.7)
+    qmon("exec", "hostile", "how=log")
+    assert process.stdout is not None
+    entry = json.loads(process.stdout.readline())
+    assert (entry["level"], entry["namespace"]) == ("error", "tests.support.shop")
+    assert Qmon.interrupt(process) == (130, "", "")
+    status, out, _ = qmon("log", "--level", "error")
+    assert (status, [json.loads(line) for line in out.splitlines()]) == (0, [entry])
+
+
+def test_a_terminated_process_is_no_traceback(twistd: Twistd, qmon: Qmon) -> None:
+    """SIGTERM ends it as it ends any program."""
+    process = qmon.start("events")
+    time.sleep(0.5)
+    process.terminate()
+    assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert process.returncode == -signal.SIGTERM

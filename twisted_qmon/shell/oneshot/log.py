@@ -1,0 +1,112 @@
+"""
+C{qmon ADDRESS log}: what a server has logged lately, and what it logs from now on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.client import Client, connect
+from twisted_qmon.shell.errors import NoConnection
+from twisted_qmon.shell.eventtext import log_line
+from twisted_qmon.shell.oneshot.events import reconnect
+from twisted_qmon.shell.options import Parser, add_format
+from twisted_qmon.shell.output import Output
+
+__all__ = ["LEVELS", "PERIOD", "LogReader", "run_log"]
+
+LEVELS = ("debug", "info", "warn", "error", "critical")
+
+#: Seconds between two looks at the log while it is followed. A C{LOG} event is a reason to look at once.
+PERIOD = 1.0
+
+#: Of how many entries one look asks first.
+_BATCH = 50
+
+
+def run_log(address: Address, words: list[str]) -> int:
+    """Write the log."""
+    parser = Parser("log", "Show what the server has logged lately.")
+    parser.add_argument("--level", choices=LEVELS, help="only from this level upwards")
+    parser.add_argument(
+        "--follow", action="store_true", help="go on with what is logged from now on, until interrupted"
+    )
+    add_format(parser)
+    options = parser.parse_args(words)
+    output = Output(options.as_json)
+    reader = LogReader(options.level)
+
+    def show(entries: list[dict[str, Any]]) -> None:
+        if output.as_json:
+            output.rows(entries)
+        else:
+            for entry in entries:
+                output.text(log_line(entry) + "\n")
+        output.flush()
+
+    client = connect(address, keep_events=True)
+    while True:
+        with client:
+            try:
+                show(reader.new(client))
+                while options.follow:
+                    _wait(client)
+                    show(reader.new(client))
+                return 0
+            except NoConnection as error:
+                if not options.follow:
+                    raise
+                output.note(f"{address.text}: {error}; reconnecting")
+        client = reconnect(address)
+        output.note(f"{address.text}: connected again")
+
+
+def _wait(client: Client) -> None:
+    deadline = time.monotonic() + PERIOD
+    try:
+        while client.next_event(deadline).get("event") != "LOG":
+            pass
+    except TimeoutError:
+        return
+
+
+class LogReader:
+    """
+    Reads the entries that were not there before.
+
+    :param level: only from this one upwards; C{None}: all
+    """
+
+    def __init__(self, level: str | None) -> None:
+        self._arguments = {} if level is None else {"level": level}
+        self._last: dict[str, Any] | None = None
+
+    def new(self, client: Client) -> list[dict[str, Any]]:
+        """
+        :return: the entries since the last call, oldest first; all that there are at the first call, and where the last one seen
+            is not there any more
+        :raise CommandError: what C{query-log} is answered with
+        """
+        limit = _BATCH
+        while self._last is not None:
+            entries = client.execute("query-log", {"limit": limit, **self._arguments})
+            found = self._behind_last(entries)
+            if found is not None:
+                return self._note(found)
+            if len(entries) < limit:
+                break
+            limit *= 4
+        return self._note(client.execute("query-log", self._arguments))
+
+    def _behind_last(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        for at in range(len(entries) - 1, -1, -1):
+            if entries[at] == self._last:
+                return entries[at + 1 :]
+        return None
+
+    def _note(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if entries:
+            self._last = entries[-1]
+        return entries

@@ -1,0 +1,119 @@
+"""
+Any Twisted client endpoint as a plain socket: for the commands that need no Twisted otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python.failure import Failure
+
+from twisted_qmon._reactor import global_reactor
+from twisted_qmon.shell.errors import NoConnection, UsageError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+
+__all__ = ["connect_endpoint", "parse_endpoint"]
+
+
+class _End(Protocol):
+    """One end of the relay: what comes here is written to the other end, as fast as that takes it."""
+
+    transport: Any
+    other: _End | None = None
+
+    def connectionMade(self) -> None:
+        self.transport.pauseProducing()
+
+    def join(self, other: _End) -> None:
+        """Begin to relay, both ways."""
+        for one, two in ((self, other), (other, self)):
+            one.other = two
+            one.transport.registerProducer(two.transport, True)
+        for end in (self, other):
+            end.transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.other is not None
+        self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        other, self.other = self.other, None
+        if other is not None:
+            other.other = None
+            other.transport.unregisterProducer()
+            other.transport.loseConnection()
+
+
+class _Adopted(Factory):
+    noisy = False
+
+    def __init__(self, end: _End) -> None:
+        self._end = end
+
+    def buildProtocol(self, addr: IAddress | None) -> _End:
+        return self._end
+
+
+def parse_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
+    """
+    :param description: of a client endpoint, as Twisted parses it
+    :raise UsageError: when it can't be parsed
+    """
+    try:
+        return cast("IStreamClientEndpoint", clientFromString(reactor, description))
+    except Exception as error:
+        # Twisted's parsers raise whatever comes up: TypeError, ValueError, IndexError, KeyError, errors of OpenSSL.
+        raise UsageError(f"{description!r} is not a valid client endpoint: {error}") from None
+
+
+@cache
+def _run_in_thread() -> None:
+    threading.Thread(target=global_reactor().run, kwargs={"installSignalHandlers": False}, daemon=True).start()
+
+
+def connect_endpoint(description: str, timeout: float) -> socket.socket:
+    """
+    Connect to an endpoint. Its reactor runs in a thread of its own.
+
+    :param description: of a client endpoint
+    :param timeout: in seconds
+    :return: a socket that relays to it
+    :raise UsageError: when the description can't be parsed
+    :raise NoConnection: when there is no connection
+    """
+    reactor = global_reactor()
+    endpoint = parse_endpoint(reactor, description)
+    _run_in_thread()
+    ours, theirs = socket.socketpair()
+
+    async def connect() -> None:
+        remote = await connectProtocol(endpoint, _End()).addTimeout(timeout, reactor)
+        local = _End()
+        reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, _Adopted(local))
+        remote.join(local)
+
+    def begin() -> Deferred[Any]:
+        return Deferred.fromCoroutine(connect())
+
+    with theirs:
+        try:
+            theirs.setblocking(False)
+            blockingCallFromThread(reactor, begin)
+        except BaseException as error:
+            ours.close()
+            if isinstance(error, Exception):
+                number = error.osError if isinstance(error, ConnectError) else None
+                raise NoConnection(os.strerror(number) if isinstance(number, int) else str(error)) from None
+            raise
+    return ours
