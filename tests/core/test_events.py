@@ -177,6 +177,23 @@ def test_undefined() -> None:
     assert not seen
 
 
+def test_forward() -> None:
+    """An event from elsewhere is delivered as it is: undefined, or against our definition, and within our rate limit."""
+    table, clock, seen = make(Event("OURS", degrees=int, rate_limit=1.0))
+    when = {"seconds": 5, "microseconds": 6}
+    table.forward("NOPE", {"x": [None]}, timestamp=when)
+    for degrees in ("hot", "hotter"):
+        table.forward("OURS", {"degrees": degrees})
+    now = {"seconds": int(clock.seconds()), "microseconds": round(clock.seconds() % 1 * 1_000_000)}
+    assert seen == [
+        {"timestamp": when, "event": "NOPE", "data": {"x": [None]}},
+        {"timestamp": now, "event": "OURS", "data": {"degrees": "hot"}},
+        {"timestamp": now, "event": "OURS", "data": {"degrees": "hotter"}},
+    ]
+    with pytest.raises(EventError, match="is no timestamp"):
+        table.forward("NOPE", timestamp={"seconds": 5})
+
+
 def test_unchecked() -> None:
     """The data of an event that was defined elsewhere is passed on as it is."""
     table, _, seen = make(Event("RESET", check=False))

@@ -104,6 +104,45 @@ class RegistryTests(SynchronousTestCase):
     def name(self) -> Any:
         return self.successResultOf(self.monitor.execute("query-name"))
 
+    def test_hide(self) -> None:
+        """A hidden command is not there, until it is shown again; names that are not there do no harm."""
+        registry = self.monitor.registry
+        show = registry.hide(["query-name", "nope"])
+        self.failureResultOf(self.monitor.execute("query-name"), CommandNotFound)
+        self.assertNotIn("query-name", registry.infos())
+        self.assertNotIn({"name": "query-name"}, registry.names().value)
+        show()
+        self.assertEqual(self.name(), {})
+        self.assertIn("query-name", registry.infos())
+        show()
+        self.assertEqual(self.name(), {})
+
+    def test_hidden_name_taken(self) -> None:
+        """The name of a hidden command is free; who takes it keeps it."""
+        show = self.monitor.registry.hide(["query-name"])
+        self.monitor.register_command("query-name", lambda: "mine")
+        show()
+        self.assertEqual(self.name(), "mine")
+        self.monitor.unregister("query-name")
+        self.assertEqual(self.name(), {})
+
+    def test_hidden_and_taken_out(self) -> None:
+        """A provider can be taken out while commands of it are hidden; they don't come back."""
+
+        class Ours(CommandProvider):
+            @command
+            def query_ours(self) -> int:
+                return 1
+
+        ours = Ours()
+        self.monitor.register(ours)
+        show = self.monitor.registry.hide(["query-ours"])
+        self.monitor.unregister(ours)
+        show()
+        self.failureResultOf(self.monitor.execute("query-ours"), CommandNotFound)
+        self.monitor.register(Ours())
+        self.assertEqual(self.successResultOf(self.monitor.execute("query-ours")), 1)
+
     def test_registerCommand(self) -> None:
         """A function is a command with what it was registered with, and comes out again by name."""
         self.monitor.register_command(

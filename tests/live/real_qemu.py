@@ -15,7 +15,7 @@ from types import TracebackType
 from tests.live.needs import need
 from tests.live.twistd_process import PATIENCE, until
 
-__all__ = ["Person", "RealQemu"]
+__all__ = ["Person", "RealQemu", "StorageDaemon"]
 
 
 class RealQemu:
@@ -87,6 +87,33 @@ class RealQemu:
         """Let it go on."""
         assert self._popen is not None
         os.kill(self._popen.pid, signal.SIGCONT)
+
+
+class StorageDaemon:
+    """
+    A C{qemu-storage-daemon}, which has QEMU's block layer and nothing else, as a context manager.
+
+    :param socket: where its QMP server is to be
+    :ivar other: where its second one is, for those who don't go through the proxy
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.other = socket.with_name(f"{socket.name}-daemon")
+        self._program = need("qemu-storage-daemon")
+
+    def __enter__(self) -> StorageDaemon:
+        words: list[str] = []
+        for name, path in (("one", self.socket), ("two", self.other)):
+            path.unlink(missing_ok=True)
+            words += ["--chardev", f"socket,id={name},path={path},server=on,wait=off", "--monitor", f"chardev={name}"]
+        self._popen = subprocess.Popen([self._program, *words], stdin=subprocess.DEVNULL)
+        until("the storage daemon's sockets", lambda: self.socket.exists() and self.other.exists())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._popen.kill()
+        self._popen.wait(PATIENCE)
 
 
 class Person:

@@ -11,16 +11,16 @@ import os
 import random
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.needs import missing, need
-from tests.live.real_qemu import RealQemu
+from tests.live.real_qemu import Person, RealQemu, StorageDaemon
 from tests.live.twistd_process import PATIENCE, QMP, Twistd, until
 
 pytestmark = pytest.mark.live
@@ -44,10 +44,10 @@ def proxy(tmp_path: Path, qemu: RealQemu) -> Iterator[Twistd]:
         yield proxy
 
 
-def connected(proxy: Twistd) -> QMP:
-    """A client of the proxy, once QEMU is behind it."""
+def connected(proxy: Twistd, command: str = "query-block") -> QMP:
+    """A client of the proxy, once QEMU is behind it, which has that command."""
     client = proxy.qmp()
-    until("QEMU behind the proxy", lambda: "return" in client.answer("query-block"), proxy)
+    until("QEMU behind the proxy", lambda: "return" in client.answer(command), proxy)
     return client
 
 
@@ -320,7 +320,7 @@ def test_frozen(qemu: RealQemu, proxy: Twistd) -> None:
     client.event("QEMU_DISCONNECTED")
     address = re.escape(f"unix:{qemu.socket}")
     line = rf"disconnected from QEMU at {address}: QEMU did not answer for 10 s; next attempt in \d+\.\d s\n"
-    assert re.search(line, proxy.output())
+    until(line, lambda: re.search(line, proxy.output()), proxy)
     assert client.execute("query-version")["qemu"]["major"] > 0
     qemu.thaw()
     client.event("QEMU_CONNECTED")
@@ -353,24 +353,71 @@ def test_not_there(tmp_path: Path) -> None:
             assert proxy.qmp().greeting["QMP"]["version"] == client.execute("query-version")
 
 
+# -- other servers
+
+
 def test_another_server(qemu: RealQemu, proxy: Twistd) -> None:
     """What comes back may have other commands: the proxy has those then, and no human monitor behind it if there is none."""
-    program = need("qemu-storage-daemon")
     client = proxy.qmp()
     qemu.kill()
     client.event("QEMU_DISCONNECTED")
-    qemu.socket.unlink()
-    monitor = f"socket,id=c,path={qemu.socket},server=on,wait=off"
-    daemon = subprocess.Popen([program, "--chardev", monitor, "--monitor", "chardev=c"])
-    try:
+    with StorageDaemon(qemu.socket):
         client.event("QEMU_CONNECTED")
         names = {each["name"] for each in client.execute("query-commands")}
         assert {"block-export-add", "query-pending"} <= names
         assert not names & {"device_add", "balloon", "migrate"}
         assert client.execute("query-named-block-nodes") == []
         assert "not been found" in client.error("device_add", {"driver": "x"})
-        # Ours is uncovered again.
-        assert "query-pending" not in client.execute("human-monitor-command", {"command-line": "info version"})
-    finally:
-        daemon.kill()
-        daemon.wait(PATIENCE)
+        assert "not been found" in client.error("human-monitor-command", {"command-line": "info version"})
+    client.event("QEMU_DISCONNECTED")
+    qemu.start()
+    client.event("QEMU_CONNECTED")
+    assert client.execute("query-status")["status"] == "prelaunch"
+    assert "pc" in client.execute("human-monitor-command", {"command-line": "info qtree"})
+    assert "qmon-savevm" in {each["name"] for each in client.execute("query-commands")}
+
+
+def test_storage_daemon(tmp_path: Path) -> None:
+    """
+    In front of a storage daemon there is what that has, and what is ours: nothing that would be taken for its own, and the
+    long commands that it is good for.
+    """
+    options = ["--qemu", f"unix:{tmp_path}/daemon", "--qmp", "unix:qmp.sock", "--hmp", "unix:hmp.sock"]
+    with (
+        StorageDaemon(tmp_path / "daemon") as daemon,
+        closing(QMP(daemon.other)) as direct,
+        Twistd(tmp_path, options) as proxy,
+    ):
+        through = connected(proxy, "query-block-jobs")
+        theirs, names = ({each["name"] for each in client.execute("query-commands")} for client in (direct, through))
+        assert theirs < names
+        for name in ("query-status", "query-name", "human-monitor-command"):
+            assert name not in names
+            assert through.answer(name) == direct.answer(name)
+        assert {name for name in names - theirs if name.startswith("qmon-")} == {
+            *("qmon-quit", "qmon-block-stream", "qmon-block-commit"),
+            *("qmon-blockdev-backup", "qmon-blockdev-mirror", "qmon-drive-backup", "qmon-drive-mirror"),
+        }
+        for name in ("from", "to"):
+            through.execute("blockdev-add", {"driver": "null-co", "node-name": name, "size": 1 << 20})
+        backup = {"device": "from", "target": "to", "sync": "full", "job-id": "backup"}
+        assert through.execute("qmon-blockdev-backup", backup) == {}
+        assert direct.execute("query-jobs") == []
+        with Person(proxy.folder / "hmp.sock") as person:
+            assert person.does("info status") == "unknown command: 'info status'\n"
+            assert re.search("node-name: *from\\n", person.does("info named-block-nodes"))
+            assert person.does("savevm x") == "unknown command: 'savevm'\n"
+
+
+def test_no_greeting(tmp_path: Path) -> None:
+    """A server that accepts and does not greet (a guest agent) is said to serve another client, or not to be a QMP server."""
+    need("qemu-system-x86_64")
+    silent = socket.socket(socket.AF_UNIX)
+    silent.bind(str(tmp_path / "agent"))
+    silent.listen()
+    with silent, Twistd(tmp_path, ["--qemu", f"unix:{tmp_path}/agent"]) as proxy:
+        line = (
+            f"can't connect to QEMU at unix:{tmp_path}/agent: The server did not greet within 10 s: it serves another client "
+            "(a QEMU monitor has one client at a time), or it is not a QMP server; next attempt in"
+        )
+        until("the log", lambda: line in proxy.output(), proxy)

@@ -5,6 +5,7 @@ A QEMU that the test plays: what a proxy sends to it is kept, what it says is up
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -37,14 +38,23 @@ COMMANDS = {
     "query-yank": (False, True),
     "human-monitor-command": (True, False),
     "quit": (False, False),
+    **dict.fromkeys(("snapshot-save", "snapshot-load", "snapshot-delete"), (True, False)),
+    **dict.fromkeys(("job-dismiss", "job-cancel", "job-complete"), (True, False)),
+    **dict.fromkeys(("block-stream", "drive-backup", "drive-mirror", "block-commit"), (True, False)),
+    "x-debug-query-block-graph": (False, False),
 }
 EVENTS = ("STOP", "RESUME", "MIGRATION", "JOB_STATUS_CHANGE", "SHUTDOWN")
 
 
-def make_schema(extra: dict[str, tuple[bool, bool]] | None = None) -> list[dict[str, Any]]:
+def make_schema(
+    extra: dict[str, tuple[bool, bool]] | None = None, without: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """A schema with these commands and events."""
     entries: list[dict[str, Any]] = []
-    for name, (takes, oob) in {**COMMANDS, **(extra or {})}.items():
+    commands = {**COMMANDS, **(extra or {})}
+    for name in without:
+        del commands[name]
+    for name, (takes, oob) in commands.items():
         entry = {"name": name, "meta-type": "command", "arg-type": "1" if takes else "0", "ret-type": "any"}
         entries.append({**entry, "allow-oob": True} if oob else entry)
     entries += [{"name": name, "meta-type": "event", "arg-type": "0"} for name in EVENTS]
@@ -91,10 +101,10 @@ class FakeConnection:
         assert request["execute"] == "qmp_capabilities"
         self.answer(request, {})
 
-    def introduce(self, extra: dict[str, tuple[bool, bool]] | None = None) -> None:
-        """Answer what the proxy asks first."""
+    def introduce(self, extra: dict[str, tuple[bool, bool]] | None = None, without: Collection[str] = ()) -> None:
+        """Answer what the proxy asks first: it has some commands more, or is without some."""
         answers = {
-            "query-qmp-schema": make_schema(extra),
+            "query-qmp-schema": make_schema(extra, without),
             "migrate-set-capabilities": {},
             "human-monitor-command": "stop|s  -- stop emulation\r\n",
         }

@@ -255,8 +255,7 @@ class EventTable:
                 data = definition.data_of(data or {}, "")
             except (TypeError, ValueError) as e:
                 raise EventError(f"event {name}: {e}") from e
-        when = wire_timestamp(self._get_clock().seconds() if timestamp is None else timestamp)
-        message = EventMessage(name, when, data)
+        message = EventMessage(name, self._when(timestamp), data)
         if definition.rate_limit is None:
             self._send(message)
             return
@@ -264,6 +263,17 @@ class EventTable:
         if limit is None:
             limit = self._limits[name] = RateLimit(definition.rate_limit, definition.key, self._get_clock, self._send)
         limit.take(message)
+
+    def forward(
+        self, name: str, data: Mapping[str, Any] | None = None, *, timestamp: float | Mapping[str, int] | None = None
+    ) -> None:
+        """
+        L{emit}, for an event that comes from elsewhere: it need not be defined, its data is passed on as it is, and no rate
+        limit of ours applies.
+
+        :raise EventError: when the timestamp is none
+        """
+        self._send(EventMessage(name, self._when(timestamp), data))
 
     def flush(self) -> None:
         """
@@ -273,6 +283,9 @@ class EventTable:
         self._limits.clear()
         for _, message in sorted(kept, key=lambda entry: entry[0]):
             self._send(message)
+
+    def _when(self, timestamp: float | Mapping[str, int] | None) -> dict[str, int]:
+        return wire_timestamp(self._get_clock().seconds() if timestamp is None else timestamp)
 
     def mute(self, muted: bool = True) -> None:
         """Emit nothing any more, without a word: nothing comes after C{SHUTDOWN}. C{False}: emit again."""

@@ -88,6 +88,31 @@ class Registry:
                 self._covered.pop(name, None)
         self._changed()
 
+    def hide(self, names: Iterable[str]) -> Callable[[], None]:
+        """
+        Cover commands with nothing: they can't be executed, and are not listed. Names that are not there are passed over.
+
+        :return: call it to show them again, as far as nothing else covers them by then
+        """
+        hidden = [self._active[name] for name in names if name in self._active]
+        for command in hidden:
+            del self._active[command.name]
+            self._direct.pop(command.name, None)
+            self._covered.setdefault(command.name, []).append(command)
+        self._changed()
+
+        def show() -> None:
+            for command in hidden:
+                covered = self._covered.get(command.name, [])
+                if command.name not in self._active and command in covered:
+                    covered.remove(command)
+                    self._activate(command)
+                    if not covered:
+                        del self._covered[command.name]
+            self._changed()
+
+        return show
+
     def _activate(self, command: Any) -> None:
         self._active[command.name] = command
         # Not in ICommand: it is a short cut that a command of another make need not have.

@@ -12,7 +12,7 @@ from tests.support.fake_qemu import COMMANDS, VERSION, Proxy, make_schema
 from twisted_qmon import CommandProvider, command
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.providers.qemu import Qemu
-from twisted_qmon.providers.qemu.commands import merge_schema
+from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.qapi.schema import build_schema
 from twisted_qmon.testing import connected_client
 

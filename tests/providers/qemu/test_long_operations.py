@@ -12,15 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_qemu import Proxy
 from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
-from twisted_qmon.providers.qemu import long_operation as _operation
-from twisted_qmon.providers.qemu.long_operation import POLL, Watch
-from twisted_qmon.providers.qemu.snapshots import choose_devices
-
-_WITH_ARGUMENTS = (
-    *("snapshot-save", "snapshot-load", "snapshot-delete", "job-dismiss", "job-cancel", "job-complete"),
-    *("block-stream", "drive-backup", "drive-mirror", "block-commit", "x-debug-query-block-graph"),
-)
-JOBS = dict.fromkeys(_WITH_ARGUMENTS, (True, False))
+from twisted_qmon.providers.qemu.long_commands import operation as _operation
+from twisted_qmon.providers.qemu.long_commands.operation import POLL, Watch
+from twisted_qmon.providers.qemu.long_commands.snapshots import choose_devices
 
 BLOCKS: list[dict[str, Any]] = [{"device": "hd0", "inserted": {"node-name": "disk0"}}, {"device": "cd0"}]
 NODES: list[dict[str, Any]] = [
@@ -41,10 +35,8 @@ class LongCase(SynchronousTestCase):
     """A proxy, and a QEMU with jobs."""
 
     def setUp(self) -> None:
-        self.proxy = Proxy(connect=False)
+        self.proxy = Proxy()
         self.qemu = self.proxy.qemu
-        self.qemu.greet()
-        self.qemu.introduce(JOBS)
         self.progress: list[tuple[int, int]] = []
 
     def execute(self, name: str, /, **arguments: Any) -> Any:

@@ -11,7 +11,7 @@ from tests.support.fake_qemu import Proxy
 from twisted_qmon import Monitor
 from twisted_qmon.errors import CommandNotFound, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT
-from twisted_qmon.providers.qemu.upstream import HEARTBEAT
+from twisted_qmon.providers.qemu.heartbeat import HEARTBEAT
 
 
 class LifeAndDeathTests(SynchronousTestCase):

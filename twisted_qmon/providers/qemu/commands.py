@@ -1,106 +1,44 @@
 """
-What a QEMU says of itself, and the commands and events that follow from it.
+The commands and events of a QEMU, as a monitor offers them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from zope.interface import implementer
 
 from twisted_qmon.core.events import Event
-from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
-from twisted_qmon.info import UPSTREAM, CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.schema import build_schema, commands_from_schema
+from twisted_qmon.qapi.schema import build_schema
+from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from twisted_qmon.core.monitor import Monitor
-    from twisted_qmon.info import JSON
-    from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection
+    from twisted_qmon.core.request import Request
+    from twisted_qmon.info import JSON, CommandInfo
+    from twisted_qmon.providers.qemu.description import Description
+    from twisted_qmon.providers.qemu.upstream import Upstream
 
-__all__ = ["HMC", "Description", "UpstreamCommands", "describe", "merge_schema"]
+__all__ = ["UpstreamCommands"]
 
-#: The command that runs a line of QEMU's own human monitor.
-HMC = "human-monitor-command"
+_Arguments: TypeAlias = "Mapping[str, JSON] | None"
 
-#: The lines of QEMU's human monitor whose output does not change: the console asks for them with each connection.
-_HELP_LINES = ("help", "info")
-
-
-@dataclass(slots=True)
-class Description:
-    """
-    What a QEMU has.
-
-    :ivar version: in the form of C{query-version}
-    :ivar schema: the entries of C{query-qmp-schema}; empty if it has no such command
-    :ivar infos: its commands
-    :ivar oob: those of them that may be executed out of band
-    :ivar events: the names of its events
-    :ivar help: what its human monitor prints for the lines whose output does not change
-    """
-
-    version: Mapping[str, Any]
-    schema: list[dict[str, Any]] = field(default_factory=list)
-    infos: dict[str, CommandInfo] = field(default_factory=dict)
-    oob: frozenset[str] = frozenset()
-    events: tuple[str, ...] = ()
-    help: dict[str, JSONText] = field(default_factory=dict)
-
-
-async def describe(connection: UpstreamConnection) -> Description:
-    """
-    Ask a QEMU for all that is needed to stand for it; and have it tell what happens to migrations.
-
-    :raise CommandError: when it does not say
-    """
-    version = connection.session.version
-    if version is None:
-        version = (await connection.ask("query-version")).value
-    description = Description(version)
-    try:
-        description.schema = (await connection.ask("query-qmp-schema")).value
-    except CommandNotFound:
-        # Older than 2.5, or something that is not quite a QEMU.
-        names = (await connection.ask("query-commands")).value
-        description.infos = {
-            entry["name"]: CommandInfo(entry["name"], parameters=None, origin=UPSTREAM) for entry in names
-        }
-    else:
-        _read_schema(description)
-    if "migrate-set-capabilities" in description.infos:
-        capabilities: list[JSON] = [{"capability": "events", "state": True}]
-        # Refused while a migration is running; then it is set already, or L{Migration} has to poll.
-        with suppress(CommandError):
-            await connection.ask("migrate-set-capabilities", {"capabilities": capabilities})
-    if HMC in description.infos:
-        for line in _HELP_LINES:
-            description.help[line] = await connection.ask(HMC, {"command-line": line})
-    return description
-
-
-def _read_schema(description: Description) -> None:
-    try:
-        infos = commands_from_schema(description.schema)
-        description.infos = {name: replace(info, origin=UPSTREAM) for name, info in infos.items()}
-        description.oob = frozenset(entry["name"] for entry in description.schema if entry.get("allow-oob") is True)
-        description.events = tuple(entry["name"] for entry in description.schema if entry["meta-type"] == "event")
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise GenericError(f"QEMU's schema makes no sense: {e!r}") from e
+#: Gives the answer to a command where it is known here; C{None}: QEMU has to be asked.
+_Answer = Callable[[_Arguments], JSONText | None]
 
 
 @implementer(ICommand)
 class UpstreamCommand:
     """
-    One of QEMU's commands. Its arguments are QEMU's to check, its result is passed on as it came.
+    One of QEMU's commands. QEMU checks its arguments, and its result is passed on as it came.
 
-    When its caller leaves, what is not sent yet is dropped and what is sent runs to its end, unheard: as on QEMU.
+    When its caller leaves, it is dropped if it has not been sent yet, and else runs to its end: as on QEMU.
     """
 
     __slots__ = ("_execute", "info", "name", "on_disconnect", "oob", "timeout")
@@ -113,33 +51,25 @@ class UpstreamCommand:
         self.timeout: float | None = None
         self.on_disconnect = "cancel"
 
-    def invoke(self, request: Any, arguments: dict[str, Any] | None) -> Any:
+    def invoke(self, request: Request, arguments: _Arguments) -> Deferred[JSONText] | JSONText:
         return self._execute(self.name, arguments, request.caller, request.oob)
 
-    def finish(self, result: Any) -> Any:
+    def finish(self, result: JSONText) -> JSONText:
         return result
 
 
 class KnownCommand(UpstreamCommand):
     """
     One whose answer is known here, for some arguments: it comes at once, whatever QEMU is busy with.
-
-    :param answer: called with the arguments; returns the result, or C{None} where QEMU has to be asked
     """
 
     __slots__ = ("_answer",)
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        info: CommandInfo,
-        oob: bool,
-        answer: Callable[[dict[str, Any] | None], JSONText | None],
-    ) -> None:
+    def __init__(self, upstream: Upstream, info: CommandInfo, oob: bool, answer: _Answer) -> None:
         super().__init__(upstream, info, oob)
         self._answer = answer
 
-    def invoke(self, request: Any, arguments: dict[str, Any] | None) -> Any:
+    def invoke(self, request: Request, arguments: _Arguments) -> Deferred[JSONText] | JSONText:
         known = self._answer(arguments)
         return super().invoke(request, arguments) if known is None else known
 
@@ -147,135 +77,78 @@ class KnownCommand(UpstreamCommand):
 @implementer(ICommandProvider)
 class UpstreamCommands:
     """
-    The commands and events of one QEMU, as a provider that covers ours of the same names.
+    The commands and events of one QEMU.
 
     :param description: what it has
-    :param monitor: the monitor they are registered with, for what is answered with its commands too
+    :param monitor: the monitor they are registered with: some of QEMU's commands are about its commands, too
     """
 
     def __init__(self, upstream: Upstream, description: Description, monitor: Monitor) -> None:
         self._monitor = monitor
         self._description = description
-        self._version = JSONText.of(description.version)
-        self._merged: dict[str, tuple[Any, JSONText]] = {}
-        self._more_events: list[Event] = []
+        # By the name of what makes it: what it depends on, and the text.
+        self._encoded: dict[str, tuple[tuple[object, ...], JSONText]] = {}
         self.events: Sequence[Event] = [Event(name, check=False) for name in description.events]
-        answers: dict[str, Callable[[dict[str, Any] | None], JSONText | None]] = {
-            "query-version": lambda arguments: None if arguments else self._version,
-            "query-commands": lambda arguments: None if arguments else self._commands(),
+        version = JSONText.of(description.version)
+        answers: dict[str, _Answer] = {
+            "query-version": _without_arguments(lambda: version),
+            "query-commands": _without_arguments(self._commands),
             HMC: self._help,
         }
         if description.schema:
-            answers["query-qmp-schema"] = lambda arguments: None if arguments else self._schema()
-        self._commands_list = [
-            KnownCommand(upstream, info, name in description.oob, answers[name])
-            if name in answers
-            else UpstreamCommand(upstream, info, name in description.oob)
-            for name, info in description.infos.items()
-            # Each session negotiates with us.
-            if name != "qmp_capabilities"
-        ]
+            answers["query-qmp-schema"] = _without_arguments(self._schema)
+        self._own: list[UpstreamCommand] = []
+        for name, info in description.infos.items():
+            oob = name in description.oob
+            if name in answers:
+                self._own.append(KnownCommand(upstream, info, oob, answers[name]))
+            elif name != "qmp_capabilities":
+                # Each session negotiates with us.
+                self._own.append(UpstreamCommand(upstream, info, oob))
 
-    def commands(self) -> Iterable[Any]:
+    def commands(self) -> Iterable[ICommand]:
         """:return: one for each of QEMU's"""
-        return self._commands_list
+        return self._own
 
-    def define_event(self, name: str) -> None:
-        """Define an event that happens although the schema does not have it."""
-        event = Event(name, check=False)
-        self._monitor.events.define([event])
-        self._more_events.append(event)
-
-    def forget_events(self) -> None:
-        """Undo all L{define_event}."""
-        self._monitor.events.remove(self._more_events)
-        self._more_events.clear()
-
-    def _help(self, arguments: dict[str, Any] | None) -> JSONText | None:
+    def _help(self, arguments: _Arguments) -> JSONText | None:
         if arguments is None or arguments.keys() != {"command-line"}:
             return None
         line = arguments["command-line"]
         return self._description.help.get(line) if isinstance(line, str) else None
 
-    def _ours(self) -> list[Any]:
-        active = self._monitor.registry.active.values()
-        return [command for command in active if not isinstance(command, UpstreamCommand)]
+    def _ours(self) -> list[ICommand]:
+        """:return: the monitor's commands that QEMU does not have"""
+        active = self._monitor.registry.active
+        return [command for name, command in active.items() if name not in self._description.infos]
 
-    def _once(self, name: str, make: Callable[[], Any]) -> JSONText:
-        """Encoded once, as long as the monitor's commands stay the same."""
-        key = self._monitor.registry.infos()
-        known = self._merged.get(name)
-        if known is None or known[0] is not key:
-            known = self._merged[name] = (key, JSONText.of(make()))
+    def _once(self, make: Callable[[], Sequence[JSON]], *depends_on: object) -> JSONText:
+        """Encoded once, as long as what it depends on stays the same."""
+        known = self._encoded.get(make.__name__)
+        if known is None or known[0] != depends_on:
+            known = self._encoded[make.__name__] = (depends_on, JSONText.of(make()))
         return known[1]
 
     def _commands(self) -> JSONText:
-        def make() -> list[dict[str, str]]:
-            theirs = self._description.infos
-            ours = [command.name for command in self._ours() if command.name not in theirs]
-            return [{"name": name} for name in [*reversed(ours), *reversed(theirs)]]
+        return self._once(self._list_commands, self._monitor.registry.infos())
 
-        return self._once("commands", make)
+    def _list_commands(self) -> Sequence[JSON]:
+        ours = [command.name for command in self._ours()]
+        return [{"name": name} for name in [*reversed(ours), *reversed(self._description.infos)]]
 
     def _schema(self) -> JSONText:
-        def make() -> list[dict[str, Any]]:
-            theirs = set(self._description.events)
-            ours = build_schema(
-                [
-                    (command.name, command.info, command.oob, ())
-                    for command in self._ours()
-                    if command.name not in self._description.infos
-                ],
-                [
-                    (name, event.members)
-                    for name, event in self._monitor.events.definitions.items()
-                    if name not in theirs
-                ],
-            )
-            return merge_schema(self._description.schema, ours)
+        events = tuple(self._monitor.events.definitions.values())
+        return self._once(self._make_schema, self._monitor.registry.infos(), events)
 
-        return self._once("schema", make)
+    def _make_schema(self) -> Sequence[JSON]:
+        theirs = frozenset(self._description.events)
+        events = self._monitor.events.definitions
+        ours = build_schema(
+            [(command.name, command.info, command.oob, ()) for command in self._ours()],
+            [(name, event.members) for name, event in events.items() if name not in theirs],
+        )
+        return merge_schema(self._description.schema, ours)
 
 
-_ARRAY = re.compile(r"(\[*)([^\[\]]*)(\]*)")
-
-
-def merge_schema(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """
-    Put two schemas together. Types without names are numbered in each: ours get numbers that QEMU's don't have.
-
-    :param theirs: QEMU's, which stays as it is
-    :param ours: commands and events of other names, and their types
-    """
-    taken = {entry["name"] for entry in theirs}
-    numbers = [int(name) for name in taken if name.isdecimal()]
-    first_free = max(numbers, default=-1) + 1
-    named = {entry["name"] for entry in ours if entry["meta-type"] in ("object", "enum", "alternate")}
-
-    def rename(name: str) -> str:
-        match = _ARRAY.fullmatch(name)
-        if match is None or match[2] not in named:
-            return name
-        inner = str(int(match[2]) + first_free) if match[2].isdecimal() else f"{match[2]}-{first_free}"
-        return f"{match[1]}{inner}{match[3]}"
-
-    merged = list(theirs)
-    for entry in ours:
-        if entry["meta-type"] in ("command", "event"):
-            entry = {**entry}
-        else:
-            name = rename(entry["name"])
-            if name in taken:
-                # A builtin type, or an array of one.
-                continue
-            entry = {**entry, "name": name}
-        for key in ("arg-type", "ret-type", "element-type"):
-            if key in entry:
-                entry[key] = rename(entry[key])
-        for key in ("members", "variants"):
-            if key in entry:
-                entry[key] = [
-                    {**member, "type": rename(member["type"])} if "type" in member else member for member in entry[key]
-                ]
-        merged.append(entry)
-    return merged
+def _without_arguments(make: Callable[[], JSONText]) -> _Answer:
+    """:return: the same answer for each request without arguments; QEMU refuses arguments in its own words"""
+    return lambda arguments: None if arguments else make()

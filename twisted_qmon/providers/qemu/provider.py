@@ -1,5 +1,5 @@
 """
-A door to a real QEMU: its commands, its events and its human monitor, for any number of clients and people at once.
+The provider that puts a monitor in front of a real QEMU.
 
 ::
 
@@ -7,32 +7,26 @@ A door to a real QEMU: its commands, its events and its human monitor, for any n
     monitor.register(qemu)
     qemu.service.setServiceParent(service)
 
-QEMU's commands cover ours of the same names; the rest of ours stand beside them. Commands that take long on QEMU, and
-hold up who typed them there, complete here when they are done: see
-L{Migration<twisted_qmon.providers.qemu.migration.Migration>}, L{Snapshots<twisted_qmon.providers.qemu.snapshots.Snapshots>}
-and L{BlockJobs<twisted_qmon.providers.qemu.block_jobs.BlockJobs>}.
+The monitor then has QEMU's commands and events. They cover the monitor's own of the same names; the others stand beside
+them. Commands that take long on QEMU complete here when they are done: see L{twisted_qmon.providers.qemu.long_commands}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.dispatcher import not_found
 from twisted_qmon.core.events import Event
-from twisted_qmon.errors import CommandError, EventError, GenericError, MonitorError
-from twisted_qmon.providers.qemu.block_jobs import BlockJobs
-from twisted_qmon.providers.qemu.commands import UpstreamCommands, describe
-from twisted_qmon.providers.qemu.migration import Migration
-from twisted_qmon.providers.qemu.snapshots import Snapshots
+from twisted_qmon.errors import CommandError, GenericError, MonitorError
+from twisted_qmon.providers.qemu.description import Description, describe
+from twisted_qmon.providers.qemu.offer import Offer
 from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection, not_connected
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT
 from twisted_qmon.qmp._client.waiters import Waiters
@@ -43,6 +37,7 @@ if TYPE_CHECKING:
 
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.info import JSON
+    from twisted_qmon.interfaces import ICommand
 
 __all__ = ["DESCRIBE_TIMEOUT", "Qemu"]
 
@@ -52,7 +47,7 @@ DESCRIBE_TIMEOUT = 30.0
 
 class _NotYet(CommandProvider):
     """
-    Stands in for a QEMU that has never been there: what is ours must not be taken for its answers.
+    Covers commands of the monitor as long as no QEMU has been connected: their answers would be taken for QEMU's.
     """
 
     @command
@@ -109,16 +104,15 @@ class Qemu(CommandProvider):
         self.service: Service = self.upstream.service
         self.service.setName("qemu")  # type: ignore[no-untyped-call]
         self._monitor: Monitor | None = None
-        self._registered: UpstreamCommands | _NotYet | None = None
+        self._offer: Offer | None = None
         self._ready: Waiters[None] = Waiters()
-        # The last QEMU's; a greeting must not wait for the rest of what there is to know of it.
+        self._not_yet: _NotYet | None = None
+        # The last QEMU's. A greeting needs it before there is an offer.
         self._version: Mapping[str, Any] | None = None
-        self._described = False
-        self._own = (Migration(self.upstream), Snapshots(self.upstream), BlockJobs(self.upstream))
 
-    def commands(self) -> Iterable[Any]:
-        """:return: those that complete what takes long; QEMU's own come when it is connected"""
-        return [_completing(command) for provider in self._own for command in provider.commands()]
+    def commands(self) -> Iterable[ICommand]:
+        """:return: none: they come when QEMU is connected"""
+        return ()
 
     # -- the monitor it is registered with
 
@@ -129,15 +123,24 @@ class Qemu(CommandProvider):
 
     @monitor.setter
     def monitor(self, monitor: Monitor | None) -> None:
-        if monitor is None and self._monitor is not None:
-            self._unregister()
-            self._described = False
+        if self._monitor is not None:
+            self._withdraw()
             self._monitor.set_upstream(None)
         self._monitor = monitor
         if monitor is not None:
-            self._registered = _NotYet()
-            monitor.register(self._registered, shadow=True)
+            self._not_yet = _NotYet()
+            monitor.register(self._not_yet, shadow=True)
             monitor.set_upstream(self)
+
+    def _withdraw(self) -> None:
+        """Take out what is registered with the monitor besides this provider."""
+        assert self._monitor is not None
+        if self._not_yet is not None:
+            self._monitor.unregister(self._not_yet)
+            self._not_yet = None
+        if self._offer is not None:
+            self._offer.withdraw()
+            self._offer = None
 
     @property
     def connected(self) -> bool:
@@ -157,7 +160,7 @@ class Qemu(CommandProvider):
 
     def not_found(self, name: str) -> CommandError:
         """:return: the error for the name of an unknown command: it may be QEMU's, as long as none has been connected"""
-        return not_found(name) if self._described else not_connected()
+        return not_connected() if self._offer is None else not_found(name)
 
     # -- what the upstream tells: see UpstreamUser
 
@@ -176,45 +179,27 @@ class Qemu(CommandProvider):
 
     async def _take(self, connection: UpstreamConnection) -> None:
         description = await describe(connection)
-        monitor = self._monitor
-        if monitor is None:
-            return
-        commands = UpstreamCommands(self.upstream, description, monitor)
-        self._unregister()
+        if self._monitor is not None:
+            self._make_offer(description, self._monitor)
+
+    def _make_offer(self, description: Description, monitor: Monitor) -> None:
         try:
-            monitor.register(commands, shadow=True)
+            self._offer = Offer(self.upstream, description, monitor, self._withdraw)
         except MonitorError as e:
-            raise GenericError(f"QEMU's commands can't be offered: {e}") from e
-        self._registered = commands
-        self._described = True
+            raise GenericError(f"QEMU's commands can't be registered: {e}") from e
         self._version = description.version
         self._log.info(
             "connected to QEMU {version} at {address}: {commands} commands, {events} events",
-            version=_version_text(description.version),
+            version=description.version_text,
             address=self._address,
             commands=len(description.infos),
             events=len(description.events),
         )
 
-    def _unregister(self) -> None:
-        registered, self._registered = self._registered, None
-        if registered is not None and self._monitor is not None:
-            if isinstance(registered, UpstreamCommands):
-                registered.forget_events()
-            self._monitor.unregister(registered)
-
     def happened(self, name: str, data: Mapping[str, JSON] | None, timestamp: Mapping[str, int] | None) -> None:
         """Pass an event on."""
-        monitor = self._monitor
-        if monitor is None:
-            return
-        if name not in monitor.events.definitions and isinstance(self._registered, UpstreamCommands):
-            # Not in its schema, but it happens.
-            self._registered.define_event(name)
-        try:
-            monitor.emit(name, data, timestamp=timestamp)
-        except EventError as e:
-            self._log.warn("dropped an event of QEMU's: {error}", error=e)
+        if self._offer is not None:
+            self._offer.deliver(name, data, timestamp)
 
     def serving(self) -> None:
         """QEMU's commands can be executed from now on."""
@@ -228,15 +213,6 @@ class Qemu(CommandProvider):
             self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
 
 
-def _version_text(version: Mapping[str, Any]) -> str:
-    return "{major}.{minor}.{micro}".format_map(version["qemu"])
-
-
-def _completing(command: Any) -> Any:
-    command.info = replace(command.info, completes=True)
-    return command
-
-
 def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamClientEndpoint:
     if not isinstance(endpoint, str):
         return endpoint
@@ -247,5 +223,5 @@ def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamCli
         raise ValueError(f"{endpoint!r} is not a valid client endpoint: {e}") from e
 
 
-def _too_late(result: object, seconds: float) -> Failure | None:
+def _too_late(result: object, seconds: float) -> NoReturn:
     raise GenericError(f"QEMU did not describe its commands within {seconds:g} s")

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed, GenericError
-from twisted_qmon.providers.qemu.heartbeat import HEARTBEAT, Heartbeat
+from twisted_qmon.providers.qemu.heartbeat import Heartbeat
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from twisted_qmon.interfaces import ICaller
 
 __all__ = [
-    "HEARTBEAT",
     "IN_FLIGHT",
     "MAX_HELD_EVENTS",
     "MAX_WAITING",
+    "Forwarded",
     "Upstream",
     "UpstreamConnection",
     "UpstreamUser",
@@ -81,20 +81,29 @@ class UpstreamUser(Protocol):
         """This process is ending its service."""
 
 
-class _Forwarded(Deferred[JSONText]):
-    """A request on its way to QEMU, and what its caller waits for."""
+class Forwarded(Deferred[JSONText]):
+    """
+    A request on its way to QEMU.
+
+    :ivar number: its id at QEMU; 0 while it waits for its turn
+    :ivar in_band: it counts against L{IN_FLIGHT}
+    :ivar connection: C{None} once that is over
+    """
 
     name = ""
     arguments: Mapping[str, JSON] | None = None
     caller: ICaller | None = None
-    #: Its id at QEMU; 0 while it waits for its turn.
     number = 0
     in_band = True
-    #: C{None} once the connection is over.
     connection: UpstreamConnection | None = None
 
+    @property
+    def is_sent(self) -> bool:
+        """QEMU has it, or is about to."""
+        return self.number > 0
 
-class UpstreamConnection(ClientConnection[_Forwarded]):
+
+class UpstreamConnection(ClientConnection[Forwarded]):
     """
     One connection to QEMU. Results stay as they came.
 
@@ -114,13 +123,13 @@ class UpstreamConnection(ClientConnection[_Forwarded]):
         self.session.receive(data)
 
     def request(
-        self, owner: _Forwarded, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
+        self, owner: Forwarded, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
     ) -> int:
         if not self.session.pending:
             self.silent_since = self._clock.seconds()
         return super().request(owner, name, arguments, oob=oob)
 
-    def replied(self, owner: _Forwarded, message: Message) -> None:
+    def replied(self, owner: Forwarded, message: Message) -> None:
         try:
             # QEMU has the next request before this one's caller has its answer.
             if owner.in_band:
@@ -134,12 +143,12 @@ class UpstreamConnection(ClientConnection[_Forwarded]):
     def happened(self, message: Message) -> None:
         self._upstream._happened(self, message)
 
-    def over(self, owners: list[_Forwarded], error: CommandError) -> None:
+    def over(self, owners: list[Forwarded], error: CommandError) -> None:
         self._upstream._over(self, owners, error)
 
     def ask(self, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False) -> Deferred[JSONText]:
         """Make a request at once, before all that wait. For what prepares or watches the connection."""
-        forwarded = _Forwarded(_forget)
+        forwarded = Forwarded(_forget)
         forwarded.in_band = False
         forwarded.connection = self
         try:
@@ -150,7 +159,7 @@ class UpstreamConnection(ClientConnection[_Forwarded]):
 
 
 def _forget(forwarded: Deferred[JSONText]) -> None:
-    assert isinstance(forwarded, _Forwarded)
+    assert isinstance(forwarded, Forwarded)
     if forwarded.connection is not None:
         forwarded.connection.withdraw(forwarded.number)
 
@@ -186,7 +195,7 @@ class Upstream:
         self._user = user
         self._negotiation_timeout = negotiation_timeout
         self._in_flight = 0
-        self._queues: dict[ICaller | None, deque[_Forwarded]] = {}
+        self._queues: dict[ICaller | None, deque[Forwarded]] = {}
         self._turns: deque[ICaller | None] = deque()
         self._waiting = 0
         self._held: deque[Message] = deque()
@@ -212,7 +221,7 @@ class Upstream:
         arguments: Mapping[str, JSON] | None = None,
         caller: ICaller | None = None,
         oob: bool = False,
-    ) -> Deferred[JSONText]:
+    ) -> Forwarded:
         """
         Execute a command on QEMU when it is the caller's turn.
 
@@ -222,11 +231,10 @@ class Upstream:
         :return: fires with the result as it came; fails with L{CommandError}, at once if QEMU is not connected.
             Cancelling it takes back what is not sent yet; the reply to what is sent is dropped.
         """
-        connection = self.connection
+        forwarded = Forwarded(self._cancelled)
+        connection = forwarded.connection = self.connection
         if connection is None:
-            return fail(not_connected())
-        forwarded = _Forwarded(self._cancelled)
-        forwarded.connection = connection
+            return _refused(forwarded, not_connected())
         oob = oob and connection.session.oob
         try:
             if oob or (self._in_flight < IN_FLIGHT and not self._waiting):
@@ -237,9 +245,9 @@ class Upstream:
                     self._in_flight += 1
                 return forwarded
         except CommandError as error:
-            return fail(error)
+            return _refused(forwarded, error)
         if self._waiting >= MAX_WAITING:
-            return fail(GenericError(f"{MAX_WAITING} requests are waiting for QEMU already"))
+            return _refused(forwarded, GenericError(f"{MAX_WAITING} requests are waiting for QEMU already"))
         forwarded.name = name
         forwarded.arguments = arguments
         forwarded.caller = caller
@@ -256,13 +264,13 @@ class Upstream:
         return (await self.execute(name, arguments, caller)).value
 
     def _cancelled(self, forwarded: Deferred[JSONText]) -> None:
-        assert isinstance(forwarded, _Forwarded)
+        assert isinstance(forwarded, Forwarded)
         if forwarded.connection is None:
             pass  # lost with it, and about to be told so
         elif forwarded.number:
             # QEMU executes it all the same, so it keeps its place until the reply is there.
             pending = forwarded.connection.session.pending
-            stand_in = pending[forwarded.number] = _Forwarded()
+            stand_in = pending[forwarded.number] = Forwarded()
             stand_in.in_band = forwarded.in_band
             stand_in.addErrback(lambda _: None)
         else:
@@ -349,7 +357,7 @@ class Upstream:
         while self._held:
             self._deliver(self._held.popleft())
 
-    def _over(self, connection: UpstreamConnection, owners: list[_Forwarded], error: CommandError) -> None:
+    def _over(self, connection: UpstreamConnection, owners: list[Forwarded], error: CommandError) -> None:
         is_serving = connection is self.connection
         if is_serving:
             for queue in self._queues.values():
@@ -372,7 +380,12 @@ class Upstream:
             _fail(owners, error)
 
 
-def _fail(owners: list[_Forwarded], error: CommandError) -> None:
+def _refused(forwarded: Forwarded, error: CommandError) -> Forwarded:
+    forwarded.errback(error)
+    return forwarded
+
+
+def _fail(owners: list[Forwarded], error: CommandError) -> None:
     for forwarded in owners:
         # The errback of one may have cancelled another. Each needs an error of its own: a traceback is put into it.
         if not forwarded.called:

@@ -18,13 +18,13 @@ from twisted_qmon.qmp._client.waiters import Waiters
 if TYPE_CHECKING:
     from twisted_qmon.info import CommandInfo
 
-__all__ = ["HMC", "RemoteCommands", "read_schema"]
+__all__ = ["HMC", "UNEXPECTED", "RemoteCommands", "read_schema"]
 
 #: The command that runs a line of QEMU's own human monitor.
 HMC = "human-monitor-command"
 
 #: What reading data that has another form than it should may raise.
-_UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class RemoteCommands:
@@ -81,7 +81,7 @@ def _from_help(described: Sequence[Mapping[str, Any]]) -> dict[str, CommandInfo]
     """Of a server like ours, which describes its commands as people need them."""
     try:
         return {info.name: info for info in map(info_from_json, described)}
-    except _UNEXPECTED as e:
+    except UNEXPECTED as e:
         raise _malformed(e) from e
 
 
@@ -102,7 +102,7 @@ def read_schema(schema: Sequence[Mapping[str, Any]]) -> dict[str, CommandInfo]:
     """
     try:
         return commands_from_schema(schema)
-    except _UNEXPECTED as e:
+    except UNEXPECTED as e:
         raise _malformed(e) from e
 
 

@@ -258,7 +258,7 @@ async def connect(
     connection = await connecting
     try:
         await prepare(connection)
-    except BaseException as error:
+    except Exception as error:
         connection.close(error if isinstance(error, CommandError) else None)
         raise
     return connection

@@ -85,9 +85,7 @@ class Reconnector(Service, Generic[_Connection]):
         super().startService()  # type: ignore[no-untyped-call]
         if not self._active:
             self._active = True
-            Deferred.fromCoroutine(self._run()).addErrback(
-                lambda failure: self._log.failure("while connecting to {server}", failure, server=self._server)
-            )
+            Deferred.fromCoroutine(self._run())
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when there is no connection any more, and no attempt to make one"""
@@ -116,10 +114,11 @@ class Reconnector(Service, Generic[_Connection]):
         try:
             while self.running:
                 await self._connect_once()
-        finally:
-            self._active = False
-            self._tell_failure(CancelledError(), final=True)
-            self._idle.tell(None)
+        except Exception:
+            self._log.failure("while connecting to {server}", server=self._server)
+        self._active = False
+        self._tell_failure(CancelledError(), final=True)
+        self._idle.tell(None)
 
     async def _connect_once(self) -> None:
         """Connect, see the connection to its end, and wait until the next attempt is due."""

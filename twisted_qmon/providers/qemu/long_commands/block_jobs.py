@@ -5,24 +5,28 @@ QEMU's block jobs with a wait for their end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand
-from twisted_qmon.providers.qemu.commands import HMC
-from twisted_qmon.providers.qemu.long_operation import run_job
+from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands.job import JOB_COMMANDS, WhenReady, run_job
 from twisted_qmon.qapi.types import Size
+from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from twisted_qmon.info import JSON
     from twisted_qmon.providers.qemu.upstream import Upstream
 
 __all__ = ["BlockJobs"]
@@ -31,35 +35,47 @@ __all__ = ["BlockJobs"]
 _JOB_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
-class BlockJobs(CommandProvider):
+class BlockJobs(LongCommands):
     """
-    QEMU begins its block jobs at once, and tells their end in an event. These complete when the job is done, and fail
+    QEMU begins its block jobs at once, and an event tells their end. These complete when the job is done, and fail
     with its error. Cancelling the request cancels the job.
 
     As on QEMU a job has the name of its disk, so C{info block-jobs}, C{block_job_cancel} and the others find it.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    needs = {
+        "qmon-block-stream": ("block-stream", *JOB_COMMANDS),
+        "qmon-drive-backup": ("drive-backup", *JOB_COMMANDS),
+        "qmon-drive-mirror": ("drive-mirror", *JOB_COMMANDS),
+        "qmon-commit": (HMC,),
+        "qmon-block-commit": ("block-commit", "job-complete", *JOB_COMMANDS),
+        "qmon-blockdev-backup": ("blockdev-backup", *JOB_COMMANDS),
+        "qmon-blockdev-mirror": ("blockdev-mirror", *JOB_COMMANDS),
+    }
+
+    def __init__(self, upstream: Upstream, available: Collection[str]) -> None:
+        super().__init__(upstream, available)
         self._numbers = count(1)
 
-    def commands(self) -> Iterable[Any]:
+    def all_commands(self) -> Iterable[ICommand]:
         """:return: those with a human form, and those that take the arguments of QEMU's own"""
-        yield from super().commands()
+        yield from super().all_commands()
         yield _Waited(self, "block-commit", "complete", "commit a chain of images, and wait until that is done")
         yield _Waited(self, "blockdev-backup", None, "back up to a node, and wait until that is done")
         yield _Waited(self, "blockdev-mirror", "leave", "mirror to a node, and wait until the mirror is in step")
 
-    def run(self, request: Request, name: str, arguments: dict[str, Any], when_ready: str | None) -> Deferred[None]:
+    def run(
+        self, request: Request, name: str, arguments: Mapping[str, JSON], when_ready: WhenReady = None
+    ) -> Deferred[None]:
         """Run a block job; see L{run_job}."""
-        job_id = arguments.get("job-id")
-        if job_id is None:
-            device = arguments.get("device")
-            fits = isinstance(device, str) and _JOB_ID.fullmatch(device)
-            job_id = str(device) if fits else f"qmon-{name}-{next(self._numbers)}"
-        # They dismiss themselves, so that none is left when nobody waits for it any more; an event tells the error.
-        begin = (name, {**arguments, "job-id": job_id})
-        return run_job(self._upstream, begin, job_id, request, when_ready=when_ready)
+        arguments = {"job-id": self._job_id(name, arguments.get("device")), **arguments}
+        job_id = str(arguments["job-id"])
+        return run_job(self.upstream, (name, arguments), job_id, request, when_ready=when_ready)
+
+    def _job_id(self, name: str, device: JSON) -> str:
+        if isinstance(device, str) and _JOB_ID.fullmatch(device):
+            return device
+        return f"qmon-{name}-{next(self._numbers)}"
 
     @command(
         name="qmon-block-stream",
@@ -80,7 +96,7 @@ class BlockJobs(CommandProvider):
         :param base: the backing image that stays
         """
         arguments = {"device": device, "speed": speed, "base": base}
-        return self.run(request, "block-stream", _given(arguments), None)
+        return self.run(request, "block-stream", _given(arguments))
 
     @command(
         name="qmon-drive-backup",
@@ -111,7 +127,7 @@ class BlockJobs(CommandProvider):
         :param compress: compress, if the format can
         """
         arguments = _copy(device, target, format, reuse, full)
-        return self.run(request, "drive-backup", {**arguments, **({"compress": True} if compress else {})}, None)
+        return self.run(request, "drive-backup", {**arguments, **({"compress": True} if compress else {})})
 
     @command(
         name="qmon-drive-mirror",
@@ -156,23 +172,23 @@ class BlockJobs(CommandProvider):
         """
         write a disk's changes into its backing image, and empty its own
 
-        There is no job for this: C{block-commit} ends with the disk moved to the backing image. So it is QEMU's human
+        No job does the same: C{block-commit} ends with the disk moved to the backing image. So this is QEMU's human
         command, and QEMU stands still meanwhile.
 
         :param device: the disk, or C{all}
         """
         quoted = device.replace("\\", "\\\\").replace('"', '\\"')
         line = {"command-line": f'commit "{quoted}"'}
-        text = (await self._upstream.call(HMC, line, request.caller)).strip()
+        text = (await self.upstream.call(HMC, line, request.caller)).strip()
         if text:
             raise GenericError(text.removeprefix("Error: "))
 
 
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+def _given(arguments: Mapping[str, JSON]) -> dict[str, JSON]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _copy(device: str, target: str, format: str | None, reuse: bool, full: bool) -> dict[str, Any]:
+def _copy(device: str, target: str, format: str | None, reuse: bool, full: bool) -> dict[str, JSON]:
     mode, sync = "existing" if reuse else "absolute-paths", "full" if full else "top"
     return _given({"device": device, "target": target, "format": format, "mode": mode, "sync": sync})
 
@@ -185,15 +201,15 @@ class _Waited:
     timeout = inf
     on_disconnect = "continue"
 
-    def __init__(self, jobs: BlockJobs, command: str, when_ready: str | None, help: str) -> None:
+    def __init__(self, jobs: BlockJobs, command: str, when_ready: WhenReady, help: str) -> None:
         self._jobs = jobs
         self._command = command
         self._when_ready = when_ready
         self.name = f"qmon-{command}"
         self.info = CommandInfo(self.name, parameters=None, help=help)
 
-    def invoke(self, request: Any, arguments: dict[str, Any] | None) -> Any:
-        return self._jobs.run(request, self._command, dict(arguments or {}), self._when_ready)
+    def invoke(self, request: Request, arguments: Mapping[str, JSON] | None) -> Deferred[None]:
+        return self._jobs.run(request, self._command, arguments or {}, self._when_ready)
 
-    def finish(self, result: Any) -> Any:
-        return {} if result is None else result
+    def finish(self, result: None) -> dict[str, JSON]:
+        return {}

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.providers.qemu.long_operation import POLL, LongOperation, Watch
+from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands.operation import POLL, LongOperation, Watch
 
 if TYPE_CHECKING:
-    from twisted_qmon.providers.qemu.upstream import Upstream
+    from twisted_qmon.info import JSON
 
 __all__ = ["Migration"]
 
@@ -24,14 +25,14 @@ __all__ = ["Migration"]
 _ENDED = frozenset(("completed", "failed", "cancelled", "none", "postcopy-paused", "colo"))
 
 
-class Migration(CommandProvider):
+class Migration(LongCommands):
     """
-    QEMU's human C{migrate} keeps the monitor that it was typed in until the migration is over, and can't be told to
-    stop; its QMP C{migrate} only begins one. This one takes its time, tells its progress and can be cancelled.
+    QEMU's human C{migrate} suspends the monitor that it was typed in until the migration is over, and can't be
+    cancelled there; its QMP C{migrate} only begins one. This one completes with the migration, tells its progress and
+    can be cancelled.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    needs = {"qmon-migrate": ("migrate", "query-migrate", "migrate_cancel")}
 
     @command(
         name="qmon-migrate",
@@ -61,23 +62,23 @@ class Migration(CommandProvider):
         :param inc: migrate disks too, what differs from the base image (as long as QEMU has that)
         :param resume: resume a paused postcopy migration
         :return: what C{query-migrate} says at the end; nothing with C{detach}
-        :raise GenericError: when it fails, in QEMU's words, or somebody else cancels it
+        :raise GenericError: when it fails, in QEMU's words, or another client cancels it
         """
         flags = {"blk": blk, "inc": inc, "resume": resume}
-        arguments = {"uri": uri, **{name: True for name, is_set in flags.items() if is_set}}
-        work = LongOperation(self._upstream, ("migrate", arguments), ("migrate_cancel", {}), request.caller)
-        return work.wait(self._course(work, request, detach))
+        arguments: dict[str, JSON] = {"uri": uri, **{name: True for name, is_set in flags.items() if is_set}}
+        operation = LongOperation(self.upstream, ("migrate", arguments), ("migrate_cancel", {}), request.caller)
+        return operation.wait(self._follow(operation, request, detach))
 
     @migrate.printer
     def _(info: Any) -> str:
         return ""
 
-    async def _course(self, work: LongOperation, request: Request, detach: bool) -> dict[str, Any]:
-        with Watch(self._upstream, lambda name, _: name == "MIGRATION") as watch:
+    async def _follow(self, operation: LongOperation, request: Request, detach: bool) -> dict[str, Any]:
+        with Watch(self.upstream, lambda name, _: name == "MIGRATION") as watch:
             # Once QEMU has accepted it, what it tells is about this one.
-            await work.begin()
+            await operation.begin()
             while not detach:
-                info: dict[str, Any] = await self._upstream.call("query-migrate")
+                info: dict[str, Any] = await self.upstream.call("query-migrate")
                 status = info.get("status")
                 _tell_progress(request, info)
                 if status == "completed" or status == "colo":

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from twisted_qmon.core.command import CommandProvider, command
+from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import CommandNotFound, GenericError
-from twisted_qmon.providers.qemu.long_operation import run_job
+from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands.job import JOB_COMMANDS, run_job
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from twisted_qmon.info import JSON
     from twisted_qmon.providers.qemu.upstream import Upstream
 
 __all__ = ["Snapshots", "choose_devices"]
@@ -25,16 +29,25 @@ __all__ = ["Snapshots", "choose_devices"]
 _CAN_SNAPSHOT = frozenset(("qcow2", "rbd", "sheepdog"))
 
 
-class Snapshots(CommandProvider):
-    """
-    QEMU's human C{savevm} and its like hold up the monitor that they are typed in, and machines have only jobs, which
-    want to know the disks. These choose the disks as the human commands do, and complete when the job is done.
+_NEEDED = ("query-block", "query-named-block-nodes", *JOB_COMMANDS)
 
-    QEMU itself stands still while its memory is written or read: what it is asked meanwhile is answered afterwards.
+
+class Snapshots(LongCommands):
+    """
+    QEMU's human C{savevm}, C{loadvm} and C{delvm} suspend the monitor that they are typed in. Machines have only jobs,
+    whose arguments name the disks. These choose the disks as the human commands do, and complete when the job is done.
+
+    QEMU stands still while its memory is written or read: requests that it gets meanwhile are answered afterwards.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    needs = {
+        "qmon-savevm": ("snapshot-save", "snapshot-delete", *_NEEDED),
+        "qmon-loadvm": ("snapshot-load", *_NEEDED),
+        "qmon-delvm": ("snapshot-delete", *_NEEDED),
+    }
+
+    def __init__(self, upstream: Upstream, available: Collection[str]) -> None:
+        super().__init__(upstream, available)
         self._numbers = count(1)
 
     @command(
@@ -91,7 +104,7 @@ class Snapshots(CommandProvider):
     async def _save(self, request: Request, name: str | None) -> None:
         devices, snapshots = await self._devices(request)
         if name is None:
-            name = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(self._upstream.clock.seconds()))
+            name = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(self.upstream.clock.seconds()))
         if any(name in snapshots[device] for device in devices):
             await self._job("delete", request, {"tag": name, "devices": devices})
         await self._job("save", request, {"tag": name, "vmstate": devices[0], "devices": sorted(devices)})
@@ -104,12 +117,12 @@ class Snapshots(CommandProvider):
         devices, _ = await self._devices(request)
         await self._job("delete", request, {"tag": name, "devices": devices})
 
-    async def _job(self, verb: str, request: Request, arguments: dict[str, Any]) -> None:
+    async def _job(self, verb: str, request: Request, arguments: dict[str, JSON]) -> None:
         job_id = f"qmon-snapshot-{verb}-{next(self._numbers)}"
-        await run_job(self._upstream, (f"snapshot-{verb}", {"job-id": job_id, **arguments}), job_id, request)
+        await run_job(self.upstream, (f"snapshot-{verb}", {"job-id": job_id, **arguments}), job_id, request)
 
     async def _devices(self, request: Request) -> tuple[list[str], dict[str, set[str]]]:
-        call = self._upstream.call
+        call = self.upstream.call
         blocks = await call("query-block", None, request.caller)
         nodes = await call("query-named-block-nodes", {"flat": True}, request.caller)
         try:
