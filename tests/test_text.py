@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from twisted_qmon._text import printable, quantity, short_number, size, span, table
+from twisted_qmon._text import SHOWN, cut, more, printable, quantity, short_number, size, span, table
 
 
 def _lines(block: str) -> str:
@@ -40,6 +40,30 @@ def test_short_numbers() -> None:
 def test_quantities() -> None:
     """One thing, many things."""
     assert [quantity(number, "call") for number in (0, 1, 3120)] == ["0 calls", "1 call", "3,120 calls"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "printed", "hidden"),
+    [
+        (None, 5, 5, 0),
+        (None, SHOWN + 7, SHOWN, 7),
+        (0, SHOWN + 7, SHOWN + 7, 0),
+        (3, 3, 3, 1000),
+        (3, 2, 2, 0),
+        (200, 200, 200, 803),
+    ],
+)
+def test_a_list_that_is_cut(limit: int | None, rows: int, printed: int, hidden: int) -> None:
+    """Without a limit a person is shown so many rows; and always told how many are left out."""
+    arguments = {} if limit is None else {"limit": limit}
+    found = list(range(rows))
+    assert cut(found, arguments, lambda: 1003) == (found[:printed], hidden)
+    assert cut(found, arguments, lambda: 1003, latest=True) == (found[-printed:], hidden)
+
+
+def test_what_is_said_of_a_list_that_is_cut() -> None:
+    """How much is missing, and how to see it."""
+    assert more(3120) == "... and 3,120 more (limit=0 shows all)"
 
 
 def test_a_cell_is_one_line() -> None:

@@ -5,9 +5,15 @@ Text for a terminal: what is printable, columns, sizes and time spans.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-__all__ = ["columns", "printable", "quantity", "short_number", "size", "span", "table"]
+__all__ = ["SHOWN", "columns", "cut", "more", "printable", "quantity", "short_number", "size", "span", "table"]
+
+#: Rows of a list that a person is shown who gave no C{limit}.
+SHOWN = 100
+
+_Row = TypeVar("_Row")
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _DECIMAL = ("", "k", "M", "G", "T", "P")
@@ -130,3 +136,27 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     titles = [title.removeprefix(">") for title in head]
     return "\n".join(columns([titles, *rows], [title.startswith(">") for title in head]))
+
+
+def cut(
+    rows: Sequence[_Row], arguments: Mapping[str, object], total: Callable[[], int], *, latest: bool = False
+) -> tuple[Sequence[_Row], int]:
+    """
+    Choose what to print of the result of a command that takes a C{limit}, where none or 0 means all.
+
+    :param rows: the result
+    :param arguments: those of the command
+    :param total: counts the rows that there would be without a limit; called only if there may be more than in the result
+    :param latest: print the last rows, not the first
+    :return: the rows to print, at most L{SHOWN} where no limit was given, and how many are left out
+    """
+    limit = arguments.get("limit")
+    if limit is None:
+        printed = rows[-SHOWN:] if latest else rows[:SHOWN]
+        return printed, len(rows) - len(printed)
+    return rows, total() - len(rows) if limit and limit == len(rows) else 0
+
+
+def more(hidden: int, where: str = "more") -> str:
+    """:return: the line that says that a list was cut: C{"... and 3,120 more (limit=0 shows all)"}"""
+    return f"... and {hidden:,} {where} (limit=0 shows all)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -103,7 +103,8 @@ class CommandInfo:
         QEMU's commands of the same names.
     :ivar boxed: the type that the arguments are as a whole, where that is more than a list of parameters: a flat union, say. Its
         members are the parameters, those of one variant only as optional ones.
-    :ivar printer: makes text for a person out of a result. Local only: it never crosses a wire and the core never calls it.
+    :ivar printer: makes text for a person out of a result; one with a second parameter is given the arguments as well. Local
+        only: it never crosses a wire and the core never calls it.
     """
 
     name: str
@@ -119,4 +120,4 @@ class CommandInfo:
     origin: str = ""
     completes: bool = False
     boxed: TypeInfo | None = None
-    printer: Callable[[Any], str] | None = None
+    printer: Callable[..., str] | None = None

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_qmon.hmp.printers import MAX_TABLE_WIDTH, readable_size, render
-from twisted_qmon.info import ParameterInfo, TypeInfo
+from twisted_qmon.hmp.printers import MAX_TABLE_WIDTH, present, readable_size, render
+from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 
 SIZE = TypeInfo("size")
 
@@ -147,3 +147,18 @@ def test_any_result_is_printed(value: Any) -> None:
     text.encode("utf-8")
     if value not in (None, "", [], {}) and not isinstance(value, str):
         assert text or json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("printer", "text"),
+    [
+        (lambda value: f"<{value}>", "<1>"),
+        (lambda value, arguments: f"{value} {arguments}", "1 {'x': 2}"),
+        (lambda value, indent="-": f"{indent}{value}", "-1"),
+        (str, "1"),
+        (None, "1"),
+    ],
+)
+def test_printers(printer: Any, text: str) -> None:
+    """One with a second parameter is given the arguments as well."""
+    assert present(CommandInfo("x", printer=printer), 1, {"x": 2}) == text

@@ -5,8 +5,10 @@ The commands that every monitor has: who it is, what it can do, what it is doing
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, cast
 
+from twisted_qmon._text import cut, more, span, table
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
@@ -14,6 +16,7 @@ from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import Unfit, plain
 from twisted_qmon.qapi.schema import info_to_json
+from twisted_qmon.qapi.types import UInt32
 
 if TYPE_CHECKING:
     pass
@@ -199,12 +202,55 @@ class Builtin(CommandProvider):
         select(names)
 
     @command
-    def query_pending(self) -> list[PendingInfo]:
-        """list the requests that are waiting, running or abandoned"""
-        monitor = self.monitor or _gone()
-        now = monitor.clock.seconds()
-        requests = [*monitor.pending, *monitor.pending.abandoned.values()]
-        return [_pending_info(request, now) for request in sorted(requests, key=lambda request: request.number)]
+    def query_pending(
+        self,
+        limit: UInt32 | None = None,
+        filter: str | None = None,
+        sort: Literal["number", "session", "command"] = "number",
+    ) -> list[PendingInfo]:
+        """
+        list the requests that are waiting, running or abandoned
+
+        :param limit: at most so many; without it, or if it is 0, all
+        :param filter: only those with this text in session, peer or command
+        :param sort: by number, which is by age, the oldest first; or by session or command
+        """
+        keys: dict[str, Callable[[Request], Any]] = {
+            "number": lambda request: request.number,
+            "session": lambda request: (request.caller.name, request.number),
+            "command": lambda request: (request.name, request.number),
+        }
+        found = sorted(self._pending(filter), key=keys[sort])
+        now = (self.monitor or _gone()).clock.seconds()
+        return [_pending_info(request, now) for request in (found[:limit] if limit else found)]
+
+    @query_pending.printer
+    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+        if not infos:
+            return "no pending requests"
+        shown, hidden = cut(infos, arguments, lambda: len(self._pending(arguments.get("filter"))))
+        rows = [
+            (
+                str(info["number"]),
+                info["session"],
+                info["command"],
+                span(info["seconds"]),
+                "{current} of {total}".format(**info["progress"]) if "progress" in info else "",
+                "abandoned" if info["abandoned"] else "",
+            )
+            for info in shown
+        ]
+        text = table([">number", "session", "command", ">since", ">progress", ""], rows)
+        return f"{text}\n{more(hidden)}" if hidden else text
+
+    def _pending(self, filter: str | None) -> list[Request]:
+        pending = (self.monitor or _gone()).pending
+        requests = [*pending, *pending.abandoned.values()]
+        if not filter:
+            return requests
+        return [
+            each for each in requests if any(filter in text for text in (each.caller.name, each.caller.peer, each.name))
+        ]
 
     @command(oob=True)
     def cancel_command(self, request: Request, number: int | None = None, id: Any = ABSENT) -> None:

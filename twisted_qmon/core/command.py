@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "CommandInfo", "CommandMethod", "CommandOptions", "CommandProvider", "command", "command_name"]
 
-_Printer = TypeVar("_Printer", bound=Callable[[Any], str])
+_Printer = TypeVar("_Printer", bound=Callable[..., str])
 
 
 def command_name(method_name: str) -> str:
@@ -93,7 +94,7 @@ class Command:
     )
 
     def __init__(
-        self, handler: Callable[..., Any], options: CommandOptions, printer: Callable[[Any], str] | None = None
+        self, handler: Callable[..., Any], options: CommandOptions, printer: Callable[..., str] | None = None
     ) -> None:
         name = options.name
         if name is None:
@@ -158,14 +159,15 @@ class CommandMethod:
     def __init__(self, function: Callable[..., Any], options: CommandOptions) -> None:
         self.function = function
         self.options = options
-        self.human_printer: Callable[[Any], str] | None = None
+        self.human_printer: Callable[..., str] | None = None
         self.__doc__ = function.__doc__
 
     def printer(self, function: _Printer) -> _Printer:
         """
         Decorate the function that makes text for a person out of the command's result.
 
-        :param function: called with the result as plain JSON data (member names as on the wire); returns text
+        :param function: called with the result as plain JSON data (member names as on the wire), and with the arguments if it has
+            a second parameter; returns text. One whose first parameter is C{self} is called as a method of the provider.
         """
         self.human_printer = function
         return function
@@ -181,7 +183,11 @@ class CommandMethod:
 
     def bind(self, instance: object) -> Command:
         """:return: the command of this instance"""
-        return Command(self.function.__get__(instance), self.options, self.human_printer)
+        printer = self.human_printer
+        code = getattr(printer, "__code__", None)
+        if printer is not None and code is not None and code.co_varnames[:1] == ("self",):
+            printer = MethodType(printer, instance)
+        return Command(self.function.__get__(instance), self.options, printer)
 
 
 @overload

@@ -143,13 +143,13 @@ class Monitor(Dispatcher):
         oob: bool = False,
         on_disconnect: str = "continue",
         hidden: bool = False,
-        printer: Callable[[Any], str] | None = None,
+        printer: Callable[..., str] | None = None,
     ) -> None:
         """
         Register one function as a command. For the parameters see L{CommandOptions}.
 
         :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
-        :param printer: makes text for a person out of a result
+        :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well
         :raise RegistrationError: when a name is taken or the declaration makes no sense
         """
         options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden)

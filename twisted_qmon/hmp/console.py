@@ -21,7 +21,7 @@ from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
-from twisted_qmon.hmp.printers import render
+from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICaller, IMonitor
@@ -270,7 +270,7 @@ class Console:
             self._set_progress(arguments)
         else:
             info = entry.info
-            self._execute(info.name, arguments, lambda result: self._print(_present(info, result)))
+            self._execute(info.name, arguments, lambda result: self._print(present(info, result, arguments)))
 
     def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
         self._running = name
@@ -307,12 +307,3 @@ def _word(cursor: Cursor) -> str:
     cursor.skip_blanks()
     match = cursor.take(_NAME)
     return match[0] if match is not None else ""
-
-
-def _present(info: CommandInfo, result: Any) -> str:
-    if info.printer is None:
-        return render(result, info.returns)
-    text = info.printer(result)
-    if not isinstance(text, str):
-        raise TypeError(f"the printer of {info.name!r} returned {type(text).__name__}, not a str")
-    return text

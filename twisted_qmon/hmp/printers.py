@@ -7,14 +7,15 @@ indentation for what is nested.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted_qmon._text import columns, printable, size
-from twisted_qmon.info import TypeInfo
+from twisted_qmon.info import JSON, CommandInfo, TypeInfo
 
-__all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "readable_size", "render"]
+__all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "present", "readable_size", "render"]
 
 #: A list of like objects that would make a wider table (in columns) is printed as blocks, one below the other.
 MAX_TABLE_WIDTH = 132
@@ -26,6 +27,29 @@ MAX_LINE_LIST = 72
 MAX_DEPTH = 12
 
 _INDENT = "  "
+
+
+def present(info: CommandInfo, result: JSON, arguments: Mapping[str, JSON]) -> str:
+    """
+    Make text for a person out of a command's result, with the command's own printer if it has one.
+
+    :param arguments: those that the command was given; a printer with a second parameter is called with them
+    :raise TypeError: when the printer returns something else than text
+    """
+    if info.printer is None:
+        return render(result, info.returns)
+    text = info.printer(result, arguments) if _takes_two(info.printer) else info.printer(result)
+    if not isinstance(text, str):
+        raise TypeError(f"the printer of {info.name!r} returned {type(text).__name__}, not a str")
+    return text
+
+
+def _takes_two(printer: Callable[..., object]) -> bool:
+    try:
+        parameters = inspect.signature(printer).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(parameter.default is parameter.empty for parameter in parameters) > 1
 
 
 def render(value: Any, kind: TypeInfo | None = None) -> str:

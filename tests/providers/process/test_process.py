@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_qmon import GenericError, HMPFactory, Monitor
+from twisted_qmon.hmp.printers import present
 from twisted_qmon.interfaces import ICommandProvider
 from twisted_qmon.providers.process import WATCH_PERIOD, Process
 from twisted_qmon.providers.process.logs import MAX_NAMESPACE
@@ -29,6 +30,7 @@ COMMANDS = {
     "service-stop",
     "query-ports",
     "query-connections",
+    "query-delayed-calls",
     "query-log",
     "query-log-levels",
     "set-log-level",
@@ -91,10 +93,7 @@ class ProcessTests(SynchronousTestCase):
         """What a person sees."""
         command = self.monitor.command(name)
         assert command is not None
-        printer = command.info.printer
-        assert printer is not None
-        text: str = printer(self.execute(name, **arguments))
-        return text
+        return present(command.info, self.execute(name, **arguments), arguments)
 
     def test_provides_its_commands(self) -> None:
         """It is a provider, has these commands, and each says in one line what it does."""
@@ -143,6 +142,31 @@ class ProcessTests(SynchronousTestCase):
         self.assertAlmostEqual(self.execute("query-reactor")["latency"]["worst"], 0.35, places=6)
         self.reactor.advance(0)
         self.assertAlmostEqual(self.execute("query-reactor")["latency"]["worst"], 0.35, places=6)
+
+    def test_many_delayed_calls(self) -> None:
+        """The count is true, those of one function are a group, and a list that is cut says so."""
+        for number in range(2000):
+            self.reactor.callLater(10 + number, self.test_many_delayed_calls)
+        self.reactor.callLater(5, self.test_the_reactor)
+        mine = "tests.providers.process.test_process.ProcessTests.test_many_delayed_calls"
+        info = self.execute("query-reactor")
+        self.assertEqual((info["delayed-call-count"], len(info["delayed-calls"])), (2003, 1000))
+        self.assertEqual(info["delayed-call-groups"][0], {"what": mine, "count": 2000, "when": 10.0})
+        self.assertEqual(sum(group["count"] for group in info["delayed-call-groups"]), 2003)
+        printed = self.printed("query-reactor")
+        self.assertIn("2,003 delayed calls:\n  count  next        what\n", printed)
+        self.assertEqual(printed.count("test_many_delayed_calls"), 1)
+        self.assertNotIn("more", printed)
+
+        self.assertEqual(len(self.execute("query-delayed-calls")), 2003)
+        self.assertEqual(len(self.execute("query-delayed-calls", limit=0, filter="many")), 2000)
+        first = self.execute("query-delayed-calls", limit=1, filter="test_process", sort="what")
+        self.assertEqual(first, [{"what": mine, "when": 10.0}])
+        self.assertEqual(self.printed("query-delayed-calls", filter="nonsense"), "no delayed calls")
+        for arguments, hidden in (({}, "1,903"), ({"limit": 3}, "2,000"), ({"filter": "many"}, "1,900")):
+            last = self.printed("query-delayed-calls", **arguments).splitlines()[-1]
+            self.assertEqual(last, f"... and {hidden} more (limit=0 shows all)")
+        self.assertEqual(len(self.printed("query-delayed-calls", limit=0).splitlines()), 1 + 2003)
 
     def test_ports_and_connections_of_a_reactor_that_can_not_tell(self) -> None:
         """They are empty lists."""
@@ -260,6 +284,28 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(event["data"], {"level": "warn", "namespace": "app", "text": "it is late"})
         self.assertEqual(event["timestamp"], kept["timestamp"])
         self.assertIn("[app#warn] it is late", self.printed("query-log"))
+
+    def test_a_part_of_the_log(self) -> None:
+        """By text; in another order; a person is shown the latest, and told how many there are before them."""
+        log = Logger("app", observer=self.publisher)
+        for number in range(150):
+            log.info("event {number}", number=number)
+        log.error("b")
+        Logger("aaa", observer=self.publisher).warn("c")
+
+        def texts(**arguments: Any) -> list[str]:
+            return [info["text"] for info in self.execute("query-log", **arguments)]
+
+        self.assertEqual(len(texts(limit=0)), 152)
+        self.assertEqual(texts(filter="14", limit=2), ["event 148", "event 149"])
+        self.assertEqual(texts(limit=3, sort="level"), ["event 149", "c", "b"])
+        self.assertEqual(texts(limit=2, sort="namespace"), ["c", "b"])
+        lines = self.printed("query-log").splitlines()
+        self.assertEqual((lines[0], len(lines)), ("... and 52 before these (limit=0 shows all)", 101))
+        self.assertTrue(lines[-1].endswith("[aaa#warn] c"))
+        lines = self.printed("query-log", limit=1, level="info", namespace="app", filter="event").splitlines()
+        self.assertEqual(lines[0], "... and 149 before these (limit=0 shows all)")
+        self.assertEqual(len(self.printed("query-log", limit=0).splitlines()), 152)
 
     def test_the_level_is_set_at_run_time(self) -> None:
         """By namespace; the levels that hold can be asked for."""

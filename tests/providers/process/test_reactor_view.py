@@ -16,6 +16,9 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock, LoopingCall
 from zope.interface import implementer
 
+from twisted_qmon import Monitor
+from twisted_qmon.hmp.printers import present
+from twisted_qmon.providers.process import Process
 from twisted_qmon.providers.process import facts as _facts
 from twisted_qmon.providers.process import reactor_view as view
 
@@ -196,6 +199,65 @@ def test_connections_are_listed_once() -> None:
     (info,) = view.connections(reactor)
     assert (info.peer, info.host, info.protocol) == ("tcp:10.0.0.1:4000", "", "twisted.internet.protocol.Protocol")
     assert (info.received, info.sent, info.queued) == (None, None, 13)
+
+
+def test_a_transport_of_another_kind() -> None:
+    """One whose buffer is not as Twisted's is listed without what is unknown of it."""
+    (info,) = view.connections(_Reactor([_Transport(Protocol(), None, dataBuffer=b"x")]))
+    assert info.queued is None
+
+
+def test_some_of_many_connections() -> None:
+    """A limit, a text, an order; what a person is shown is cut, says so, and begins with how many there are of each protocol."""
+
+    class Web(Protocol): ...
+
+    def connection(number: int) -> _Transport:
+        protocol = Protocol() if number % 10 else Web()
+        return _Transport(
+            protocol, IPv4Address("TCP", "10.0.0.1", 1000 + number), dataBuffer=b"x" * number, offset=0, _tempDataLen=0
+        )
+
+    reactor: Any = _Reactor([connection(number) for number in range(1500)])
+    monitor = Monitor(clock=Clock())
+    process = Process(Clock())
+    process._reactor = reactor
+    monitor.register(process)
+
+    def query(**arguments: Any) -> list[dict[str, Any]]:
+        found: list[list[dict[str, Any]]] = []
+        monitor.execute("query-connections", arguments).addCallback(found.append)
+        return found[0]
+
+    def printed(**arguments: Any) -> list[str]:
+        command = monitor.command("query-connections")
+        assert command is not None
+        return present(command.info, query(**arguments), arguments).splitlines()
+
+    assert len(query()) == len(query(limit=0)) == 1500
+    assert [each["queued"] for each in query(limit=2, sort="queued")] == [1499, 1498]
+    assert [each["peer"] for each in query(limit=1, sort="protocol")] == ["tcp:10.0.0.1:1000"]
+    assert len(query(filter=".Web")) == 150
+    assert [each["peer"] for each in query(filter=":2345")] == ["tcp:10.0.0.1:2345"]
+    assert printed()[:3] == [
+        "1,500 connections:",
+        "  count  protocol",
+        "  1,350  twisted.internet.protocol.Protocol",
+    ]
+    assert printed()[-1] == "... and 1,400 more (limit=0 shows all)"
+    assert printed(limit=20, filter=".Web")[-1] == "... and 130 more (limit=0 shows all)"
+    assert len(printed(limit=20)) == 22
+    assert len(printed(limit=0)) == 5 + 1 + 1500
+    assert len(printed(filter=":2345")) == 2
+    found: list[Any] = []
+    monitor.execute("query-reactor").addCallback(found.append)
+    assert found[0]["connection-count"] == 1500
+    assert found[0]["reader-groups"] == [
+        {"class": "tests.providers.process.test_reactor_view._Transport", "count": 1500}
+    ]
+    command = monitor.command("query-reactor")
+    assert command is not None
+    assert "reads from 1,500:\n  count  class\n  1,500  tests." in command.info.printer(found[0])
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the system has no TCP_INFO")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from textwrap import dedent
 from typing import Any
 
-from twisted_qmon.providers.process import text
+import pytest
+from twisted.internet import base
+from twisted.internet.task import Clock
+
+from twisted_qmon import Monitor
+from twisted_qmon.providers.process import Process, stacks, text
 
 
 def _lines(block: str) -> str:
@@ -164,7 +171,7 @@ def test_the_log_levels() -> None:
 
 
 def test_the_stacks() -> None:
-    """Threads and coroutines with their frames, the way a traceback has them."""
+    """Coroutines first, then threads, with their frames, the way a traceback has them."""
     frame = {"file": "/app/web.py", "line": 12, "function": "serve", "source": "await gate"}
     info: dict[str, Any] = {
         "threads": [{"name": "MainThread", "id": 7, "stack": [{"file": "/app/x.py", "line": 1, "function": "f"}]}],
@@ -175,9 +182,6 @@ def test_the_stacks() -> None:
     }
     assert text.stacks(info) == _lines(
         """
-        thread MainThread (7)
-          /app/x.py:1 in f
-
         coroutine serve (3 of them)
           /app/web.py:12 in serve
             await gate
@@ -185,6 +189,67 @@ def test_the_stacks() -> None:
         coroutine other
           /app/web.py:12 in serve
             await gate
+
+        thread MainThread (7)
+          /app/x.py:1 in f
         """
     )
-    assert text.stacks({**info, "coroutines": []}).endswith("no coroutines waiting")
+    assert text.stacks({**info, "coroutines": []}).startswith("no coroutines waiting\n\nthread")
+
+
+def test_the_thread_that_answers() -> None:
+    """What is below the application's own frames is the reactor and the monitor, and one line. Other threads are shown whole."""
+    reactor, monitor = inspect.getsourcefile(base), inspect.getsourcefile(stacks)
+    stack = [
+        {"file": "/app/main.py", "line": 1, "function": "main"},
+        {"file": reactor, "line": 2, "function": "run"},
+        {"file": "/app/handler.py", "line": 3, "function": "handle"},
+        {"file": monitor, "line": 4, "function": "threads"},
+    ]
+    threads = [{"name": "a", "id": 1, "stack": stack}, {"name": "b", "id": 2, "stack": stack[:3]}]
+    assert text.stacks({"threads": threads, "coroutines": []}) == _lines(
+        """
+        no coroutines waiting
+
+        thread a (1)
+          /app/main.py:1 in main
+          ... 3 frames: the reactor, and this command
+
+        thread b (2)
+          /app/main.py:1 in main
+          twisted/internet/base.py:2 in run
+          /app/handler.py:3 in handle
+        """
+    )
+
+
+def test_paths_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They begin behind the folder that Python found the file in, the innermost one; a file from elsewhere has its whole path."""
+    monkeypatch.setattr(sys, "path", ["", "/lib", "/lib/site", "/srv/app"])
+    files = [
+        "/lib/threading.py",
+        "/lib/site/twisted/web/http.py",
+        "/srv/app/main.py",
+        "/srv/application/x.py",
+        "<string>",
+    ]
+    assert [text.short_path(file) for file in files] == [
+        "threading.py",
+        "twisted/web/http.py",
+        "main.py",
+        "/srv/application/x.py",
+        "<string>",
+    ]
+
+
+def test_the_stacks_of_this_process() -> None:
+    """The result of the command itself, called from here: the frames of this test are shown, those of the monitor are not."""
+    monitor = Monitor(clock=Clock())
+    monitor.register(Process(Clock()))
+    printed: list[str] = []
+    monitor.execute("query-stacks").addCallback(lambda info: printed.append(text.stacks(info)))
+    main = printed[0].partition("thread MainThread")[2].partition("\n\n")[0]
+    assert "tests/providers/process/test_text.py" in main
+    assert "in test_the_stacks_of_this_process" in main
+    assert "twisted_qmon/" not in main.replace("tests/", "")
+    assert main.splitlines()[-1].endswith("frames: the reactor, and this command")

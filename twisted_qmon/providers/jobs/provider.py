@@ -21,8 +21,7 @@ and a person types C{info jobs}.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -299,13 +298,7 @@ class Jobs(CommandProvider):
 
     # -- for people
 
-    def commands(self) -> Iterable[Any]:
-        commands = list(super().commands())
-        for made in commands:
-            if made.name == "query-jobs":
-                made.info = replace(made.info, printer=self._table)
-        return commands
-
+    @query_jobs.printer
     def _table(self, infos: list[dict[str, Any]]) -> str:
         """C{info jobs}: a line for each, with a bar, per cent, and while it runs the rate and the time left."""
         if not infos:

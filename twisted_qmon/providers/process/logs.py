@@ -32,6 +32,7 @@ __all__ = [
     "EMIT_AT_ONCE",
     "EMIT_PERIOD",
     "KEEP",
+    "LEVELS",
     "MAX_NAMESPACE",
     "MAX_NAMESPACES",
     "MAX_TEXT",
@@ -70,6 +71,10 @@ class Level(enum.Enum):
     WARN = "warn"
     ERROR = "error"
     CRITICAL = "critical"
+
+
+#: The same, in their order.
+LEVELS = tuple(Level)
 
 
 class Timestamp(TypedDict):
@@ -247,20 +252,24 @@ class LogKeeper:
 
     # -- what is asked
 
-    def last(self, limit: int | None, level: Level | None, namespace: str | None) -> list[LogInfo]:
+    def last(
+        self, limit: int | None, level: Level | None, namespace: str | None, part: str | None = None
+    ) -> list[LogInfo]:
         """
         :param limit: at most so many, the latest
         :param level: only from this one upwards
         :param namespace: only of this one and what is below it
+        :param part: only what has this text
         :return: what is kept, oldest first
         """
         found = list(self._kept)
         if level is not None:
-            order = list(Level)
-            found = [info for info in found if order.index(info.level) >= order.index(level)]
+            found = [info for info in found if LEVELS.index(info.level) >= LEVELS.index(level)]
         if namespace:
             below = namespace + "."
             found = [info for info in found if info.namespace == namespace or info.namespace.startswith(below)]
+        if part:
+            found = [info for info in found if part in info.text]
         return found if limit is None else found[max(0, len(found) - limit) :]
 
     def set_level(self, level: Level, namespace: str) -> None:

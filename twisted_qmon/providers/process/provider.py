@@ -9,7 +9,7 @@ L{Process} is registered by C{twistd qmon} and by L{make_monitor_service<twisted
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -24,9 +24,10 @@ from twisted_qmon.providers.process import reactor_view as view
 from twisted_qmon.providers.process import text
 from twisted_qmon.providers.process.facts import ProcessInfo, Uptime, process_info
 from twisted_qmon.providers.process.latency import INTERVAL, Latency
-from twisted_qmon.providers.process.logs import KEEP, Level, LevelInfo, LogInfo, LogKeeper
+from twisted_qmon.providers.process.logs import KEEP, LEVELS, Level, LevelInfo, LogInfo, LogKeeper
 from twisted_qmon.providers.process.services import ServiceInfo, Services, describe, find, is_inside, walk
 from twisted_qmon.providers.process.stacks import StacksInfo, stacks
+from twisted_qmon.qapi.types import UInt32
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -182,24 +183,76 @@ class Process(CommandProvider):
             writers=[view.describe_descriptor(thing) for thing in writers[: view.MAX_LISTED]],
             delayed_call_count=len(calls),
             delayed_calls=calls[: view.MAX_LISTED],
+            reader_groups=view.descriptor_groups(readers),
+            writer_groups=view.descriptor_groups(writers),
+            delayed_call_groups=view.delayed_call_groups(calls),
+            connection_count=len(view.transports(self._reactor)),
             thread_pool=view.thread_pool(self._reactor),
         )
 
     query_reactor.printer(text.reactor)
 
     @command
+    def query_delayed_calls(
+        self, limit: UInt32 | None = None, filter: str | None = None, sort: Literal["when", "what"] = "when"
+    ) -> list[view.DelayedCallInfo]:
+        """
+        list what the reactor will call, soonest first
+
+        :param limit: at most so many; without it, or if it is 0, all
+        :param filter: only those with this text in the name of the function
+        :param sort: by time, or by the name of the function
+        """
+        calls = self._delayed_calls(filter)
+        if sort == "what":
+            calls.sort(key=lambda call: (call.what, call.when))
+        return calls[:limit] if limit else calls
+
+    def _delayed_calls(self, filter: str | None) -> list[view.DelayedCallInfo]:
+        return [call for call in view.delayed_calls(self._clock) if not filter or filter in call.what]
+
+    @query_delayed_calls.printer
+    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+        return text.delayed_calls(infos, arguments, lambda: len(self._delayed_calls(arguments.get("filter"))))
+
+    @command
     def query_ports(self) -> list[view.PortInfo]:
         """list the ports that listen, and who serves them"""
-        return view.ports(self._reactor)[: view.MAX_LISTED]
+        return view.ports(self._reactor)
 
     query_ports.printer(text.ports)
 
     @command
-    def query_connections(self) -> list[view.ConnectionInfo]:
-        """list the connections that are read or written"""
-        return view.connections(self._reactor)[: view.MAX_LISTED]
+    def query_connections(
+        self,
+        limit: UInt32 | None = None,
+        filter: str | None = None,
+        sort: Literal["peer", "host", "protocol", "received", "sent", "queued"] = "peer",
+    ) -> list[view.ConnectionInfo]:
+        """
+        list the connections that are read or written
 
-    query_connections.printer(text.connections)
+        :param limit: at most so many; without it, or if it is 0, all
+        :param filter: only those with this text in peer, host or protocol
+        :param sort: by what; numbers of bytes: the largest first
+        """
+        found = self._connections(filter)
+        if sort in ("received", "sent", "queued"):
+            found.sort(key=lambda connection: -(getattr(connection, sort) or 0))
+        else:
+            found.sort(key=lambda connection: str(getattr(connection, sort)))
+        return found[:limit] if limit else found
+
+    def _connections(self, filter: str | None) -> list[view.ConnectionInfo]:
+        return [
+            each
+            for each in view.connections(self._reactor)
+            if not filter or filter in each.peer or filter in each.host or filter in each.protocol
+        ]
+
+    @query_connections.printer
+    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+        return text.connections(infos, arguments, lambda: len(self._connections(arguments.get("filter"))))
 
     @command
     def query_stacks(self) -> StacksInfo:
@@ -292,18 +345,40 @@ class Process(CommandProvider):
 
     @command
     def query_log(
-        self, limit: int | None = None, level: Level | None = None, namespace: str | None = None
+        self,
+        limit: UInt32 | None = None,
+        level: Level | None = None,
+        namespace: str | None = None,
+        filter: str | None = None,
+        sort: Literal["number", "level", "namespace"] = "number",
     ) -> list[LogInfo]:
         """
         show the last log events
 
-        :param limit: so many at most, the latest
+        :param limit: at most so many, the latest; without it, or if it is 0, all that are kept
         :param level: only from this level upwards
         :param namespace: only of this namespace and what is below it
+        :param filter: only those with this text
+        :param sort: by number, which is by time; or by level, the lowest first, or namespace
         """
-        return self._log_keeper.last(limit, level, namespace)
+        found = self._log_keeper.last(limit or None, level, namespace, filter)
+        if sort == "level":
+            found.sort(key=lambda info: LEVELS.index(info.level))
+        elif sort == "namespace":
+            found.sort(key=lambda info: info.namespace)
+        return found
 
-    query_log.printer(text.log)
+    @query_log.printer
+    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+        def total() -> int:
+            level = arguments.get("level")
+            return len(
+                self._log_keeper.last(
+                    None, None if level is None else Level(level), arguments.get("namespace"), arguments.get("filter")
+                )
+            )
+
+        return text.log(infos, arguments, total)
 
     @command
     def query_log_levels(self) -> list[LevelInfo]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -24,19 +25,24 @@ __all__ = [
     "MAX_LISTED",
     "MAX_TEXT",
     "ConnectionInfo",
+    "DelayedCallGroup",
     "DelayedCallInfo",
+    "DescriptorGroup",
     "DescriptorInfo",
     "PortInfo",
     "ReactorInfo",
     "ThreadPoolInfo",
     "connections",
+    "delayed_call_groups",
     "delayed_calls",
+    "descriptor_groups",
     "descriptors",
     "ports",
     "thread_pool",
+    "transports",
 ]
 
-#: How many readers, writers, delayed calls, ports or connections are listed; the counts tell of all.
+#: How many readers, writers, delayed calls and groups C{query-reactor} lists; the counts tell of all.
 MAX_LISTED = 1000
 
 #: Characters of a text that the application's own objects give.
@@ -69,6 +75,32 @@ class DelayedCallInfo(msgspec.Struct):
     what: str
 
 
+class DelayedCallGroup(msgspec.Struct):
+    """
+    Delayed calls of the same function.
+
+    :ivar what: the function
+    :ivar count: how many there are
+    :ivar when: seconds to the soonest
+    """
+
+    what: str
+    count: int
+    when: float
+
+
+class DescriptorGroup(msgspec.Struct):
+    """
+    Things of the same class that the reactor reads from or writes to.
+
+    :ivar class_: the qualified name of the class
+    :ivar count: how many there are
+    """
+
+    class_: str
+    count: int
+
+
 class ThreadPoolInfo(msgspec.Struct):
     """
     The reactor's thread pool.
@@ -89,13 +121,18 @@ class ThreadPoolInfo(msgspec.Struct):
 
 class ReactorInfo(msgspec.Struct):
     """
-    What C{query-reactor} returns. The lists have at most L{MAX_LISTED} entries, the counts tell of all.
+    What C{query-reactor} returns. The lists have at most L{MAX_LISTED} entries, the counts tell of all. So do the groups, unless
+    there are more than L{MAX_LISTED} of these: then they are the largest.
 
     :ivar class_: the qualified name of the reactor's class
     :ivar latency: how late it runs
     :ivar readers: what it reads from
     :ivar writers: what it has something to write to
+    :ivar reader_groups: how many it reads from, by class, the largest number first
+    :ivar writer_groups: the same for what it has something to write to
+    :ivar connection_count: how many connections C{query-connections} lists
     :ivar delayed_calls: what it will call, soonest first
+    :ivar delayed_call_groups: how many calls of a function there are, the largest number first
     :ivar thread_pool: its threads, once it has used any
     """
 
@@ -107,6 +144,10 @@ class ReactorInfo(msgspec.Struct):
     writers: list[DescriptorInfo]
     delayed_call_count: int
     delayed_calls: list[DelayedCallInfo]
+    reader_groups: list[DescriptorGroup]
+    writer_groups: list[DescriptorGroup]
+    delayed_call_groups: list[DelayedCallGroup]
+    connection_count: int
     thread_pool: ThreadPoolInfo | None = None
 
 
@@ -209,6 +250,24 @@ def delayed_calls(clock: Any) -> list[DelayedCallInfo]:
     return sorted(calls, key=lambda call: call.when)
 
 
+def descriptor_groups(things: Iterable[object]) -> list[DescriptorGroup]:
+    """:return: how many there are of each class, the largest number first"""
+    counts = Counter(qual(type(thing)) for thing in things)
+    return [DescriptorGroup(name, count) for name, count in counts.most_common(MAX_LISTED)]
+
+
+def delayed_call_groups(calls: Sequence[DelayedCallInfo]) -> list[DelayedCallGroup]:
+    """
+    :param calls: soonest first
+    :return: how many there are of each function, the largest number first
+    """
+    groups: dict[str, DelayedCallGroup] = {}
+    for call in calls:
+        group = groups.setdefault(call.what, DelayedCallGroup(call.what, 0, call.when))
+        group.count += 1
+    return sorted(groups.values(), key=lambda group: -group.count)[:MAX_LISTED]
+
+
 def thread_pool(reactor: Any) -> ThreadPoolInfo | None:
     """:return: what its threads are doing; C{None} if it has none yet (asking must not make them)"""
     pool = getattr(reactor, "threadpool", None)
@@ -299,14 +358,19 @@ def _counted(transport: Any) -> tuple[int | None, int | None]:
     return received, sent
 
 
-def connections(reactor: Any) -> list[ConnectionInfo]:
+def transports(reactor: Any) -> list[Any]:
     """
-    :return: the connections that the reactor reads from or writes to, by peer. One that is paused and has nothing to write is not
-        among them: the reactor does not know of it at that moment.
+    :return: the transports of the connections that the reactor reads from or writes to. One that is paused and has nothing to
+        write is not among them: the reactor does not know of it at that moment.
     """
     readers, writers = _fd_set(reactor)
+    return list(_transports([*readers, *writers]))
+
+
+def connections(reactor: Any) -> list[ConnectionInfo]:
+    """:return: the connections of L{transports}, by peer"""
     found = []
-    for transport in _transports([*readers, *writers]):
+    for transport in transports(reactor):
         protocol = _unwrapped(getattr(transport, "protocol", None), "wrappedProtocol")
         received, sent = _counted(transport)
         found.append(
@@ -317,7 +381,7 @@ def connections(reactor: Any) -> list[ConnectionInfo]:
                 class_=qual(type(transport)),
                 received=received,
                 sent=sent,
-                queued=unsent(transport),
+                queued=_guarded(partial(unsent, transport), None),
             )
         )
     return sorted(found, key=lambda connection: connection.peer)

@@ -6,22 +6,46 @@ Each function takes the result of its command as plain JSON data, and returns te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from twisted_qmon._text import printable, quantity, size, span, table
+import twisted
+
+from twisted_qmon._text import cut, more, printable, quantity, size, span, table
+from twisted_qmon.providers.process import stacks as stacks_module
 
 __all__ = [
+    "GROUP_FROM",
     "connections",
+    "delayed_calls",
     "levels",
     "log",
     "ports",
     "process",
     "reactor",
     "services",
+    "short_path",
     "stacks",
 ]
+
+#: Of more readers, writers or connections than this, a person is told first how many there are of each kind.
+GROUP_FROM = 20
+
+NO_ARGUMENTS: Mapping[str, Any] = {}
+
+_Rows: TypeAlias = Sequence[Mapping[str, Any]]
+_Arguments: TypeAlias = Mapping[str, Any]
+
+# Those of Twisted and of this package.
+_OWN_FOLDERS = tuple(
+    f"{folder}{os.sep}" for folder in (Path(twisted.__file__).parent, Path(stacks_module.__file__).parents[2])
+)
 
 
 def _facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -68,28 +92,47 @@ def reactor(info: Mapping[str, Any]) -> str:
             )
         )
     parts = [_facts(pairs)]
-    for title, count, members in (
-        ("reads from", info["reader-count"], info["readers"]),
-        ("writes to", info["writer-count"], info["writers"]),
-    ):
-        rows = [[str(member.get("fd", "-")), member["class"], member["name"]] for member in members]
-        parts.append(_section(f"{title} {count}", [">fd", "class", "name"], rows, count))
-    calls = info["delayed-calls"]
-    rows = [[_when(call["when"]), call["what"]] for call in calls]
-    count = info["delayed-call-count"]
-    parts.append(_section(quantity(count, "delayed call"), ["when", "what"], rows, count))
+    for title, what in (("reads from", "reader"), ("writes to", "writer")):
+        parts.append(_descriptors(title, info[f"{what}-count"], info[f"{what}s"], info.get(f"{what}-groups", ())))
+    parts.append(_calls(info["delayed-call-count"], info["delayed-calls"], info.get("delayed-call-groups", ())))
     return "\n\n".join(parts)
+
+
+def _descriptors(title: str, total: int, members: _Rows, groups: _Rows) -> str:
+    if total > GROUP_FROM:
+        rows = [[f"{group['count']:,}", group["class"]] for group in groups]
+        return _section(f"{title} {total:,}", [">count", "class"], rows)
+    rows = [[str(member.get("fd", "-")), member["class"], member["name"]] for member in members]
+    return _section(f"{title} {total}", [">fd", "class", "name"], rows)
+
+
+def _calls(total: int, calls: _Rows, groups: _Rows) -> str:
+    title = quantity(total, "delayed call")
+    if total > len(groups) > 0:
+        rows = [[f"{group['count']:,}", _when(group["when"]), group["what"]] for group in groups]
+        text = _section(title, [">count", "next", "what"], rows)
+        hidden = total - sum(group["count"] for group in groups)
+    else:
+        text = _section(title, ["when", "what"], [[_when(call["when"]), call["what"]] for call in calls])
+        hidden = total - len(calls)
+    return f"{text}\n  ... and {hidden:,} more" if hidden else text
+
+
+def delayed_calls(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
+    """The text of C{query-delayed-calls}."""
+    if not infos:
+        return "no delayed calls"
+    shown, hidden = cut(infos, arguments, total)
+    lines = [table(["when", "what"], [[_when(call["when"]), call["what"]] for call in shown])]
+    return "\n".join([*lines, more(hidden)] if hidden else lines)
 
 
 def _when(seconds: float) -> str:
     return f"in {span(seconds)}" if seconds >= 0 else f"late by {span(-seconds)}"
 
 
-def _section(title: str, head: Sequence[str], rows: list[list[str]], count: int) -> str:
-    if not rows:
-        return title
-    text = f"{title}:\n" + _indent(table(head, rows))
-    return text if count <= len(rows) else f"{text}\n  ... and {count - len(rows)} more"
+def _section(title: str, head: Sequence[str], rows: list[list[str]]) -> str:
+    return f"{title}:\n" + _indent(table(head, rows)) if rows else title
 
 
 def _indent(text: str) -> str:
@@ -130,10 +173,11 @@ def ports(infos: Sequence[Mapping[str, Any]]) -> str:
     return table([">fd", "address", "factory"], rows)
 
 
-def connections(infos: Sequence[Mapping[str, Any]]) -> str:
-    """The text of C{query-connections}."""
+def connections(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
+    """The text of C{query-connections}; of many, first how many there are of each protocol."""
     if not infos:
         return "no connections"
+    shown, hidden = cut(infos, arguments, total)
     rows = [
         [
             info["peer"] or "-",
@@ -141,17 +185,23 @@ def connections(infos: Sequence[Mapping[str, Any]]) -> str:
             *(size(info[key]) if key in info else "-" for key in ("received", "sent", "queued")),
             info["protocol"],
         ]
-        for info in infos
+        for info in shown
     ]
-    return table(["peer", "host", ">received", ">sent", ">queued", "protocol"], rows)
+    lines = [table(["peer", "host", ">received", ">sent", ">queued", "protocol"], rows)]
+    if len(infos) > GROUP_FROM and not arguments.get("limit"):
+        groups = Counter(info["protocol"] or "-" for info in infos).most_common()
+        head = _section(f"{len(infos):,} connections", [">count", "protocol"], [[f"{n:,}", name] for name, n in groups])
+        lines.insert(0, f"{head}\n")
+    return "\n".join([*lines, more(hidden)] if hidden else lines)
 
 
-def log(infos: Sequence[Mapping[str, Any]]) -> str:
+def log(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
     """The text of C{query-log}, in this machine's local time."""
     if not infos:
         return "nothing logged"
-    lines = []
-    for info in infos:
+    shown, hidden = cut(infos, arguments, total, latest=True)
+    lines = [more(hidden, "before these")] if hidden else []
+    for info in shown:
         when = info["timestamp"]
         time = datetime.fromtimestamp(when["seconds"]).strftime("%Y-%m-%d %H:%M:%S")
         source = f"{info['namespace']}#{info['level']}"
@@ -165,22 +215,41 @@ def levels(infos: Sequence[Mapping[str, Any]]) -> str:
 
 
 def stacks(info: Mapping[str, Any]) -> str:
-    """The text of C{query-stacks}."""
+    """
+    The text of C{query-stacks}: coroutines first, then the threads. Of the thread that answers, the reactor's and the monitor's
+    frames are one line.
+    """
     parts = []
-    for thread in info["threads"]:
-        parts.append(f"thread {thread['name'] or '?'} ({thread['id']})\n{_stack(thread['stack'])}")
     for waiting in info["coroutines"]:
         times = "" if waiting["count"] == 1 else f" ({waiting['count']} of them)"
-        parts.append(f"coroutine {waiting['name']}{times}\n{_stack(waiting['stack'])}")
-    if not info["coroutines"]:
+        parts.append(f"coroutine {waiting['name']}{times}\n" + "\n".join(map(_frame, waiting["stack"])))
+    if not parts:
         parts.append("no coroutines waiting")
+    for thread in info["threads"]:
+        title = f"thread {thread['name'] or '?'} ({thread['id']})"
+        parts.append("\n".join([title, *_thread_frames(thread["stack"])]))
     return "\n\n".join(parts)
 
 
-def _stack(frames: Iterable[Mapping[str, Any]]) -> str:
-    lines = []
-    for frame in frames:
-        lines.append(f"  {frame['file']}:{frame['line']} in {frame['function']}")
-        if "source" in frame:
-            lines.append(f"    {frame['source']}")
-    return "\n".join(lines)
+def _thread_frames(stack: Sequence[Mapping[str, Any]]) -> list[str]:
+    answering = any(frame["file"] == stacks_module.__file__ for frame in stack)
+    shown = list(takewhile(lambda frame: not _is_own(frame["file"]), stack)) if answering else stack
+    lines = [_frame(frame) for frame in shown]
+    if len(shown) < len(stack):
+        lines.append(f"  ... {len(stack) - len(shown)} frames: the reactor, and this command")
+    return lines
+
+
+def _is_own(file: str) -> bool:
+    return file.startswith(_OWN_FOLDERS)
+
+
+def _frame(frame: Mapping[str, Any]) -> str:
+    line = f"  {short_path(frame['file'])}:{frame['line']} in {frame['function']}"
+    return f"{line}\n    {frame['source']}" if "source" in frame else line
+
+
+def short_path(file: str) -> str:
+    """:return: the path below the folder that Python found it in: C{"twisted/web/http.py"}; unchanged if there is none"""
+    folders = [folder for folder in sys.path if folder and file.startswith(folder + os.sep)]
+    return file[len(max(folders, key=len)) + 1 :] if folders else file

@@ -1,0 +1,81 @@
+"""C{query-pending}: which requests it lists, and what a person is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_qmon import Monitor, Request
+from twisted_qmon.testing import HMPConnection, QMPConnection
+
+
+class QueryPendingTests(SynchronousTestCase):
+    """A monitor with a command that never ends by itself, and clients that wait for it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.monitor = Monitor(clock=self.clock)
+        self.requests: list[Request] = []
+
+        def wait(request: Request) -> Deferred[None]:
+            self.requests.append(request)
+            return Deferred()
+
+        self.monitor.register_command("wait", wait)
+        self.monitor.register_command("other", lambda: Deferred())
+        self.person = HMPConnection(self.monitor, prompt="> ")
+
+    def query(self, **arguments: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.successResultOf(self.monitor.execute("query-pending", arguments))
+        return found
+
+    def lines(self, typed: str) -> list[str]:
+        *lines, prompt = self.person.type(typed).split("\r\n")
+        self.assertEqual(prompt, "> ")
+        return lines
+
+    def test_nothing(self) -> None:
+        """An empty list; a person is told in words."""
+        self.assertEqual(self.query(), [])
+        self.assertEqual(self.lines("info pending"), ["no pending requests"])
+
+    def test_some(self) -> None:
+        """At most so many, those with a text, in another order."""
+        for name in ("wait", "other", "wait"):
+            QMPConnection(self.monitor).execute(name)
+        numbers = [info["number"] for info in self.query()]
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertEqual([info["number"] for info in self.query(limit=2)], numbers[:2])
+        self.assertEqual([info["number"] for info in self.query(limit=0, filter="wait")], numbers[::2])
+        self.assertEqual([info["command"] for info in self.query(sort="command")], ["other", "wait", "wait"])
+        sessions = [info["session"] for info in self.query(sort="session")]
+        self.assertEqual(sessions, sorted(sessions))
+        self.assertEqual(len(self.query(filter=sessions[0] + "0")), 0)
+
+    def test_a_table(self) -> None:
+        """With the time since it came, and the progress; what was cancelled and goes on is marked."""
+        machine = QMPConnection(self.monitor)
+        machine.execute("wait")
+        self.clock.advance(90)
+        self.requests[0].progress(3, 20)
+        [info] = self.query()
+        number, session = info["number"], info["session"]
+        self.assertEqual(
+            self.lines("info pending"),
+            [
+                f"{'number':>{len(str(number))}}  {'session':{len(session)}}  command   since  progress",
+                f"{number:>6}  {session:7}  wait     90.0 s   3 of 20",
+            ],
+        )
+
+    def test_many(self) -> None:
+        """A person is shown a hundred, and how many more there are; all are shown on demand."""
+        for _ in range(130):
+            self.monitor.execute("wait")
+        for typed, count, hidden in (("", 102, "30"), ("limit=7", 9, "123"), ("limit=120 filter=wait", 122, "10")):
+            lines = self.lines(f"info pending {typed}")
+            self.assertEqual((len(lines), lines[-1]), (count, f"... and {hidden} more (limit=0 shows all)"))
+        self.assertEqual(len(self.lines("info pending limit=0")), 131)
