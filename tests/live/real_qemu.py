@@ -5,6 +5,7 @@ A whole QEMU with a small machine and disks, in front of which a proxy is put; a
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -150,9 +151,17 @@ class Person:
         return text.removesuffix(self._prompt).decode().replace("\r\n", "\n")
 
     def does(self, line: str) -> str:
-        """:return: what a line prints"""
+        """:return: what a line prints; what was printed before it is passed over"""
+        self.hears()
         self.types(line)
         return self.reads()
+
+    def hears(self) -> str:
+        """:return: what has been printed without having been asked for"""
+        text = b""
+        while select.select([self.socket], [], [], 0)[0] and (data := self.socket.recv(65536)):
+            text += data
+        return text.decode().replace("\r\n", "\n")
 
     def waits(self, seconds: float) -> str:
         """:return: what is printed within that time; no prompt"""

@@ -5,6 +5,7 @@ People at the proxy of a real QEMU: its human monitor, and what takes long there
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,17 @@ def test_block_jobs(qemu: RealQemu, people: tuple[Person, Person]) -> None:
     assert person.does("block_stream hd0") == ""
     assert "Backing file" not in person.does("info block")
     assert "nope" in person.does("block_stream nope")
+
+
+def test_qemu_goes_and_comes(qemu: RealQemu, people: tuple[Person, Person]) -> None:
+    """A person at the prompt is told when QEMU goes and when it is back, in a line above a new prompt."""
+    person, _ = people
+    version = ".".join(re.findall(r"\d+", person.does("info version"))[:3])
+    qemu.kill()
+    assert re.fullmatch(r"\nQEMU disconnected: The connection to the monitor was lost: [^\n]+\n", person.reads())
+    qemu.start()
+    assert person.reads() == f"\nQEMU {version} connected\n"
+    assert "VM status" in person.does("info status")
 
 
 def test_quit(qemu: RealQemu, proxy: Twistd, people: tuple[Person, Person]) -> None:

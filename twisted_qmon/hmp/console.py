@@ -21,6 +21,7 @@ from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
+from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.info import CommandInfo
@@ -76,6 +77,7 @@ class Console:
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
     :param stalled: whether the person does not read at present: then no progress is printed
+    :param announce: called with text that was not asked for, whole lines; by default there is none
     :param interactive: a person is at the other end: after a failure that was logged, one is told where
     :ivar suspended: a command is pending; it takes no line
     """
@@ -94,6 +96,7 @@ class Console:
         sticky: Format | None = None,
         clock: IReactorTime | None = None,
         stalled: Callable[[], bool] = lambda: False,
+        announce: Callable[[str], object] | None = None,
         interactive: bool = False,
     ) -> None:
         self.monitor = monitor
@@ -106,6 +109,8 @@ class Console:
         self._sticky = sticky or Format()
         self._clock = clock
         self._stalled = stalled
+        self._announce = announce
+        self._unsubscribe = _nothing
         self._interactive = interactive
         self._commands: Mapping[str, CommandInfo] = {}
         self._progress = False
@@ -123,6 +128,8 @@ class Console:
         waiting = self._command_index.prepare()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(PREPARE_TIMEOUT, self._clock)
+        if self._announce is not None:
+            self._unsubscribe = subscribe_notices(self.monitor, self._print_notice)
         # What went wrong here goes wrong again at the first line, and is told there.
         self._wait(waiting.addErrback(lambda failure: None), lambda _: None)
 
@@ -154,6 +161,7 @@ class Console:
         """The person is gone: nothing is written any more, and the monitor is told."""
         if not self._closed:
             self._closed = True
+            self._unsubscribe()
             self.monitor.leave(self.caller)
 
     def complain(self, text: str) -> None:
@@ -224,14 +232,16 @@ class Console:
         self._wait(looking.addErrback(lambda failure: failure.trap(CommandError) and None), print_hint)
 
     def _print(self, text: str) -> None:
-        # The one place that everything goes through that a person is shown, whoever wrote it.
         if text and not self._closed:
-            text = printable(text.replace("\r\n", "\n"), keep="\n\t")
-            self._write(text if text.endswith("\n") else text + "\n")
+            self._write(_shown(text))
 
     def _print_progress(self, text: str) -> None:
         if not self._stalled():
             self._print(text)
+
+    def _print_notice(self, text: str) -> None:
+        if self._announce is not None and not self._closed and not self._stalled():
+            self._announce(_shown(text))
 
     # -- dispatch
 
@@ -301,6 +311,12 @@ class Console:
             self._progress = bool(arguments["state"])
         else:
             self._print("progress is on" if self._progress else "progress is off")
+
+
+def _shown(text: str) -> str:
+    """The one place that everything goes through that a person is shown, whoever wrote it."""
+    text = printable(text.replace("\r\n", "\n"), keep="\n\t")
+    return text if text.endswith("\n") else text + "\n"
 
 
 def _word(cursor: Cursor) -> str:

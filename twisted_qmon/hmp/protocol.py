@@ -82,6 +82,7 @@ class HMPProtocol(ConnectionMixin, Protocol):
             command_index=factory.command_index,
             clock=factory.clock,
             stalled=lambda: self.write_queue.blocked,
+            announce=self._announce,
             interactive=True,
         )
         self.establish()
@@ -200,6 +201,16 @@ class HMPProtocol(ConnectionMixin, Protocol):
 
     def _write_text(self, text: str) -> None:
         self.write_queue.reply(text.replace("\n", "\r\n").encode("utf-8", "backslashreplace"))
+
+    def _announce(self, text: str) -> None:
+        """Write what was not asked for: above a new prompt, if the person is at one."""
+        if self.finishing:
+            return
+        at_prompt = self._prompted and not self._suspensions and not self._running
+        self._write_text(f"\n{text}" if at_prompt else text)
+        if at_prompt:
+            self._prompt()
+        self.write_queue.push()
 
     def _prompt(self) -> None:
         """Show the prompt, now or when the session is resumed."""
