@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 
@@ -33,3 +34,14 @@ def test_readme_commands(heading: str, ends: str) -> None:
     assert block is not None
     assert block[1].startswith("python3 -m venv ")
     assert block[1].endswith(ends)
+
+
+def test_oldest_versions_are_those_of_setup_cfg() -> None:
+    """The oldest version that setup.cfg allows of what users install is one that .ci/run tests with."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    allowed = setup["options"]["install_requires"] + extras["tls"] + extras["shell"]
+    pinned = (ROOT / ".ci" / "oldest.txt").read_text()
+    for name, version in re.findall(r"^([\w.]+)(?:\[\w+\])?>=([\d.]+)$", allowed, re.MULTILINE):
+        assert re.search(rf"^{re.escape(name)}=={re.escape(version)}(\.0)*(;|$)", pinned, re.MULTILINE), name
