@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from twisted_qmon.info import CommandInfo
+    from twisted_qmon.info import JSON, CommandInfo
 
 __all__ = ["ICaller", "ICommand", "ICommandProvider", "ICommandProviderFactory", "IMonitor", "ISuspendable"]
 
@@ -32,21 +32,21 @@ class ICommand(Interface):
     timeout: float | None = Attribute("Seconds from its start to its deadline; C{None}: the monitor's default.")
     on_disconnect: str = Attribute("C{'continue'} or C{'cancel'}: what becomes of it when its caller leaves.")
 
-    def invoke(request: Any, arguments: dict[str, Any]) -> Any:
+    def invoke(request: Any, arguments: Mapping[str, JSON] | None) -> object:
         """
         Check the arguments and run the handler.
 
         :param request: the L{twisted_qmon.Request} being served
-        :param arguments: the arguments as they came, member names as on the wire
+        :param arguments: the arguments as they came, member names as on the wire; C{None}: none
         :return: whatever the handler returns: a value, a Deferred or a coroutine
         :raise CommandError: when an argument is missing, unexpected or wrong, before any side effect
         """
 
     def finish(result: Any) -> Any:
         """
-        Turn what the handler gave into plain JSON data.
+        Turn what the handler returned into plain JSON data, or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>}.
 
-        :raise TypeError: when it does not fit the command's return annotation, or is nothing that JSON can say
+        :raise TypeError: when it does not fit the command's return annotation, or JSON has no form for it
         """
 
 
@@ -55,8 +55,8 @@ class ICommandProvider(Interface):
 
     events: Sequence[Any] = Attribute("The L{twisted_qmon.Event}s that it may emit.")
 
-    def commands() -> Iterable[Any]:
-        """:return: its L{ICommand} providers. Called once, when the provider is registered."""
+    def commands() -> Iterable[ICommand]:
+        """:return: its commands. Called once, when the provider is registered."""
 
 
 class ICommandProviderFactory(Interface):
@@ -117,10 +117,10 @@ class IMonitor(Interface):
 
     def execute(
         name: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, JSON] | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
-        caller: Any = None,
+        caller: ICaller | None = None,
     ) -> Deferred[Any]:
         """
         Execute a command.
@@ -128,14 +128,14 @@ class IMonitor(Interface):
         :param name: its QMP name
         :param arguments: its arguments, member names as on the wire
         :param progress: called with (current, total), in the command's own unit, only where the monitor can tell
-        :param caller: the L{ICaller} on whose behalf; by default the monitor's own local one. A remote monitor ignores it.
+        :param caller: on whose behalf; by default the monitor's own local one. A remote monitor ignores it.
         :return: fires with the result as plain JSON data (member names as on the wire), and fails with L{CommandError} and
             with nothing else. Cancelling it cancels the command where the server has C{cancel-command} (sent out of band if
             negotiated) or the request is not sent yet; elsewhere the later reply is dropped. A cancelled one fails with
             L{CommandCancelled}.
         """
 
-    def leave(caller: Any) -> None:
+    def leave(caller: ICaller) -> None:
         """
         The caller is gone: what it has pending is cancelled or runs on, as each command says (C{on_disconnect}). Its Deferreds
         don't fire any more.

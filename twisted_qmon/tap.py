@@ -29,7 +29,8 @@ from twisted_qmon._twistd.plugins import (
 )
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.hmp import PROMPT
-from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE
+from twisted_qmon.qmp._server.session import IN_FLIGHT
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 from twisted_qmon.service import DRAIN
 
 __all__ = ["Options", "makeService"]

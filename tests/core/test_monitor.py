@@ -345,7 +345,7 @@ class MonitorTests(SynchronousTestCase):
         runs_on, cancelled = self.submit("slow"), self.submit("coroutine")
         runs_on.notify(told.append)
         cancelled.notify(told.append)
-        waiting = self.monitor.prepare("slow", None, self.caller, ABSENT, False)
+        waiting = self.monitor.dispatcher.prepare("slow", None, self.caller, ABSENT, False)
         self.monitor.leave(self.caller)
         self.assertEqual([runs_on.done, cancelled.done, waiting.done], [False, True, True])
         self.provider.pending[0].callback(1)
@@ -388,7 +388,7 @@ class ServeTests(MonitorTests):
         outcome = self.monitor.serve(name, arguments, self.caller, id)
         if isinstance(outcome, Request):
             return outcome
-        return Request(self.monitor, 0, name, arguments, self.caller, id, done=True, result=outcome)
+        return Request(self.monitor.dispatcher, 0, name, arguments, self.caller, id, done=True, result=outcome)
 
     def test_calledInTheOpen(self) -> None:
         """Whichever way its arguments were checked, a handler is not called while some inner exception is being handled."""
@@ -427,4 +427,5 @@ class ServeTests(MonitorTests):
 
         self.monitor.register(Provider())
         outcome = self.monitor.serve("own", {"a": 1}, self.caller, 1)
+        assert isinstance(outcome, Request)
         self.assertEqual((outcome.error and outcome.error.desc) or outcome.result, "own {'a': 1}")

@@ -79,7 +79,7 @@ class RegistryTests(SynchronousTestCase):
             with self.assertRaises(RegistrationError):
                 Command(lambda: None, CommandOptions(name))
         with self.assertRaises(RegistrationError):
-            self.monitor.register(object())
+            self.monitor.register(object())  # type: ignore[arg-type]
 
     def test_shadow(self) -> None:
         """A shadow covers what has the same name, until it is taken out; in whatever order."""

@@ -120,6 +120,7 @@ def test_a_printer_draws_what_a_person_sees(load: Any, monitor: Monitor) -> None
     shown = HMPConnection(monitor).type("info disks")
     assert re.search(r"^/     \[#*-*\] +\d+ % of [\d.]+ TiB\r$", shown, re.MULTILINE), shown
     printer = monitor.command("query-disks").info.printer  # type: ignore[union-attr]
+    assert printer is not None
     assert printer([{"path": "/", "total": 2**41, "used": 2**40}]) == "/     [##########----------]  50 % of 2.0 TiB"
 
 

@@ -198,7 +198,7 @@ def test_order(end: bytes) -> None:
     """Thousands of messages in one chunk come in their order, a bounded number at a time."""
     reader = MessageReader()
     reader.feed(b"".join(COMMAND % n + end for n in range(5000)))
-    batches = []
+    batches: list[list[Any]] = []
     while batch := reader.next_batch():
         batches.append(batch)
     assert [message["id"] for batch in batches for message in batch] == list(range(5000))
@@ -214,7 +214,7 @@ def test_feed_before_the_rest_is_taken() -> None:
         if n % 7 == 0:
             reader.next_batch()
     assert reader.buffered > 100
-    rest = []
+    rest: list[Any] = []
     while batch := reader.next_batch():
         rest += batch
     assert rest[-1]["id"] == 999

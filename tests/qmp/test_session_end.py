@@ -104,7 +104,7 @@ class EndTests(SessionTests):
         client = self.client()
         wait = self.monitor.command("wait")
         assert wait is not None
-        wait.finish = lambda result: object()
+        wait.finish = lambda result: object()  # type: ignore[method-assign]
         client.send(*self.run_(1))
         self.provider.pending[1].callback(1)
         (reply,) = client.received()
@@ -125,7 +125,7 @@ class EndTests(SessionTests):
         client = self.client()
         now = self.monitor.command("now")
         assert now is not None
-        now.finish = lambda result: object() if result == 2 else result
+        now.finish = lambda result: object() if result == 2 else result  # type: ignore[method-assign]
         client.send(*self.run_(2, name="now"))
         client.send(*self.run_(1, 2, 3, name="now"))
         replies = client.received()

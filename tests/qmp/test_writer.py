@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support.json_samples import exact, read, values
 from twisted_qmon import ABSENT
 from twisted_qmon.qmp._server.replies import Reply
-from twisted_qmon.qmp.json.writer import encode, encode_into, encode_line, to_ascii, verbatim
+from twisted_qmon.qmp.json.writer import NEWLINE, encode, encode_line, encode_quickly, to_ascii, verbatim
 
 
 class _Name(str):
@@ -164,13 +164,11 @@ def test_lines() -> None:
 
 
 def test_replies_in_one_buffer() -> None:
-    """Replies that are written one after the other into a buffer are the lines that they would be each."""
-    out = bytearray()
-    for reply in (Reply({}, 1), Reply("a\r\n\u00e9\x7f", ABSENT), Reply(verbatim(b"[1]"), "x")):
-        encode_into(reply, out, -1)
-        out += b"\r\n"
+    """Replies that are made ASCII together are the lines that they would be each."""
+    replies = (Reply({}, 1), Reply("a\r\n\u00e9\x7f", ABSENT), Reply(verbatim(b"[1]"), "x"))
+    out = b"".join(encode_quickly(reply) + NEWLINE for reply in replies)
     lines = [{"return": {}, "id": 1}, {"return": "a\r\n\u00e9\x7f"}, {"return": [1], "id": "x"}]
-    assert to_ascii(bytes(out)) == b"".join(map(encode_line, lines))
+    assert to_ascii(out) == b"".join(map(encode_line, lines))
 
 
 def test_verbatim() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,10 +36,6 @@ class Wire:
     def read(self, room: int) -> None:
         self.room = room
         self.write_queue.unblock()
-
-
-def key(value: str) -> Callable[[], str]:
-    return lambda: value
 
 
 def test_straight_through() -> None:
@@ -125,11 +119,11 @@ def test_latest_per_key() -> None:
     wire = Wire()
     wire.write_queue.block()
     for n in range(9):
-        wire.write_queue.event(b"a%d" % n, key("a"))
-        wire.write_queue.event(b"b%d" % n, key("b"))
+        wire.write_queue.event(b"a%d" % n, "a")
+        wire.write_queue.event(b"b%d" % n, "b")
     wire.read(1)
     assert wire.taken == [b"a8"]
-    wire.write_queue.event(b"a9", key("a"))
+    wire.write_queue.event(b"a9", "a")
     wire.read(100)
     assert wire.taken == [b"a8", b"b8", b"a9"]
     assert wire.write_queue.lost == 0
@@ -157,7 +151,7 @@ def test_nothing_doubled_or_out_of_order(policy: str, steps: list[tuple[str, str
             sent.append(data)
             wire.write_queue.reply(data)
         elif what == "event":
-            wire.write_queue.event(data, key(argument) if argument else None)
+            wire.write_queue.event(data, argument or None)
         else:
             wire.read(int(argument))
         assert 0 <= wire.write_queue.queued <= 40

@@ -98,18 +98,18 @@ class WriteQueue:
         if self._push is not None and not self.blocked:
             self._push()
 
-    def event(self, data: bytes, key: Callable[[], Hashable] | None = None) -> None:
+    def event(self, data: bytes, key: Hashable = None) -> None:
         """
         Send an event.
 
         :param data: its bytes
-        :param key: for a rate-limited one, makes what tells it from the others: an older one with the same key that still waits
-            is dropped, and not counted as lost
+        :param key: of a rate-limited one, what its limit knows it by: an older one with the same key that still waits is dropped,
+            and not counted as lost
         """
         if not self.blocked:
             self._write(data)
         elif not self.closed:
-            self._enqueue(data, key() if key is not None else None)
+            self._enqueue(data, key)
 
     def _queue(self) -> deque[bytes | _Entry]:
         if self._entries is None:

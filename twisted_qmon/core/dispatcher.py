@@ -1,10 +1,10 @@
 """
-The road that every request takes, whoever asks and whatever its handler returns: started, settled once, forgotten.
+Every request, whatever asks and whatever its handler returns, is started, settled once and forgotten here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from math import inf
 from types import CoroutineType
@@ -31,25 +31,36 @@ from twisted_qmon.qapi.json_text import JSONText
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["MAX_ABANDONED", "Dispatcher", "not_found"]
+    from twisted_qmon.core.registry import CalledCommand, Registry
+    from twisted_qmon.core.request import RequestId
+    from twisted_qmon.info import JSON
+    from twisted_qmon.interfaces import ICaller, ICommand
 
-#: How many executions of one command may be abandoned (settled, but their handler is still at it) before new ones are refused.
+__all__ = ["MAX_ABANDONED", "MAX_DEPTH", "Dispatcher", "not_found"]
+
+#: How many executions of one command may be unattended (their requests are answered, or their callers have left, and their
+#: handlers run on) before new ones are refused.
 MAX_ABANDONED = 1000
+
+#: How many commands may execute each other before the first of them returns. A cycle of them would use up the stack.
+MAX_DEPTH = 32
 
 #: What most handlers return. Deferred is an abstract class: asking whether something is one takes longer than many a handler.
 _AT_ONCE = frozenset({dict, list, str, int, float, bool, type(None), JSONText})
 
+#: The attribute of a Deferred that a handler has returned.
+_TAKEN = "_qmon_taken"
+
 
 class Dispatcher:
     """
-    Serves requests for commands that somebody else looks up: the part of a L{Monitor<twisted_qmon.Monitor>} that runs them.
+    Serves requests for the commands of a registry: the part of a L{Monitor<twisted_qmon.Monitor>} that runs them.
 
-    :param lookup: gives the L{ICommand} of a name, or C{None}
-    :param lookup_direct: gives it only if its handler does not ask for the request
+    :param registry: has the commands
     :param clock: for deadlines; C{None}: the global reactor, fetched when first needed
-    :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
-    :param max_abandoned: how many abandoned executions of one command are borne
-    :param not_found: makes the error for the name of a command that there is not
+    :param timeout: seconds from the start of a command to its deadline, unless it says otherwise; C{None}: no deadline
+    :param max_abandoned: see L{MAX_ABANDONED}
+    :param not_found: makes the error for the name of a command that is not registered
     :ivar pending: the requests that are not answered yet
     """
 
@@ -57,21 +68,20 @@ class Dispatcher:
 
     def __init__(
         self,
-        lookup: Callable[[str], Any],
-        lookup_direct: Callable[[str], Any],
+        registry: Registry,
         clock: IReactorTime | None,
         timeout: float | None,
         max_abandoned: int,
         not_found: Callable[[str], CommandError],
     ) -> None:
-        self.timeout = timeout
-        self.max_abandoned = max_abandoned
-        self.pending = Pending()
-        self._lookup = lookup
-        self._lookup_direct = lookup_direct
+        self.pending = Pending(max_abandoned)
+        self._timeout = timeout
+        self._find = registry.find
+        self._find_direct = registry.find_direct
         self._clock = clock
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
+        self._depth = 0
         self._not_found = not_found
 
     @property
@@ -81,21 +91,23 @@ class Dispatcher:
             self._clock = global_reactor()
         return self._clock
 
+    # -- requests come
+
     def submit(
         self,
         name: str,
-        arguments: Mapping[str, Any] | None,
-        caller: Any,
-        id: Any = ABSENT,
+        arguments: Mapping[str, JSON] | None,
+        caller: ICaller,
+        id: RequestId = ABSENT,
         oob: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Request:
         """
-        Serve one request: every one takes this road, whoever asks and whatever its handler returns.
+        Serve one request.
 
         :param name: the command's name
         :param arguments: its arguments, as they came
-        :param caller: the L{ICaller} who asks
+        :param caller: who asks
         :param id: the caller's id for it
         :param oob: execute it out of band
         :param progress: called with (current, total)
@@ -108,177 +120,192 @@ class Dispatcher:
             self._settle(request, None, self._refusal)
         return request
 
-    def serve(self, name: str, arguments: Mapping[str, Any] | None, caller: Any, id: Any) -> Any:
+    def serve(
+        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
+    ) -> JSON | JSONText | Request:
         """
-        Serve one request in band, as L{submit} does, but without a L{Request} if it turns out that nobody would ever see it: the
-        handler does not ask for it, and what it gives is there at once.
+        Serve one request in band, as L{submit} does, but without a L{Request} where nothing would ever see it: the handler does
+        not ask for it, and its result is there at once.
 
         :return: the plain result; or else the request, which is pending, or done
         """
-        command = self._lookup_direct(name)
-        if command is None or self._refusal is not None or self.pending.abandoned_by_name:
+        command = self._find_direct(name)
+        if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
         try:
             result = command.direct(arguments)
-            kind = type(result)
-            if kind in _AT_ONCE:
-                return result if kind is JSONText else command.finish(result)
+            if type(result) in _AT_ONCE:
+                return command.finish(result)
         except BaseException as e:
             request = Request(self, self._numbers(), name, arguments, caller, id)
-            self._raised(request, e)
+            self._fail(request, e)
             return request
-        request = Request(self, self._numbers(), name, arguments, caller, id)
-        self._set_deadline(request, command)
+        request = Request(self, self._numbers(), name, arguments, caller, id, started=True)
+        self._set_deadline(request, command.timeout)
         self._returned(request, command, result)
         return request
 
-    def prepare(self, name: str, arguments: Mapping[str, Any] | None, caller: Any, id: Any, oob: bool) -> Request:
+    def answered(
+        self, caller: ICaller, id: RequestId, result: JSON | JSONText = None, error: CommandError | None = None
+    ) -> Request:
+        """:return: a request that was answered without a command: what came is no command, or the caller serves it itself"""
+        return Request(self, 0, "", None, caller, id, done=True, result=result, error=error)
+
+    def prepare(
+        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId, oob: bool
+    ) -> Request:
         """
         Accept a request that has to wait for its turn: L{start} starts it. Until then it can be cancelled.
 
         :return: the request; done already if no new ones are taken
         """
-        request = Request(self, self._numbers(), name, arguments, caller, id, oob, None)
-        if self._refusal is not None:
-            self._settle(request, None, self._refusal)
+        request = Request(self, self._numbers(), name, arguments, caller, id, oob)
+        if self._refusal is None:
+            self.pending.add(request, self.clock.seconds())
         else:
-            self._keep(request)
+            self._settle(request, None, self._refusal)
         return request
 
     def start(self, request: Request) -> None:
-        """Run the handler of a request that is not done yet, and settle it with what it gives, now or later."""
-        command = self._lookup(request.name)
-        if command is None:
-            self._settle(request, None, self._not_found(request.name))
-            return
-        if request.oob and not command.oob:
-            self._settle(request, None, GenericError(f"The command {request.name} does not support OOB"))
-            return
-        if self.pending.abandoned_by_name and self.pending.is_over(request.name, self.max_abandoned):
-            self._settle(
-                request, None, GenericError(f"Command '{request.name}' has {self.max_abandoned} abandoned executions")
-            )
-            return
-        self._set_deadline(request, command)
+        """Run the handler of a request that is not done yet, and settle it with its result, now or later."""
+        request.started = True
+        self._depth += 1
         try:
+            command = self._admit(request)
+            self._set_deadline(request, command.timeout)
             result = command.invoke(request, request.arguments)
         except BaseException as e:
-            self._raised(request, e)
+            self._fail(request, e)
         else:
             self._returned(request, command, result)
+        finally:
+            self._depth -= 1
 
-    def _set_deadline(self, request: Request, command: Any) -> None:
-        timeout = command.timeout or self.timeout
+    def _admit(self, request: Request) -> ICommand:
+        """
+        Decide whether a request may run: the one place for that, before its arguments are looked at. (L{serve} comes past it
+        only with a command for which there is nothing to decide.)
+
+        :raise CommandError: when it may not
+        """
+        command = self._find(request.name)
+        if command is None:
+            raise self._not_found(request.name)
+        if request.oob and not command.oob:
+            raise GenericError(f"The command {request.name} does not support OOB")
+        if request.name in self.pending.full:
+            raise GenericError(f"Command '{request.name}' has {self.pending.max_unattended} abandoned executions")
+        if self._depth > MAX_DEPTH:
+            raise GenericError(f"Command '{request.name}' is nested in {MAX_DEPTH} other commands")
+        return command
+
+    # -- handlers return
+
+    def _set_deadline(self, request: Request, timeout: float | None) -> None:
+        timeout = timeout or self._timeout
         if timeout is not None and timeout != inf:
             request.deadline = self.clock.seconds() + timeout
 
-    def _returned(self, request: Request, command: Any, result: Any) -> None:
+    def _returned(self, request: Request, command: CalledCommand, result: object) -> None:
         try:
             if type(result) not in _AT_ONCE and isinstance(result, (Deferred, CoroutineType)):
                 self._wait(request, command, result)
                 return
-            result = command.finish(result)
+            answer = command.finish(result)
         except BaseException as e:
-            self._raised(request, e)
+            self._fail(request, e)
         else:
-            self._settle(request, result, None)
+            self._settle(request, answer, None)
 
-    def _raised(self, request: Request, error: BaseException) -> None:
-        """While an exception of the command's is being handled."""
-        if isinstance(error, CommandError):
-            self._settle(request, None, error)
-        elif isinstance(error, KeyboardInterrupt):
-            raise error
-        else:
-            # With SystemExit too: a reactor lets nobody out, the connection would end and this request have no answer.
-            self._settle(request, None, self._opaque(request, Failure()))
-
-    def _wait(self, request: Request, command: Any, result: Any) -> None:
-        deferred: Any = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
-        if hasattr(deferred, "_qmon_taken"):
+    def _wait(
+        self, request: Request, command: CalledCommand, result: Deferred[Any] | Coroutine[Deferred[Any], Any, Any]
+    ) -> None:
+        work = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+        attributes = vars(work)
+        if _TAKEN in attributes:
             raise RuntimeError(
                 f"the handler of {request.name!r} returned a Deferred that was returned before: each request needs its own"
             )
-        deferred._qmon_taken = True
-        request._deferred = deferred
-        deferred.addCallbacks(self._fired, self._failed, callbackArgs=(request, command), errbackArgs=(request,))
-        if request._deferred is None:
-            return
-        if request.done:
+        attributes[_TAKEN] = True
+        request.work = work
+        work.addBoth(self._ended, request, command)
+        if not request.working:
+            if not request.done:
+                # What the callback raised stays in the Deferred. It raises nothing while there is room on the stack.
+                work.addErrback(lambda _: None)
+                raise RecursionError(f"the handler of {request.name!r} left no room on the stack")
+        elif request.done:
             # Cancelled by its own handler before it returned.
             self._abandon(request)
-            return
-        if not request._kept:
-            self._keep(request)
-        if request.deadline is not None:
-            timeout: Any = command.timeout or self.timeout
-            request._timer = self.clock.callLater(timeout, self._timed_out, request, timeout)
+        else:
+            if not request.pending:
+                self.pending.add(request, (self._clock or self.clock).seconds())
+            if request.deadline is not None:
+                timeout = command.timeout or self._timeout
+                assert timeout is not None
+                request.stop_at(self.clock.callLater(timeout, self._timed_out, request, timeout))
 
-    def _fired(self, result: Any, request: Request, command: Any) -> None:
-        request._deferred = None
+    def _ended(self, outcome: object, request: Request, command: CalledCommand) -> None:
+        request.work = None
         if request.done:
-            self._late(request, None)
+            self._late(request, outcome)
+        elif isinstance(outcome, Failure):
+            assert outcome.value is not None
+            self._fail(request, outcome.value, outcome)
+        else:
+            try:
+                result = command.finish(outcome)
+            except Exception as e:
+                self._fail(request, e)
+            else:
+                self._settle(request, result, None)
+
+    def _fail(self, request: Request, error: BaseException, failure: Failure | None = None) -> None:
+        """
+        Settle a request that ended with an exception.
+
+        :param failure: the exception's; C{None}: it is being handled
+        """
+        if isinstance(error, CommandError):
+            self._settle(request, None, error)
             return
+        if failure is None:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            # With SystemExit too: the reactor stops it, but the connection would end and this request have no answer.
+            failure = Failure()
         try:
-            result = command.finish(result)
+            # Before the answer: its caller may look for it in the log at once.
+            self._log_failure(request, failure)
         except Exception:
-            self._settle(request, None, self._opaque(request, Failure()))
-        else:
-            self._settle(request, result, None)
+            # Where a recursion has used up the stack, there is room again in the next turn of the reactor.
+            self.clock.callLater(0, self._log_failure, request, failure)
+        finally:
+            self._settle(request, None, GenericError(f"Command '{request.name}' {LOGGED}"))
 
-    def _failed(self, failure: Failure, request: Request) -> None:
-        request._deferred = None
-        if request.done:
-            self._late(request, failure)
-        elif isinstance(failure.value, CommandError):
-            self._settle(request, None, failure.value)
-        else:
-            self._settle(request, None, self._opaque(request, failure))
-
-    def _opaque(self, request: Request, failure: Failure) -> CommandError:
+    def _log_failure(self, request: Request, failure: Failure) -> None:
         self._log.failure(
             "while executing {command} for {caller}", failure, command=request.name, caller=request.caller.name
         )
-        return GenericError(f"Command '{request.name}' {LOGGED}")
 
-    def _settle(self, request: Request, result: Any, error: CommandError | None) -> None:
+    def _settle(self, request: Request, result: JSON | JSONText, error: CommandError | None) -> None:
         if request.done:
             return
-        request.done = True
-        request.result = result
-        request.error = error
-        if request._kept:
+        if request.pending:
             self.pending.remove(request)
-            if request._timer is not None or request.detached:
-                self._release(request)
-        callback = request._callback
-        if callback is not None:
-            request._callback = None
-            callback(request)
-        # Whoever waits for the last request to be answered is told after its answer.
-        if self.pending.waiters:
-            self.pending.tell_waiters()
-
-    # -- requests that stay for a while
-
-    def _keep(self, request: Request) -> None:
-        request.created = (self._clock or self.clock).seconds()
-        self.pending.add(request)
-
-    def _release(self, request: Request) -> None:
-        timer = request._timer
-        if timer is not None:
-            request._timer = None
-            if timer.active():
-                timer.cancel()
+        request.settle(result, error)
         if request.detached:
-            outcome = "completed" if request.error is None else f"failed: {request.error.desc}"
             self._log.info(
                 "{command}, asked for by {caller} who has left, {outcome}",
                 command=request.name,
                 caller=request.caller.name,
-                outcome=outcome,
+                outcome="completed" if error is None else f"failed: {error.desc}",
             )
+        # After its answer: that of the last request is written before the drain goes on.
+        if self.pending.waiters:
+            self.pending.tell_waiters()
+
+    # -- requests that stay for a while
 
     def _timed_out(self, request: Request, timeout: float) -> None:
         self._stop(request, CommandTimedOut(f"Command '{request.name}' timed out after {timeout:g} s"))
@@ -291,49 +318,44 @@ class Dispatcher:
         if request.done:
             return
         request.cancelled = True
-        # The answer first: whatever the handler makes of the cancellation, the caller has it.
+        # The answer first: whatever the handler does about the cancellation, the caller has it.
         self._settle(request, None, error)
         self._abandon(request)
 
     def _abandon(self, request: Request) -> None:
-        deferred = request._deferred
-        if deferred is None:
+        if request.work is None:
             return
         try:
-            deferred.cancel()
+            request.work.cancel()
         except Exception:
             self._log.failure("while cancelling {command}", command=request.name)
-        if request._deferred is not None:
-            request.abandoned = True
+        if request.working:
             self.pending.abandon(request)
 
-    def _late(self, request: Request, failure: Failure | None) -> None:
+    def _late(self, request: Request, outcome: object) -> None:
         abandoned = request.abandoned
         if abandoned:
-            request.abandoned = False
             self.pending.recover(request)
-        if failure is None:
+        if not isinstance(outcome, Failure):
             self._log.info("{command} completed after it had been answered", command=request.name)
-        elif isinstance(failure.value, CommandError):
+        elif isinstance(outcome.value, CommandError):
             self._log.info(
-                "{command} failed after it had been answered: {error}", command=request.name, error=failure.value.desc
+                "{command} failed after it had been answered: {error}", command=request.name, error=outcome.value.desc
             )
-        elif not failure.check(CancelledError):
-            self._log.failure("while executing {command}, which had been answered", failure, command=request.name)
+        elif not outcome.check(CancelledError):
+            self._log.failure("while executing {command}, which had been answered", outcome, command=request.name)
         elif abandoned:
-            self._log.info("{command}, which had been answered, gave way to its cancellation", command=request.name)
+            self._log.info("{command} ended its cancellation after it had been answered", command=request.name)
 
-    def leave(self, caller: Any) -> None:
+    def leave(self, caller: ICaller) -> None:
         """See L{IMonitor.leave}."""
         for request in self.pending.of(caller):
-            request._callback = None
-            request._observer = None
-            request.left = True
-            command = self._lookup(request.name)
-            if request._deferred is None or (command is not None and command.on_disconnect == "cancel"):
+            request.leave()
+            command = self._find(request.name)
+            if not request.started or (command is not None and command.on_disconnect == "cancel"):
                 self.cancel(request)
-            else:
-                request.detached = True
+            elif not request.detached:
+                self.pending.detach(request)
 
     # -- stopping
 
@@ -381,5 +403,5 @@ class Dispatcher:
 
 
 def not_found(name: str) -> CommandError:
-    """:return: what QEMU says of a command that it does not have"""
+    """:return: QEMU's error for a command that it does not have"""
     return CommandNotFound(f"The command {name} has not been found")

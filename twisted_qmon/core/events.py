@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -41,17 +41,21 @@ class EventMessage(dict[str, Any]):
     All receivers get the same one: don't change it.
 
     :ivar encoded: the bytes that go over the wire, or C{None} until the first receiver that needs them puts them here
+    :ivar limit_key: of a rate-limited event, what its rate limit knows it by: of those with the same key only the latest need
+        wait for a client that does not read. C{None}: it is not rate-limited
     """
 
-    __slots__ = ("encoded",)
+    __slots__ = ("encoded", "limit_key")
 
     encoded: bytes | None
+    limit_key: Hashable
 
-    def __init__(self, name: str, timestamp: Mapping[str, int], data: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, name: str, timestamp: Mapping[str, int], data: Mapping[str, object] | None = None) -> None:
         super().__init__(timestamp=timestamp, event=name)
         if data:
             self["data"] = data
         self.encoded = None
+        self.limit_key = None
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ class EventMessage(dict[str, Any]):
 
 
 #: What a subscriber hands in: called with each message.
-Receiver: TypeAlias = Callable[[EventMessage], Any]
+Receiver: TypeAlias = Callable[[EventMessage], object]
 
 
 class Event:
@@ -96,8 +100,8 @@ class Event:
         rate_limit: float | None = None,
         key: Iterable[str] = (),
         check: bool = True,
-        data: Mapping[str, Any] | None = None,
-        **members: Any,
+        data: Mapping[str, object] | None = None,
+        **members: object,
     ) -> None:
         if check and not _NAME.fullmatch(name):
             raise RegistrationError(f"event name {name!r} is not UPPER_CASE")
@@ -234,7 +238,7 @@ class EventTable:
     # -- emission
 
     def emit(
-        self, name: str, data: Mapping[str, Any] | None = None, *, timestamp: float | Mapping[str, int] | None = None
+        self, name: str, data: Mapping[str, object] | None = None, *, timestamp: float | Mapping[str, int] | None = None
     ) -> None:
         """
         Tell everybody.
@@ -261,7 +265,9 @@ class EventTable:
             return
         limit = self._limits.get(name)
         if limit is None:
-            limit = self._limits[name] = RateLimit(definition.rate_limit, definition.key, self._get_clock, self._send)
+            limit = self._limits[name] = RateLimit(
+                name, definition.rate_limit, definition.key, self._get_clock, self._send
+            )
         limit.take(message)
 
     def forward(

@@ -1,52 +1,58 @@
 """
-The monitor: commands in, one road for every request, events out.
+The monitor: it has a registry of commands, a dispatcher that serves requests for them, and a table of events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from twisted_qmon.core.builtin import Builtin, our_version
-from twisted_qmon.core.command import Command, CommandOptions
+from twisted_qmon.core.command import Command, CommandOptions, CommandProvider
 from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.registry import Registry
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, RegistrationError
-from twisted_qmon.interfaces import ICaller, ICommandProvider, IMonitor
+from twisted_qmon.interfaces import ICaller, ICommand, ICommandProvider, IMonitor
 from twisted_qmon.qapi.json_text import JSONText
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from twisted_qmon.core.request import Request
+    from twisted_qmon.core.events import Event, Receiver
+    from twisted_qmon.core.pending import Pending
+    from twisted_qmon.core.request import Request, RequestId
     from twisted_qmon.core.upstream import FrontedServer
-    from twisted_qmon.info import CommandInfo
+    from twisted_qmon.info import JSON, CommandInfo
 
 __all__ = ["MAX_ABANDONED", "Monitor"]
 
 
 @implementer(ICaller)
 class _Local:
-    """Who asks when C{execute} is called without a caller."""
+    """The caller when C{execute} is called without one."""
 
     name = kind = "local"
     peer = ""
 
 
 @implementer(IMonitor)
-class Monitor(Dispatcher):
+class Monitor:
     """
-    A registry of commands and events, and the road that each request takes.
+    Commands and events that providers registered, and requests for them.
 
     :param name: what C{query-name} answers; C{None}: nothing
     :param clock: for deadlines, timestamps and rate limits; C{None}: the global reactor, fetched when first needed
-    :param timeout: seconds that a command has unless it says otherwise; C{None}: any time it likes
-    :param max_abandoned: how many abandoned executions of one command are borne; see L{MAX_ABANDONED}
+    :param timeout: seconds from the start of a command to its deadline, unless it says otherwise; C{None}: no deadline
+    :param max_abandoned: how many executions of one command may be unattended before new ones are refused; see L{MAX_ABANDONED}
     :raise ValueError: when the timeout is no positive number of seconds
+    :ivar registry: the commands as C{query-commands} and C{query-qmp-schema} see them
+    :ivar dispatcher: serves the requests
+    :ivar events: the events that may be emitted, and the subscriptions
     :ivar upstream: the server that it fronts, or C{None}; see L{set_upstream}
     """
 
@@ -60,24 +66,59 @@ class Monitor(Dispatcher):
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
-        self._registry = Registry()
-        super().__init__(self._registry.find, self._registry.find_direct, clock, timeout, max_abandoned, self.not_found)
+        self.registry = Registry()
+        self.dispatcher = Dispatcher(self.registry, clock, timeout, max_abandoned, self.not_found)
         self._local = _Local()
         self.name = name
         self.upstream: FrontedServer | None = None
         self._version: Mapping[str, Any] = our_version()
         # By the provider's identity (it need not be hashable), or by the name of a single command.
-        self._providers: dict[int | str, tuple[Any, list[Any], list[Any]]] = {}
-        self.events = EventTable(lambda: self.clock)
+        self._providers: dict[int | str, tuple[ICommandProvider | None, list[ICommand], list[Event]]] = {}
+        self.events = EventTable(lambda: self.dispatcher.clock)
         self.register(Builtin())
+
+    # -- requests
+
+    def submit(
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None,
+        caller: ICaller,
+        id: RequestId = ABSENT,
+        oob: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Request:
+        """
+        Serve one request. Every request is served so, whatever asks and whatever its handler returns.
+
+        :param name: the command's name
+        :param arguments: its arguments, as they came
+        :param caller: who asks
+        :param id: the caller's id for it
+        :param oob: execute it out of band
+        :param progress: called with (current, total)
+        :return: the request; done already, or it notifies once. Nothing is raised.
+        """
+        return self.dispatcher.submit(name, arguments, caller, id, oob, progress)
+
+    def serve(
+        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
+    ) -> JSON | JSONText | Request:
+        """
+        Serve one request in band, as L{submit} does, but without a L{Request} where nothing would ever see it: the handler does
+        not ask for it, and its result is there at once.
+
+        :return: the plain result; or else the request, which is pending, or done
+        """
+        return self.dispatcher.serve(name, arguments, caller, id)
 
     def execute(
         self,
         name: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, JSON] | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
-        caller: Any = None,
+        caller: ICaller | None = None,
     ) -> Deferred[Any]:
         request = self.submit(name, arguments, self._local if caller is None else caller, progress=progress)
         if request.done:
@@ -86,9 +127,45 @@ class Monitor(Dispatcher):
         request.notify(lambda settled: _outcome(settled).chainDeferred(deferred))
         return deferred
 
+    def leave(self, caller: ICaller) -> None:
+        self.dispatcher.leave(caller)
+
+    @property
+    def pending(self) -> Pending:
+        """The requests that are not answered yet."""
+        return self.dispatcher.pending
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock it was made with, or the global reactor."""
+        return self.dispatcher.clock
+
+    def refuse(self) -> None:
+        """Take no new requests from now on; L{ShuttingDown<twisted_qmon.errors.ShuttingDown>} is the answer."""
+        self.dispatcher.refuse()
+
+    @property
+    def refusing(self) -> bool:
+        """It takes no new requests."""
+        return self.dispatcher.refusing
+
+    def accept(self) -> None:
+        """Take new requests again, after L{refuse}."""
+        self.dispatcher.accept()
+
+    def drain(self, seconds: float, *, exclude: Request | None = None) -> Deferred[int]:
+        """
+        Take no new requests, and wait for those pending.
+
+        :param seconds: how long; those pending after that are cancelled, and answered so
+        :param exclude: a request that is not waited for and not cancelled: the one that asked for this
+        :return: fires with how many had to be cancelled
+        """
+        return self.dispatcher.drain(seconds, exclude=exclude)
+
     # -- commands and events
 
-    def register(self, provider: Any, *, shadow: bool = False) -> None:
+    def register(self, provider: ICommandProvider, *, shadow: bool = False) -> None:
         """
         Register a provider's commands and events: all of them, or nothing.
 
@@ -101,16 +178,16 @@ class Monitor(Dispatcher):
         if id(provider) in self._providers:
             raise RegistrationError(f"{provider!r} is registered already")
         events = list(provider.events)
-        commands = self._registry.add(provider.commands(), shadow=shadow)
+        commands = self.registry.add(provider.commands(), shadow=shadow)
         try:
             self.events.define(events, shadow=shadow)
         except BaseException:
-            self._registry.remove(commands)
+            self.registry.remove(commands)
             raise
         self._providers[id(provider)] = (provider, commands, events)
         _set_monitor(provider, self)
 
-    def unregister(self, provider: Any) -> None:
+    def unregister(self, provider: ICommandProvider | str) -> None:
         """
         Take out what L{register} or L{register_command} put in. Requests that are being served go on.
 
@@ -118,15 +195,16 @@ class Monitor(Dispatcher):
         :raise RegistrationError: when it is not registered
         """
         try:
-            _, commands, events = self._providers.pop(provider if isinstance(provider, str) else id(provider))
+            registered, commands, events = self._providers.pop(provider if isinstance(provider, str) else id(provider))
         except KeyError:
             raise RegistrationError(f"{provider!r} is not registered") from None
-        self._registry.remove(commands)
+        self.registry.remove(commands)
         self.events.remove(events)
-        _set_monitor(provider, None)
+        if registered is not None:
+            _set_monitor(registered, None)
 
     @property
-    def providers(self) -> tuple[Any, ...]:
+    def providers(self) -> tuple[ICommandProvider, ...]:
         """The providers that are registered, oldest first: how one finds another."""
         return tuple(provider for provider, _, _ in self._providers.values() if provider is not None)
 
@@ -150,24 +228,19 @@ class Monitor(Dispatcher):
 
         :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
         :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well
-        :raise RegistrationError: when a name is taken or the declaration makes no sense
+        :raise RegistrationError: when a name is taken or the declaration is not valid
         """
         options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden)
         if name in self._providers:
             raise RegistrationError(f"the name {name!r} is already taken: it is a command")
-        self._providers[name] = (None, self._registry.add([Command(handler, options, printer)]), [])
+        self._providers[name] = (None, self.registry.add([Command(handler, options, printer)]), [])
 
     def commands(self) -> Deferred[dict[str, CommandInfo]]:
-        return succeed(self._registry.infos())
+        return succeed(self.registry.infos())
 
-    def command(self, name: str) -> Any | None:
-        """:return: the L{ICommand} of that name, or C{None}"""
-        return self._lookup(name)
-
-    @property
-    def registry(self) -> Registry:
-        """The commands as C{query-commands} and C{query-qmp-schema} see them."""
-        return self._registry
+    def command(self, name: str) -> ICommand | None:
+        """:return: the command of that name, or C{None}"""
+        return self.registry.find(name)
 
     # -- the server behind
 
@@ -204,7 +277,7 @@ class Monitor(Dispatcher):
     # -- events
 
     def emit(
-        self, name: str, data: Mapping[str, Any] | None = None, *, timestamp: float | Mapping[str, int] | None = None
+        self, name: str, data: Mapping[str, object] | None = None, *, timestamp: float | Mapping[str, int] | None = None
     ) -> None:
         """
         Tell every subscriber of an event, within its rate limit.
@@ -216,15 +289,13 @@ class Monitor(Dispatcher):
         """
         self.events.emit(name, data, timestamp=timestamp)
 
-    def subscribe(
-        self, receiver: Callable[[Mapping[str, Any]], None], names: Iterable[str] | None = None
-    ) -> Callable[[], None]:
+    def subscribe(self, receiver: Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
         return self.events.subscribe(receiver, names)
 
 
-def _set_monitor(provider: Any, monitor: Monitor | None) -> None:
+def _set_monitor(provider: ICommandProvider, monitor: Monitor | None) -> None:
     if hasattr(type(provider), "monitor"):
-        provider.monitor = monitor
+        cast(CommandProvider, provider).monitor = monitor
 
 
 def _outcome(request: Request) -> Deferred[Any]:

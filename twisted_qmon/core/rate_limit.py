@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -32,11 +32,13 @@ class RateLimit:
 
     def __init__(
         self,
+        name: str,
         period: float,
         key: tuple[str, ...],
         get_clock: Callable[[], IReactorTime],
         send: Callable[[EventMessage], object],
     ) -> None:
+        self._name = name
         self._period = period
         self._key = key
         self._get_clock = get_clock
@@ -47,7 +49,7 @@ class RateLimit:
     def take(self, message: EventMessage) -> None:
         """Send it now or keep it."""
         data = message.data
-        key = tuple(_hashable(data.get(part)) for part in self._key)
+        key = message.limit_key = (self._name, *(_hashable(data.get(part)) for part in self._key))
         if key in self._timers:
             self._kept[key] = (next(_sequence), message)
             return
@@ -76,6 +78,6 @@ class RateLimit:
         return kept
 
 
-def _hashable(value: Any) -> Hashable:
+def _hashable(value: object) -> Hashable:
     """Of a key member's value, something that can be a part of a dictionary's key."""
     return repr(value) if isinstance(value, (dict, list)) else (type(value), value)

@@ -6,15 +6,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.schema import build_schema
 
-__all__ = ["Registry"]
+if TYPE_CHECKING:
+    from twisted_qmon.core.events import Event
+    from twisted_qmon.info import JSON, CommandInfo
+
+__all__ = ["CalledCommand", "DirectCommand", "Registry"]
+
+
+class CalledCommand(Protocol):
+    """The part of an L{ICommand} that is needed once its handler has been called."""
+
+    timeout: float | None
+
+    def finish(self, result: object) -> JSON | JSONText:
+        """As C{ICommand.finish}."""
+
+
+class DirectCommand(CalledCommand, Protocol):
+    """An L{ICommand} whose handler does not ask for the request, so that it can be called without one."""
+
+    def direct(self, arguments: Mapping[str, JSON] | None) -> object:
+        """What C{invoke} does, without a request."""
 
 
 class Registry:
@@ -22,33 +41,34 @@ class Registry:
     A monitor's commands by name.
 
     A provider may be registered as a *shadow*: its commands cover those of the same name until it is taken out again. The first
-    of the names stays covered, whoever comes and goes above it.
+    of the names stays covered, whatever is registered and unregistered above it.
 
     :ivar active: the commands that can be executed, newest registered last
     :ivar find: C{find(name)}: one of them, or C{None}
-    :ivar find_direct: C{find_direct(name)}: the same for those whose handlers don't ask for the request (see
-        L{Command<twisted_qmon.core.command.Command>}C{.direct})
+    :ivar find_direct: C{find_direct(name)}: the same, only for those that are L{DirectCommand}s
     """
 
     def __init__(self) -> None:
-        self._active: dict[str, Any] = {}
-        self.find: Callable[[str], Any | None] = self._active.get
-        self._direct: dict[str, Any] = {}
-        self.find_direct: Callable[[str], Any | None] = self._direct.get
-        self._covered: dict[str, list[Any]] = {}
+        self._active: dict[str, ICommand] = {}
+        self.find: Callable[[str], ICommand | None] = self._active.get
+        self._direct: dict[str, DirectCommand] = {}
+        self.find_direct: Callable[[str], DirectCommand | None] = self._direct.get
+        self._covered: dict[str, list[ICommand]] = {}
         self._words: dict[str, str] = {}
-        self._memo: dict[Callable[..., Any], Any] = {}
-        self._schema: tuple[tuple[Any, ...], JSONText] | None = None
-        self.active: Mapping[str, Any] = MappingProxyType(self._active)
+        # Made when asked for, until something changes.
+        self._infos: dict[str, CommandInfo] | None = None
+        self._names: JSONText | None = None
+        self._schema: tuple[tuple[Event, ...], JSONText] | None = None
+        self.active: Mapping[str, ICommand] = MappingProxyType(self._active)
 
-    def add(self, commands: Iterable[Any], *, shadow: bool = False) -> list[Any]:
+    def add(self, commands: Iterable[ICommand], *, shadow: bool = False) -> list[ICommand]:
         """
         Add commands: all of them, or none.
 
         :return: them, as a list
         :raise RegistrationError: when something is not an L{ICommand}, or a name or alias is taken
         """
-        added: list[Any] = list(commands)
+        added = list(commands)
         words: dict[str, str] = {}
         for command in added:
             _require_command(command)
@@ -72,7 +92,7 @@ class Registry:
             self._forget()
         return added
 
-    def remove(self, commands: Iterable[Any]) -> None:
+    def remove(self, commands: Iterable[ICommand]) -> None:
         """Take commands out again, and uncover what they covered. One that is not there is passed over."""
         for command in commands:
             name = command.name
@@ -113,15 +133,14 @@ class Registry:
 
         return show
 
-    def _activate(self, command: Any) -> None:
+    def _activate(self, command: ICommand) -> None:
         self._active[command.name] = command
         # Not in ICommand: it is a short cut that a command of another make need not have.
         if getattr(command, "direct", None) is not None:
-            self._direct[command.name] = command
+            self._direct[command.name] = cast(DirectCommand, command)
 
     def _forget(self) -> None:
-        self._memo.clear()
-        self._schema = None
+        self._infos = self._names = self._schema = None
 
     def _changed(self) -> None:
         self._forget()
@@ -132,28 +151,19 @@ class Registry:
         for name in self._active:
             self._words[name] = name
 
-    def _remember(self, make: Callable[[], Any]) -> Any:
-        if make not in self._memo:
-            self._memo[make] = make()
-        return self._memo[make]
-
     def infos(self) -> dict[str, CommandInfo]:
         """:return: what a client can know of each command; shared until something changes"""
-        infos: dict[str, CommandInfo] = self._remember(self._make_infos)
-        return infos
-
-    def _make_infos(self) -> dict[str, CommandInfo]:
-        return {name: command.info for name, command in self._active.items()}
+        if self._infos is None:
+            self._infos = {name: command.info for name, command in self._active.items()}
+        return self._infos
 
     def names(self) -> JSONText:
         """:return: the answer to C{query-commands}, newest registered first as on QEMU; encoded once"""
-        names: JSONText = self._remember(self._make_names)
-        return names
+        if self._names is None:
+            self._names = JSONText.of([{"name": name} for name in reversed(self._active)])
+        return self._names
 
-    def _make_names(self) -> JSONText:
-        return JSONText.of([{"name": name} for name in reversed(self._active)])
-
-    def schema(self, events: Mapping[str, Any]) -> JSONText:
+    def schema(self, events: Mapping[str, Event]) -> JSONText:
         """:return: the answer to C{query-qmp-schema}; encoded once for the same commands and events"""
         key = tuple(events.values())
         if self._schema is None or self._schema[0] != key:
@@ -165,6 +175,6 @@ class Registry:
         return self._schema[1]
 
 
-def _require_command(command: Any) -> None:
+def _require_command(command: object) -> None:
     if not ICommand.providedBy(command):
         raise RegistrationError(f"{command!r} does not provide ICommand")

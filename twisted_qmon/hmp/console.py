@@ -24,7 +24,7 @@ from twisted_qmon.hmp.line import parse_arguments
 from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
-from twisted_qmon.info import CommandInfo
+from twisted_qmon.info import JSON, CommandInfo
 from twisted_qmon.interfaces import ICaller, IMonitor
 
 __all__ = ["PREPARE_TIMEOUT", "Console", "Person"]
@@ -227,7 +227,7 @@ class Console:
             number = f" entry {latest['number']}" if mine and "number" in latest else ""
             self._print(f"See log{number}: info log level=error")
 
-        latest = {"level": "error", "namespace": "twisted_qmon", "limit": 1}
+        latest: Mapping[str, JSON] = {"level": "error", "namespace": "twisted_qmon", "limit": 1}
         looking = self.monitor.execute("query-log", latest, caller=self.caller)
         self._wait(looking.addErrback(lambda failure: failure.trap(CommandError) and None), print_hint)
 

@@ -18,7 +18,8 @@ from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.core.events import EventMessage, wire_timestamp
 from twisted_qmon.interfaces import ISuspendable
 from twisted_qmon.qmp._server.messages import encode_event
-from twisted_qmon.qmp._server.session import IN_FLIGHT, MAX_MESSAGE, Session
+from twisted_qmon.qmp._server.session import IN_FLIGHT, Session
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime

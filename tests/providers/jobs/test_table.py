@@ -44,8 +44,8 @@ def printer_of(ours: Ours) -> Callable[[Any], str]:
     """What makes text of the result of query-jobs."""
     found = ours.monitor.command("query-jobs")
     assert found is not None
-    printer: Callable[[Any], str] = found.info.printer
-    return printer
+    assert found.info.printer is not None
+    return found.info.printer
 
 
 def test_table() -> None:

@@ -257,6 +257,7 @@ def test_some_of_many_connections() -> None:
     ]
     command = monitor.command("query-reactor")
     assert command is not None
+    assert command.info.printer is not None
     assert "reads from 1,500:\n  count  class\n  1,500  tests." in command.info.printer(found[0])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.balloon import Caller
 from tests.support.fake_qemu import COMMANDS, VERSION, Proxy, make_schema
 from twisted_qmon import CommandProvider, command
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
@@ -76,10 +77,10 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({"query-pending", "cancel-command", "qmon-migrate", "qmp_capabilities"}, set(names))
         self.assertLessEqual(set(COMMANDS), set(names))
-        one = proxy.monitor.submit("query-commands", None, object()).result
-        self.assertIs(proxy.monitor.submit("query-commands", None, object()).result, one)
+        one = proxy.monitor.submit("query-commands", None, Caller()).result
+        self.assertIs(proxy.monitor.submit("query-commands", None, Caller()).result, one)
         proxy.monitor.register_command("more", lambda: None)
-        self.assertIn("more", str(proxy.monitor.submit("query-commands", None, object()).result.value))
+        self.assertIn("more", str(proxy.monitor.submit("query-commands", None, Caller()).result.value))
 
     def test_origin(self) -> None:
         """Those that run on QEMU are marked."""

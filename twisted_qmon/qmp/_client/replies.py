@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-from twisted_qmon.info import JSON
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 from twisted_qmon.qmp.json.writer import encode
@@ -244,7 +243,7 @@ class ReplyReader:
         self._slow = None
         self._slow_text.clear()
 
-    def _from_value(self, value: JSON | Malformed) -> Message | Malformed:
+    def _from_value(self, value: object) -> Message | Malformed:
         if isinstance(value, Malformed):
             error = _error_in_place_of(self._slow_text)
             self._slow_text.clear()

@@ -6,27 +6,45 @@ The rules are those of QEMU's C{qapi/qmp-dispatch.c} as seen on the wire (QMP sp
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, GenericError
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qmp.json.writer import encode_line, verbatim
+from twisted_qmon.qmp.json.fast import CommandMessage, Malformed
+from twisted_qmon.qmp.json.writer import encode_line, encode_message, verbatim
 
-__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result", "limit_key"]
+if TYPE_CHECKING:
+    from twisted_qmon.core.events import EventMessage
+    from twisted_qmon.core.request import RequestId
+    from twisted_qmon.info import JSON
+    from twisted_qmon.qmp.json.fast import Decoded
+
+__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result", "id_of"]
 
 
-def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, bool]:
+def id_of(message: Decoded) -> RequestId:
+    """:return: the id that the reply to a message has"""
+    if type(message) is CommandMessage:
+        return message.id
+    return message.get("id", ABSENT) if type(message) is dict else ABSENT
+
+
+def check_message(message: Decoded, oob: bool) -> tuple[str, Mapping[str, JSON] | None, bool]:
     """
     Take a message apart.
 
-    :param message: a decoded JSON value
+    :param message: a decoded message
     :param oob: C{exec-oob} has been negotiated
     :return: the command's name, its arguments, and whether it is to be executed out of band
     :raise GenericError: in QEMU's words, when it is no proper command message. Of several faulty members the first one sent is
         named.
     """
+    if type(message) is CommandMessage:
+        return message.execute, message.arguments, False
+    if type(message) is Malformed:
+        raise GenericError(message.desc)
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
     command = None
@@ -47,37 +65,31 @@ def check_message(message: Any, oob: bool) -> tuple[str, dict[str, Any] | None, 
     return message[command], message.get("arguments"), command == "exec-oob"
 
 
-def encode_result(result: Any, id: Any) -> bytes:
+def encode_result(result: JSON | JSONText, id: RequestId) -> bytes:
     """
     :param result: plain JSON data, or a L{JSONText}
-    :return: the line of a successful reply
-    :raise TypeError: when the result is nothing that JSON can say
+    :return: a successful reply, without its line end
+    :raise TypeError: when JSON has no form for the result
     """
     if type(result) is JSONText:
         result = verbatim(result.text)
-    return encode_line({"return": result} if id is ABSENT else {"return": result, "id": id})
+    return encode_message({"return": result} if id is ABSENT else {"return": result, "id": id})
 
 
-def encode_error(error: CommandError, id: Any) -> bytes:
-    """:return: the line of an error reply"""
+def encode_error(error: CommandError, id: RequestId) -> bytes:
+    """:return: an error reply, without its line end"""
     wire = error.to_wire()
-    return encode_line({"error": wire} if id is ABSENT else {"id": id, "error": wire})
+    return encode_message({"error": wire} if id is ABSENT else {"id": id, "error": wire})
 
 
-def encode_event(message: Any) -> bytes:
+def encode_event(message: EventMessage) -> bytes:
     """:return: the line of an event; encoded once, however many sessions it goes to"""
-    line: bytes | None = message.encoded
+    line = message.encoded
     if line is None:
         line = message.encoded = encode_line(message)
     return line
 
 
-def encode_greeting(version: Mapping[str, Any], capabilities: list[str]) -> bytes:
+def encode_greeting(version: Mapping[str, JSON], capabilities: list[str]) -> bytes:
     """:return: the line that a server begins with"""
     return encode_line({"QMP": {"version": version, "capabilities": capabilities}})
-
-
-def limit_key(message: Any, definition: Any) -> Hashable:
-    """:return: what tells a rate-limited event from the others: of those with the same key only the latest need wait"""
-    data = message.get("data", {})
-    return (definition.name, *(repr(data.get(member)) for member in definition.key))

@@ -5,29 +5,13 @@ What a session's requests wait in: one queue and one bound for those in band, an
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
-from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.request import ABSENT, Request, RequestId
 
-if TYPE_CHECKING:
-    from twisted_qmon.errors import CommandError
+__all__ = ["RequestQueue"]
 
-__all__ = ["Answer", "RequestQueue"]
-
-# Most sessions never have anybody waiting: they share this one, and L{RequestQueue.wait} makes a queue when one is needed.
-_NOBODY: deque[Any] = deque(maxlen=0)
-
-
-class Answer:
-    """Stands in the queue for a message that was answered by looking at it."""
-
-    __slots__ = ("done", "error", "id", "result")
-
-    def __init__(self, error: CommandError, id: Any) -> None:
-        self.done = True
-        self.id = id
-        self.result = None
-        self.error = error
+# Most sessions never have a request waiting: they share this one, and L{RequestQueue.wait} makes a queue when one is needed.
+_EMPTY: deque[Request] = deque(maxlen=0)
 
 
 class RequestQueue:
@@ -35,9 +19,9 @@ class RequestQueue:
     In-band or out-of-band requests.
 
     :param limit: how many may run at a time
-    :ivar running: how many do
-    :ivar unnamed: one without an id does, in band
-    :ivar waiting: the others, in the order in which they came
+    :ivar running: how many are running
+    :ivar unnamed: one without an id is running, in band
+    :ivar waiting: the others, in the order in which they came; those that are answered already among them
     """
 
     __slots__ = ("limit", "running", "unnamed", "waiting")
@@ -46,17 +30,40 @@ class RequestQueue:
         self.limit = limit
         self.running = 0
         self.unnamed = False
-        self.waiting: deque[Request | Answer] = _NOBODY
+        self.waiting = _EMPTY
 
-    def wait(self, request: Request | Answer) -> None:
-        """Put one at the end of the queue."""
-        if self.waiting is _NOBODY:
+    def has_room(self, id: RequestId) -> bool:
+        """:return: whether a request with this id may start if none waits before it"""
+        return self.running < self.limit and (id is not ABSENT or not self.unnamed)
+
+    def run(self, request: Request) -> None:
+        """A request is running."""
+        self.running += 1
+        if request.id is ABSENT and not request.oob:
+            self.unnamed = True
+
+    def ended(self, request: Request) -> None:
+        """A request that was running is answered."""
+        self.running -= 1
+        if request.id is ABSENT and not request.oob:
+            self.unnamed = False
+
+    def wait(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
+        if self.waiting is _EMPTY:
             self.waiting = deque()
         self.waiting.append(request)
 
-    def may_start(self, id: Any) -> bool:
-        """:return: whether the head of the queue, which has this id, may start now"""
-        return self.running < self.limit and (id is not ABSENT or not self.unnamed)
+    def next(self) -> Request | None:
+        """:return: the head of the queue, which is taken out, if there is one and it may start"""
+        if not self.waiting or not self.has_room(self.waiting[0].id):
+            return None
+        return self.waiting.popleft()
+
+    @property
+    def pending(self) -> int:
+        """Requests that are running or waiting."""
+        return self.running + len(self.waiting)
 
     @property
     def exceeded(self) -> bool:

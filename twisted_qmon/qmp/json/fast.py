@@ -10,17 +10,20 @@ msgspec decode text and numbers of which it has already made sure what they are.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from twisted_qmon.core.request import ABSENT
+from twisted_qmon.core.request import ABSENT, RequestId
+from twisted_qmon.info import JSON
 
 __all__ = [
     "MAX_NESTING",
     "RISKY_UTF8",
     "CommandMessage",
     "Malformed",
+    "Decoded",
     "decode_checked",
     "decode_items",
     "decode_plain",
@@ -74,6 +77,9 @@ class Malformed:
         return hash(self.desc)
 
 
+#: What comes out of bytes.
+Decoded: TypeAlias = "CommandMessage[Mapping[str, JSON] | None, RequestId] | Malformed | JSON"
+
 _Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _Scalar = str | _Int64 | bool | None
 
@@ -82,6 +88,8 @@ _Plain = CommandMessage[dict[str, _Scalar | dict[str, _Scalar | dict[str, _Scala
 _decode_plain = msgspec.json.Decoder(_Plain).decode_lines
 _decode_commands = msgspec.json.Decoder(CommandMessage[dict[str, Any], Any]).decode_lines
 _decode_objects = msgspec.json.Decoder(dict[str, Any]).decode_lines
+
+_AnyCommand: TypeAlias = "CommandMessage[Mapping[str, JSON] | None, RequestId]"
 
 #: Decodes an array of strings and integers.
 decode_items = msgspec.json.Decoder(list[str | int]).decode

@@ -7,17 +7,17 @@ that comes in pieces, goes through QEMU's dialect. Which of the two served a mes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted_qmon.qmp.json.fast import CommandMessage, Malformed, decode_checked, decode_plain
+from twisted_qmon.qmp.json.fast import CommandMessage, Decoded, Malformed, decode_checked, decode_plain
 
 if TYPE_CHECKING:
     from twisted_qmon.qmp.json.lexer import Lexer
 
-__all__ = ["DEFAULT_MAX_MESSAGE", "CommandMessage", "Malformed", "MessageReader"]
+__all__ = ["MAX_MESSAGE", "CommandMessage", "Decoded", "Malformed", "MessageReader"]
 
-#: QEMU's own limit: 64 MiB.
-DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
+#: Bytes of the longest message, of a client or of a server. QEMU's MAX_TOKEN_SIZE.
+MAX_MESSAGE = 64 << 20
 
 # How many bytes one call looks at, unless there is no message in them.
 _SLICE = 8192
@@ -45,6 +45,7 @@ class MessageReader:
         "_lexer",
         "_lines_to",
         "_max_message",
+        "_new",
         "_not_plain_to",
         "_slice",
         "_slow_to",
@@ -54,7 +55,7 @@ class MessageReader:
         "fast",
     )
 
-    def __init__(self, *, max_message: int = DEFAULT_MAX_MESSAGE, commands: bool = False) -> None:
+    def __init__(self, *, max_message: int = MAX_MESSAGE, commands: bool = False) -> None:
         if max_message < 1:
             raise ValueError(f"max_message must be positive, not {max_message}")
         self._max_message = max_message
@@ -66,6 +67,8 @@ class MessageReader:
         self._slice = max(1, min(_SLICE, max_message - 1))
         self._commands = commands
         self.chunk = b""
+        # Nothing of the chunk has been looked at, and nothing is left from before it.
+        self._new = False
         self._at = 0
         self._waiting: list[bytes] = []
         self._waiting_size = 0
@@ -82,35 +85,33 @@ class MessageReader:
             self._waiting_size += len(data)
         else:
             self.chunk = data
-
-    def take(self, data: bytes) -> list[Any]:
-        """
-        Append bytes; but if nothing has been left before them, and they are plain messages and whole, have those at once.
-
-        :return: all messages in C{data}; or nothing, and L{next_batch} has them
-        """
-        if self.chunk or not self._idle or len(data) > self._slice or not self.fast or not data.endswith(_ENDS):
-            self.feed(data)
-            return []
-        messages = decode_plain(data) if self._commands else None
-        if messages is None:
-            self.chunk = data
-            self._not_plain_to = len(data)
-            return []
-        return messages
+            self._new = self._commands and self._idle
 
     @property
     def buffered(self) -> int:
         """Bytes held: those not looked at yet, and the tokens of an unfinished message."""
         return len(self.chunk) - self._at + self._waiting_size + (self._lexer.held if self._lexer is not None else 0)
 
-    def next_batch(self) -> list[Any]:
+    def next_batch(self) -> list[Decoded]:
         """
         The next messages.
 
         :return: decoded values, L{CommandMessage}s and L{Malformed}, in order: those in the next few KiB. Empty: more bytes
             are needed.
         """
+        if self._new:
+            self._new = False
+            chunk = self.chunk
+            if len(chunk) <= self._slice and self.fast and chunk.endswith(_ENDS):
+                # The usual case: a few whole messages, and nothing before or behind them.
+                messages = decode_plain(chunk)
+                if messages is not None:
+                    if self._waiting:
+                        self._next_chunk()
+                    else:
+                        self.chunk = b""
+                    return messages
+                self._not_plain_to = len(chunk)
         while self.chunk and (self._at < len(self.chunk) or self._next_chunk()):
             if not self.fast or self._at < self._slow_to or not self._idle:
                 messages = self._by_dialect()
@@ -134,7 +135,7 @@ class MessageReader:
         self._waiting_size = 0
         return bool(self.chunk)
 
-    def _by_slice(self) -> list[Any]:
+    def _by_slice(self) -> list[Decoded]:
         """Try the fast path with the whole messages at the head of the chunk."""
         chunk = self.chunk
         at = self._at
@@ -164,7 +165,7 @@ class MessageReader:
             self._at = self._slow_to = self._lines_to = self._not_plain_to = 0
         return messages
 
-    def _by_line(self) -> list[Any]:
+    def _by_line(self) -> list[Decoded]:
         """The slice was refused: try it with one line of it."""
         chunk = self.chunk
         at = self._at
@@ -176,7 +177,7 @@ class MessageReader:
         self._at = end
         return messages
 
-    def _by_dialect(self) -> list[Any]:
+    def _by_dialect(self) -> list[Decoded]:
         """Let the dialect have what only it understands, at most to where the fast path may be tried again."""
         lexer = self._lexer
         if lexer is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["encode", "encode_into", "encode_line", "encode_quickly", "to_ascii", "verbatim"]
+__all__ = ["NEWLINE", "encode", "encode_line", "encode_message", "encode_quickly", "to_ascii", "verbatim"]
 
 #: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
 MAX_DEPTH = 10_000
@@ -26,12 +26,9 @@ _encode = msgspec.json.Encoder().encode
 # What msgspec raises for what it can't write: too deep, no JSON type, an integer or text that it can't say.
 _REFUSED = (RecursionError, TypeError, ValueError, OverflowError)
 
-#: C{encode_quickly(message)}: a message for L{to_ascii}, without its line end, in the least time. Besides what L{encode_line}
-#: asks for, its numbers are finite. What it raises, L{encode_line} may be able to say.
+#: C{encode_quickly(message)}: what L{encode_message} returns, in the least time, for L{to_ascii}. Besides what L{encode_message}
+#: asks for, its numbers are finite. What this refuses, L{encode_message} may be able to encode.
 encode_quickly = _encode
-
-#: C{encode_into(message, buffer, -1)}: the same, appended to a C{bytearray}. When it raises, there is rubbish in that.
-encode_into = msgspec.json.Encoder().encode_into
 
 #: C{verbatim(text)}: a value that is JSON already, to be put into a message: in ASCII, without a newline. It is not looked at.
 verbatim = msgspec.Raw
@@ -40,7 +37,9 @@ verbatim = msgspec.Raw
 _ROOM = 1100
 
 _DELETE = 0x7F
-_NEWLINE = b"\r\n"
+
+#: What ends a message on the wire.
+NEWLINE = b"\r\n"
 
 # Regular expressions, which C{re} compiles when they are first needed, and keeps.
 _SPECIAL = r'[\x00-\x1f"\\\x7f]'
@@ -84,9 +83,9 @@ def encode(value: Any) -> bytes:
     return "".join(_slowly(value)).encode("ascii")
 
 
-def encode_line(message: Any) -> bytes:
+def encode_message(message: Any) -> bytes:
     """
-    One message as it goes over the wire: a line ended by CR LF.
+    One message, without its line end.
 
     This is for replies and events, and trusts what their makers have verified: that it is made of C{str}, C{int}, C{float},
     C{bool}, C{None}, C{dict} with C{str} keys, C{list}, C{tuple} and L{verbatim}, and of no other types. (Of other types some are
@@ -99,11 +98,22 @@ def encode_line(message: Any) -> bytes:
         data = _encode(message)
     except _REFUSED:
         # Too deep, say.
-        return encode(message) + _NEWLINE
+        return encode(message)
     if data.find(b"null") >= 0:
         # That may have been a float that is not finite.
-        return encode(message) + _NEWLINE
-    return to_ascii(data) + _NEWLINE
+        return encode(message)
+    return to_ascii(data)
+
+
+def encode_line(message: Any) -> bytes:
+    """
+    One message as it goes over the wire: a line ended by CR LF.
+
+    :param message: as for L{encode_message}
+    :return: ASCII
+    :raise TypeError: as L{encode_message}
+    """
+    return encode_message(message) + NEWLINE
 
 
 def _encode_deep(value: Any) -> bytes:
