@@ -4,7 +4,7 @@ Which commands a person can type: a monitor's commands under their human names, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -75,6 +75,10 @@ OWN = (
 )
 
 
+# No command is called so: these words are always the console's.
+_RESERVED = frozenset(word for entry in OWN for word in entry.names) - {"progress"}
+
+
 @dataclass(slots=True)
 class Names:
     """
@@ -121,42 +125,54 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
     :param upstream: the human commands of the QEMU behind, where there is one
     """
     hmc = commands.get(HMC)
-    # A QEMU itself has no query-command-help; our door to one marks what is QEMU's.
+    # A QEMU itself has no query-command-help; our proxy in front of one marks what is QEMU's.
     bare = hmc is not None and "query-command-help" not in commands
     names = Names(commands, bare or (hmc is not None and hmc.origin == UPSTREAM))
     if names.behind:
         names.upstream = upstream
-    own = {word for entry in OWN for word in entry.names}
-    entries: list[Entry] = []
-    for name, info in commands.items():
-        sub = name.startswith(_QUERY) and len(name) > len(_QUERY)
-        words = (name[len(_QUERY) :] if sub else name, *info.aliases)
-        if not sub:
-            words = tuple(word for word in words if word not in own or word == "progress")
-        if not words:
-            continue
-        ours = not names.behind or (not bare and info.origin != UPSTREAM)
-        if names.behind and ours:
-            # What a person knows it by from QEMU comes first.
-            theirs = {} if names.upstream is None else names.upstream.sub if sub else names.upstream.top
-            words = tuple(sorted(words, key=lambda word: word not in theirs))
-        entries.append(Entry(info, words, sub, ours))
-    # Ours are stronger than those of a QEMU behind, whose names our long commands have as aliases; within both, a command's own
-    # name is stronger than another's alias.
-    for group in ([entry for entry in entries if entry.ours], [entry for entry in entries if not entry.ours]):
-        for entry in group:
-            first = entry.info.name[len(_QUERY) :] if entry.sub else entry.info.name
-            if first in entry.names:
-                (names.sub if entry.sub else names.top).setdefault(first, entry)
-        for entry in group:
-            for word in entry.info.aliases:
-                names.top.setdefault(word, entry)
-                if entry.sub:
-                    names.sub.setdefault(word, entry)
+    entries = [
+        _make_entry(info, names, ours=not names.behind or not (bare or info.origin == UPSTREAM))
+        for info in commands.values()
+    ]
+    # Ours come before those of a QEMU behind, whose names our long commands have as aliases.
+    for ours in (True, False):
+        _enter([entry for entry in entries if entry is not None and entry.ours is ours], names)
     for entry in OWN:
         for word in entry.names:
             names.top.setdefault(word, entry)
     return names
+
+
+def _make_entry(info: CommandInfo, names: Names, *, ours: bool) -> Entry | None:
+    """:return: the command under its human names; C{None} if it has none that it may be called by"""
+    sub = info.name.startswith(_QUERY) and len(info.name) > len(_QUERY)
+    words = (_human_name(info), *info.aliases)
+    if not sub:
+        words = tuple(word for word in words if word not in _RESERVED)
+    if not words:
+        return None
+    if names.behind and ours:
+        # What a person knows it by from QEMU comes first.
+        theirs = {} if names.upstream is None else names.upstream.sub if sub else names.upstream.top
+        words = tuple(sorted(words, key=lambda word: word not in theirs))
+    return Entry(info, words, sub, ours)
+
+
+def _enter(entries: Sequence[Entry], names: Names) -> None:
+    """Put commands into the tables. A command's own name comes before another one's alias."""
+    for entry in entries:
+        first = _human_name(entry.info)
+        if first in entry.names:
+            (names.sub if entry.sub else names.top).setdefault(first, entry)
+    for entry in entries:
+        for word in entry.info.aliases:
+            names.top.setdefault(word, entry)
+            if entry.sub:
+                names.sub.setdefault(word, entry)
+
+
+def _human_name(info: CommandInfo) -> str:
+    return info.name.removeprefix(_QUERY) or info.name
 
 
 class CommandIndex:

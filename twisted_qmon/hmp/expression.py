@@ -7,7 +7,9 @@ The rules and the words of the errors are those of QEMU's human monitor (monitor
 from __future__ import annotations
 
 import math
+import operator
 import re
+from collections.abc import Callable
 
 __all__ = ["BLANKS", "Cursor", "LineError", "evaluate", "read_number", "read_seconds", "read_size"]
 
@@ -102,14 +104,14 @@ def evaluate(cursor: Cursor, *, words: bool = False) -> int:
             opened -= 1
             cursor.at += 1
             cursor.skip_blanks()
-        operator = cursor.next
-        if not operator or operator not in "*/%&|^+-" or (words and _begins_word(cursor)):
+        mark = cursor.next
+        if not mark or mark not in "*/%&|^+-" or (words and _begins_word(cursor)):
             break
-        if operator in "&|^":
+        if mark in "&|^":
             value = _reduce(stack, value, "&|^")
-        elif operator in "+-":
+        elif mark in "+-":
             value = _reduce(stack, value, "&|^+-")
-        stack.append((value, operator))
+        stack.append((value, mark))
         cursor.at += 1
         cursor.skip_blanks()
     value = _reduce(stack, value, "&|^+-")
@@ -166,40 +168,37 @@ def _character(cursor: Cursor) -> int:
     return ord(character)
 
 
-def _reduce(stack: list[tuple[int, str]], value: int, operators: str) -> int:
+def _reduce(stack: list[tuple[int, str]], value: int, marks: str) -> int:
     """Apply what is on top of the stack as long as it is one of these operators."""
-    while stack and stack[-1][1] in operators:
-        left, operator = stack.pop()
-        value = _wrap(_apply(left, operator, value))
+    while stack and stack[-1][1] in marks:
+        left, mark = stack.pop()
+        value = _wrap(_OPERATORS[mark](left, value))
     return value
 
 
-def _apply(left: int, operator: str, right: int) -> int:
-    if operator == "p":
-        return right
-    if operator == "n":
-        return -right
-    if operator == "~":
-        return ~right
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "&":
-        return left & right
-    if operator == "|":
-        return left | right
-    if operator == "^":
-        return left ^ right
-    if operator == "*":
-        return left * right
+def _divide(left: int, right: int) -> int:
     if right == 0:
         raise LineError("division by zero")
-    # As in C: towards zero, and the remainder has the sign of the dividend.
+    # As in C: towards zero.
     quotient = abs(left) // abs(right)
-    if (left < 0) != (right < 0):
-        quotient = -quotient
-    return quotient if operator == "/" else left - right * quotient
+    return -quotient if (left < 0) != (right < 0) else quotient
+
+
+#: By the mark on the stack; unary ones (p for plus, n for minus, ~) take no left side.
+_OPERATORS: dict[str, Callable[[int, int], int]] = {
+    "p": lambda _, right: right,
+    "n": lambda _, right: -right,
+    "~": lambda _, right: ~right,
+    "+": operator.add,
+    "-": operator.sub,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "*": operator.mul,
+    "/": _divide,
+    # The remainder has the sign of the dividend.
+    "%": lambda left, right: left - right * _divide(left, right),
+}
 
 
 def _wrap(value: int) -> int:

@@ -9,7 +9,7 @@ L{Process} is registered by C{twistd qmon} and by L{make_monitor_service<twisted
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -38,6 +38,8 @@ __all__ = ["WATCH_PERIOD", "Process"]
 
 #: Seconds between two looks at which services run.
 WATCH_PERIOD = 1.0
+
+_Result = TypeVar("_Result")
 
 _log = Logger()
 
@@ -89,7 +91,7 @@ class Process(CommandProvider):
         application: Any = None,
         *,
         clock: IReactorTime | None = None,
-        own: Iterable[Any] = (),
+        own: Iterable[IService] = (),
         publisher: LogPublisher = globalLogPublisher,
         keep: int = KEEP,
         interval: float = INTERVAL,
@@ -97,12 +99,12 @@ class Process(CommandProvider):
         self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._application = application
-        self.own: list[Any] = list(own)
+        self.own: list[IService] = list(own)
         self._uptime = Uptime(self._clock)
         self._latency = Latency(self._clock, interval)
         self._log_keeper = LogKeeper(publisher, reactor, self._emit_log, keep)
         self._services = Services(lambda: self.own)
-        self._running: dict[int, tuple[Any, str, bool]] = {}
+        self._running: dict[int, tuple[IService, str, bool]] = {}
         self._watch: IDelayedCall | None = None
         self._monitor: Monitor | None = None
         self._started = False
@@ -212,7 +214,7 @@ class Process(CommandProvider):
         return [call for call in view.delayed_calls(self._clock) if not filter or filter in call.what]
 
     @query_delayed_calls.printer
-    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+    def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
         return text.delayed_calls(infos, arguments, lambda: len(self._delayed_calls(arguments.get("filter"))))
 
     @command
@@ -251,7 +253,7 @@ class Process(CommandProvider):
         ]
 
     @query_connections.printer
-    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+    def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
         return text.connections(infos, arguments, lambda: len(self._connections(arguments.get("filter"))))
 
     @command
@@ -263,7 +265,7 @@ class Process(CommandProvider):
 
     # -- services
 
-    def _root(self) -> Any | None:
+    def _root(self) -> IService | None:
         if self._application is not None:
             return IService(self._application)
         root = next(iter(self.own), None)
@@ -271,7 +273,7 @@ class Process(CommandProvider):
             root = root.parent
         return root
 
-    def _find(self, path: str) -> Any:
+    def _find(self, path: str) -> IService:
         root = self._root()
         if root is None:
             raise GenericError(f"Service '{path}' not found")
@@ -303,7 +305,7 @@ class Process(CommandProvider):
         """
         return self._services.start(path, self._find(path)).addBoth(self._looked)
 
-    def _looked(self, result: Any) -> Any:
+    def _looked(self, result: _Result) -> _Result:
         self._look_at_services()
         return result
 
@@ -311,7 +313,7 @@ class Process(CommandProvider):
         self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
         self._look_at_services()
 
-    def _which_run(self) -> dict[int, tuple[Any, str, bool]]:
+    def _which_run(self) -> dict[int, tuple[IService, str, bool]]:
         root = self._root()
         if root is None:
             return {}
@@ -336,7 +338,7 @@ class Process(CommandProvider):
             if running:
                 self._service_changed(path, service, False)
 
-    def _service_changed(self, path: str, service: Any, running: bool) -> None:
+    def _service_changed(self, path: str, service: IService, running: bool) -> None:
         assert self._monitor is not None
         _log.info("service '{path}' {has}", path=path, has="has started" if running else "has stopped")
         self._monitor.emit("SERVICE_CHANGE", {"path": path, "name": service.name or "", "running": running})
@@ -369,7 +371,7 @@ class Process(CommandProvider):
         return found
 
     @query_log.printer
-    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+    def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
         def total() -> int:
             level = arguments.get("level")
             return len(

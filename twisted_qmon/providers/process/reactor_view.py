@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 import msgspec
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, ITransport
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime, ITransport
 from twisted.internet.task import LoopingCall
 from twisted.python.reflect import qual
 
@@ -47,6 +47,9 @@ MAX_LISTED = 1000
 
 #: Characters of a text that the application's own objects give.
 MAX_TEXT = 200
+
+
+_Value = TypeVar("_Value")
 
 
 class DescriptorInfo(msgspec.Struct):
@@ -189,7 +192,7 @@ class ConnectionInfo(msgspec.Struct):
     queued: Size | None = None
 
 
-def _guarded(call: Callable[[], Any], default: Any) -> Any:
+def _guarded(call: Callable[[], _Value], default: _Value) -> _Value:
     """What an application's object says, or the default if it fails: a look at things must not break on one of them."""
     try:
         return call()
@@ -197,31 +200,32 @@ def _guarded(call: Callable[[], Any], default: Any) -> Any:
         return default
 
 
-def _fd(thing: Any) -> int | None:
-    fd = _guarded(lambda: thing.fileno(), None)
+def _asked(thing: object, method: str, default: object = None) -> object:
+    """What its method without arguments says, if it has that and the call does not fail."""
+    return _guarded(lambda: getattr(thing, method)(), default)
+
+
+def _fd(thing: object) -> int | None:
+    fd = _asked(thing, "fileno")
     return fd if isinstance(fd, int) and fd >= 0 else None
 
 
-def _fd_set(reactor: Any) -> tuple[list[Any], list[Any]]:
+def descriptors(reactor: object) -> tuple[list[object], list[object]]:
+    """:return: what the reactor reads from and writes to, empty for a reactor that can't tell"""
     if not IReactorFDSet.providedBy(reactor):
         return [], []
     return _guarded(lambda: list(reactor.getReaders()), []), _guarded(lambda: list(reactor.getWriters()), [])
 
 
-def descriptors(reactor: Any) -> tuple[list[Any], list[Any]]:
-    """:return: what the reactor reads from and writes to, empty for a reactor that can't tell"""
-    return _fd_set(reactor)
-
-
-def describe_descriptor(thing: Any) -> DescriptorInfo:
+def describe_descriptor(thing: object) -> DescriptorInfo:
     """:return: the plain facts of something that the reactor reads or writes"""
-    name = _guarded(lambda: thing.logPrefix(), "")
+    name = _asked(thing, "logPrefix", "")
     # A unix client's own path is in it, and may be no UTF-8: lone surrogates, which JSON has no way to say.
     text = str(name).encode("utf-8", "replace").decode("utf-8")
     return DescriptorInfo(qual(type(thing)), text[:MAX_TEXT], _fd(thing))
 
 
-def what(function: Any) -> str:
+def what(function: object) -> str:
     """:return: the name by which a programmer knows what would be called: the function in a loop, not the loop"""
     for _ in range(8):
         if isinstance(function, LoopingCall):
@@ -240,7 +244,7 @@ def what(function: Any) -> str:
     return f"{getattr(function, '__module__', None) or '?'}.{name}"[:MAX_TEXT]
 
 
-def delayed_calls(clock: Any) -> list[DelayedCallInfo]:
+def delayed_calls(clock: IReactorTime) -> list[DelayedCallInfo]:
     """:return: all delayed calls, soonest first"""
     now = clock.seconds()
     calls = [
@@ -268,22 +272,22 @@ def delayed_call_groups(calls: Sequence[DelayedCallInfo]) -> list[DelayedCallGro
     return sorted(groups.values(), key=lambda group: -group.count)[:MAX_LISTED]
 
 
-def thread_pool(reactor: Any) -> ThreadPoolInfo | None:
+def thread_pool(reactor: object) -> ThreadPoolInfo | None:
     """:return: what its threads are doing; C{None} if it has none yet (asking must not make them)"""
     pool = getattr(reactor, "threadpool", None)
     if pool is None:
         return None
-    queue = getattr(pool, "_queue", None)
+    queued = _asked(getattr(pool, "_queue", None), "qsize", 0)
     return ThreadPoolInfo(
         minimum=int(pool.min),
         maximum=int(pool.max),
         busy=len(pool.working),
         idle=len(pool.waiters),
-        queued=_guarded(lambda: int(queue.qsize()), 0),  # type: ignore[union-attr]
+        queued=queued if isinstance(queued, int) else 0,
     )
 
 
-def address(where: Any) -> str:
+def address(where: object) -> str:
     """:return: an address as text, in the way of endpoint descriptions"""
     kind = str(getattr(where, "type", type(where).__name__)).lower()
     host = getattr(where, "host", None)
@@ -291,7 +295,7 @@ def address(where: Any) -> str:
         if ":" in str(host):
             kind = kind.removesuffix("6")
             host = f"[{host}]"
-        return f"{kind}:{host}:{where.port}"
+        return f"{kind}:{host}:{getattr(where, 'port', '')}"
     if hasattr(where, "name"):
         name = where.name
         return f"unix:{_path(name)}" if name else "unix"
@@ -300,13 +304,13 @@ def address(where: Any) -> str:
     return str(where)[:MAX_TEXT]
 
 
-def _path(name: Any) -> str:
+def _path(name: object) -> str:
     text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
     # A name in Linux's abstract name space.
     return "@" + text[1:] if text.startswith("\0") else text
 
 
-def _unwrapped(thing: Any, attribute: str) -> Any:
+def _unwrapped(thing: object, attribute: str) -> object:
     """What a chain of wrappers (TLS, policies) is around."""
     for _ in range(8):
         inner = getattr(thing, attribute, None)
@@ -316,21 +320,21 @@ def _unwrapped(thing: Any, attribute: str) -> Any:
     return thing
 
 
-def ports(reactor: Any) -> list[PortInfo]:
+def ports(reactor: object) -> list[PortInfo]:
     """:return: the ports that listen, by address"""
     found = []
-    for port in _fd_set(reactor)[0]:
+    for port in descriptors(reactor)[0]:
         if IListeningPort.providedBy(port):
             factory = getattr(port, "factory", None) or getattr(port, "protocol", None)
             factory = _unwrapped(factory, "wrappedFactory")
-            where = address(_guarded(port.getHost, None))
+            where = address(_asked(port, "getHost"))
             found.append(
                 PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", _fd(port))
             )
     return sorted(found, key=lambda port: port.address)
 
 
-def _transports(things: Iterable[Any]) -> Iterator[Any]:
+def _transports(things: Iterable[object]) -> Iterator[object]:
     seen = set()
     for thing in things:
         if id(thing) not in seen and ITransport.providedBy(thing) and not IListeningPort.providedBy(thing):
@@ -343,7 +347,7 @@ _BYTES_RECEIVED = 128
 _BYTES_SENT = 200
 
 
-def _counted(transport: Any) -> tuple[int | None, int | None]:
+def _counted(transport: object) -> tuple[int | None, int | None]:
     """Bytes received and sent, as the kernel counts them: no cost until asked."""
     option = getattr(socket, "TCP_INFO", None)
     sock = getattr(transport, "socket", None)
@@ -358,16 +362,16 @@ def _counted(transport: Any) -> tuple[int | None, int | None]:
     return received, sent
 
 
-def transports(reactor: Any) -> list[Any]:
+def transports(reactor: object) -> list[object]:
     """
     :return: the transports of the connections that the reactor reads from or writes to. One that is paused and has nothing to
         write is not among them: the reactor does not know of it at that moment.
     """
-    readers, writers = _fd_set(reactor)
+    readers, writers = descriptors(reactor)
     return list(_transports([*readers, *writers]))
 
 
-def connections(reactor: Any) -> list[ConnectionInfo]:
+def connections(reactor: object) -> list[ConnectionInfo]:
     """:return: the connections of L{transports}, by peer"""
     found = []
     for transport in transports(reactor):
@@ -375,8 +379,8 @@ def connections(reactor: Any) -> list[ConnectionInfo]:
         received, sent = _counted(transport)
         found.append(
             ConnectionInfo(
-                peer=address(_guarded(transport.getPeer, None)),
-                host=address(_guarded(transport.getHost, None)),
+                peer=address(_asked(transport, "getPeer")),
+                host=address(_asked(transport, "getHost")),
                 protocol=qual(type(protocol)) if protocol is not None else "",
                 class_=qual(type(transport)),
                 received=received,

@@ -5,11 +5,10 @@ The tree of services: paths, and starting and stopping what they name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import msgspec
 from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import IServiceCollection
+from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -42,11 +41,11 @@ class ServiceInfo(msgspec.Struct):
     running: bool
 
 
-def _children(service: Any) -> list[Any]:
+def _children(service: IService) -> list[IService]:
     return list(service) if IServiceCollection.providedBy(service) else []
 
 
-def _segments(services: list[Any]) -> list[str]:
+def _segments(services: list[IService]) -> list[str]:
     """
     What stands in a path for each of these siblings: the name, or the index where there is no name or it would not do. One with
     a slash would look like two, one that is a number like an index, and a second one of the same name like the first.
@@ -62,12 +61,12 @@ def _segments(services: list[Any]) -> list[str]:
     return segments
 
 
-def walk(root: Any) -> Iterator[tuple[str, Any]]:
+def walk(root: IService) -> Iterator[tuple[str, IService]]:
     """
     :param root: an L{IService}
     :return: the paths and services of its tree, parents first and siblings in their order; at most L{MAX_SERVICES}
     """
-    waiting: list[tuple[str, Any]] = [("", root)]
+    waiting: list[tuple[str, IService]] = [("", root)]
     for _ in range(MAX_SERVICES):
         if not waiting:
             return
@@ -81,7 +80,7 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
         ]
 
 
-def find(root: Any, path: str) -> Any:
+def find(root: IService, path: str) -> IService:
     """
     :return: the service at a path
     :raise GenericError: when there is none
@@ -99,12 +98,12 @@ def find(root: Any, path: str) -> Any:
     return service
 
 
-def path_of(root: Any, service: Any) -> str | None:
+def path_of(root: IService, service: IService) -> str | None:
     """:return: the path of a service, or C{None} when it is not in the tree"""
     return next((path for path, found in walk(root) if found is service), None)
 
 
-def is_inside(service: Any, ancestor: Any) -> bool:
+def is_inside(service: IService, ancestor: IService) -> bool:
     """:return: whether the ancestor is the service, its parent, its parent's parent..."""
     seen = 0
     while service is not None and seen < MAX_SERVICES:
@@ -115,7 +114,7 @@ def is_inside(service: Any, ancestor: Any) -> bool:
     return False
 
 
-def describe(path: str, service: Any) -> ServiceInfo:
+def describe(path: str, service: IService) -> ServiceInfo:
     """:return: the plain facts of a service"""
     return ServiceInfo(path, service.name or "", qual(type(service)), bool(service.running))
 
@@ -127,11 +126,11 @@ class Services:
     :param own: the services that must not be stopped by path, fetched anew for each question
     """
 
-    def __init__(self, own: Callable[[], Iterable[Any]]) -> None:
+    def __init__(self, own: Callable[[], Iterable[IService]]) -> None:
         self._own = own
-        self._changing: list[Any] = []
+        self._changing: list[IService] = []
 
-    def stop(self, path: str, service: Any) -> Deferred[None]:
+    def stop(self, path: str, service: IService) -> Deferred[None]:
         """
         Stop a service.
 
@@ -146,7 +145,7 @@ class Services:
             raise GenericError(f"Service '{path}' is not running")
         return self._change(service, _stop_service, f"Service '{path}' stopped with an error")
 
-    def start(self, path: str, service: Any) -> Deferred[None]:
+    def start(self, path: str, service: IService) -> Deferred[None]:
         """
         Start a service: C{privilegedStartService()}, without which many would not listen again, then C{startService()}. One that
         fails at that is stopped again.
@@ -161,16 +160,16 @@ class Services:
                 raise GenericError(f"Service '{where}' is already running")
         return self._change(service, _start_service, f"Service '{path}' could not be started")
 
-    def _refuse_changing(self, path: str, service: Any) -> None:
+    def _refuse_changing(self, path: str, service: IService) -> None:
         for changing in self._changing:
             if is_inside(changing, service) or is_inside(service, changing):
                 raise GenericError(f"Service '{path}' is being started or stopped")
 
-    def _change(self, service: Any, act: Callable[[Any], Deferred[Any]], complaint: str) -> Deferred[None]:
+    def _change(self, service: IService, act: Callable[[IService], Deferred[None]], complaint: str) -> Deferred[None]:
         # Whoever asked may give up: that cancels this Deferred only, not what it waits for.
         answer: Deferred[None] = Deferred()
 
-        def done(result: Any) -> None:
+        def done(result: object) -> None:
             self._changing.remove(service)
             if isinstance(result, Failure):
                 _log.failure("{complaint}", result, complaint=complaint)
@@ -187,11 +186,11 @@ def _reason(failure: Failure) -> str:
     return failure.getErrorMessage() or type(failure.value).__name__
 
 
-def _stop_service(service: Any) -> Deferred[Any]:
+def _stop_service(service: IService) -> Deferred[None]:
     return maybeDeferred(service.stopService).addCallback(_raise_inner_failure)
 
 
-def _raise_inner_failure(result: Any) -> None:
+def _raise_inner_failure(result: object) -> None:
     """
     A C{MultiService} stops with the list of what its parts came to, failures and all, and calls that success.
 
@@ -207,20 +206,21 @@ def _raise_inner_failure(result: Any) -> None:
             _raise_inner_failure(value)
 
 
-def _start_service(service: Any) -> Deferred[Any]:
+def _start_service(service: IService) -> Deferred[None]:
     for _, part in walk(service):
         if isinstance(part, StreamServerEndpointService):
             # Once it has listened it only logs it when the port is busy the next time, and says that it runs.
             part._raiseSynchronously = True
 
-    def roll_back(failure: Failure) -> Deferred[Any]:
+    def roll_back(failure: Failure) -> Deferred[None]:
         def failed_again(second: Failure) -> None:
             _log.debug(
                 "while stopping {service!r}, which had failed to start: {why}", service=service, why=_reason(second)
             )
 
-        return maybeDeferred(service.stopService).addErrback(failed_again).addCallback(lambda _: failure)
+        stopped = maybeDeferred(service.stopService).addErrback(failed_again)
+        return stopped.addCallback(lambda _: failure.raiseException())
 
-    starting = maybeDeferred(service.privilegedStartService)
+    starting: Deferred[None] = maybeDeferred(service.privilegedStartService)
     starting.addCallback(lambda _: maybeDeferred(service.startService))
     return starting.addErrback(roll_back)

@@ -22,6 +22,9 @@ from twisted_qmon.providers.process import stacks as stacks_module
 
 __all__ = [
     "GROUP_FROM",
+    "Arguments",
+    "Row",
+    "Rows",
     "connections",
     "delayed_calls",
     "levels",
@@ -37,10 +40,14 @@ __all__ = [
 #: Of more readers, writers or connections than this, a person is told first how many there are of each kind.
 GROUP_FROM = 20
 
-NO_ARGUMENTS: Mapping[str, Any] = {}
+#: The arguments of a command.
+Arguments: TypeAlias = Mapping[str, Any]
 
-_Rows: TypeAlias = Sequence[Mapping[str, Any]]
-_Arguments: TypeAlias = Mapping[str, Any]
+NO_ARGUMENTS: Arguments = {}
+
+#: An object of a command's result, and a list of them.
+Row: TypeAlias = Mapping[str, Any]
+Rows: TypeAlias = Sequence[Row]
 
 # Those of Twisted and of this package.
 _OWN_FOLDERS = tuple(
@@ -54,7 +61,7 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name + ':':{width}} {printable(value)}".rstrip() for name, value in pairs)
 
 
-def process(info: Mapping[str, Any]) -> str:
+def process(info: Row) -> str:
     """The text of C{query-process}."""
     pairs = [
         ("pid", str(info["pid"])),
@@ -71,7 +78,7 @@ def process(info: Mapping[str, Any]) -> str:
     return _facts(pairs)
 
 
-def reactor(info: Mapping[str, Any]) -> str:
+def reactor(info: Row) -> str:
     """The text of C{query-reactor}."""
     late = info["latency"]
     pairs = [
@@ -98,7 +105,7 @@ def reactor(info: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _descriptors(title: str, total: int, members: _Rows, groups: _Rows) -> str:
+def _descriptors(title: str, total: int, members: Rows, groups: Rows) -> str:
     if total > GROUP_FROM:
         rows = [[f"{group['count']:,}", group["class"]] for group in groups]
         return _section(f"{title} {total:,}", [">count", "class"], rows)
@@ -106,7 +113,7 @@ def _descriptors(title: str, total: int, members: _Rows, groups: _Rows) -> str:
     return _section(f"{title} {total}", [">fd", "class", "name"], rows)
 
 
-def _calls(total: int, calls: _Rows, groups: _Rows) -> str:
+def _calls(total: int, calls: Rows, groups: Rows) -> str:
     title = quantity(total, "delayed call")
     if total > len(groups) > 0:
         rows = [[f"{group['count']:,}", _when(group["when"]), group["what"]] for group in groups]
@@ -118,7 +125,7 @@ def _calls(total: int, calls: _Rows, groups: _Rows) -> str:
     return f"{text}\n  ... and {hidden:,} more" if hidden else text
 
 
-def delayed_calls(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
+def delayed_calls(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
     """The text of C{query-delayed-calls}."""
     if not infos:
         return "no delayed calls"
@@ -139,7 +146,7 @@ def _indent(text: str) -> str:
     return "\n".join("  " + line for line in text.splitlines())
 
 
-def services(infos: Sequence[Mapping[str, Any]]) -> str:
+def services(infos: Rows) -> str:
     """The text of C{query-services}: the tree, each with the last part of its path, which is what is typed."""
     if not infos:
         return "no services"
@@ -165,7 +172,7 @@ def _branch(depths: Sequence[int], index: int) -> str:
     return "".join(parts)
 
 
-def ports(infos: Sequence[Mapping[str, Any]]) -> str:
+def ports(infos: Rows) -> str:
     """The text of C{query-ports}."""
     if not infos:
         return "no listening ports"
@@ -173,7 +180,7 @@ def ports(infos: Sequence[Mapping[str, Any]]) -> str:
     return table([">fd", "address", "factory"], rows)
 
 
-def connections(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
+def connections(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
     """The text of C{query-connections}; of many, first how many there are of each protocol."""
     if not infos:
         return "no connections"
@@ -195,7 +202,7 @@ def connections(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Calla
     return "\n".join([*lines, more(hidden)] if hidden else lines)
 
 
-def log(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
+def log(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
     """The text of C{query-log}, in this machine's local time."""
     if not infos:
         return "nothing logged"
@@ -209,12 +216,12 @@ def log(infos: _Rows, arguments: _Arguments = NO_ARGUMENTS, total: Callable[[], 
     return "\n".join(lines)
 
 
-def levels(infos: Sequence[Mapping[str, Any]]) -> str:
+def levels(infos: Rows) -> str:
     """The text of C{query-log-levels}."""
     return table(["namespace", "from level"], [[info["namespace"] or "(all others)", info["level"]] for info in infos])
 
 
-def stacks(info: Mapping[str, Any]) -> str:
+def stacks(info: Row) -> str:
     """
     The text of C{query-stacks}: coroutines first, then the threads. Of the thread that answers, the reactor's and the monitor's
     frames are one line.
@@ -231,7 +238,7 @@ def stacks(info: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _thread_frames(stack: Sequence[Mapping[str, Any]]) -> list[str]:
+def _thread_frames(stack: Rows) -> list[str]:
     answering = any(frame["file"] == stacks_module.__file__ for frame in stack)
     shown = list(takewhile(lambda frame: not _is_own(frame["file"]), stack)) if answering else stack
     lines = [_frame(frame) for frame in shown]
@@ -244,7 +251,7 @@ def _is_own(file: str) -> bool:
     return file.startswith(_OWN_FOLDERS)
 
 
-def _frame(frame: Mapping[str, Any]) -> str:
+def _frame(frame: Row) -> str:
     line = f"  {short_path(frame['file'])}:{frame['line']} in {frame['function']}"
     return f"{line}\n    {frame['source']}" if "source" in frame else line
 
