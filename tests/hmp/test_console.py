@@ -344,7 +344,7 @@ class HelpTests(ConsoleCase):
             "add|plus a [b] -- add numbers",
             "help|? [cmd] -- show the help",
             "info [subcommand] -- show various information about the system state",
-            "progress [on|off] -- print how far the command is that is waited for, at most once a second",
+            "progress [on|off] -- print the progress of the pending command, at most once a second",
             "slow  -- take some time",
         ]
         self.assertEqual(run("help").splitlines(), expected)
@@ -436,7 +436,7 @@ class InFrontOfQEMUTests(ConsoleCase):
                 "human-monitor-command  --",
                 "info [subcommand] -- show various information about the system state",
                 "migrate|qmon-migrate uri -- migrate, and wait",
-                "progress [on|off] -- print how far the command is that is waited for, at most once a second",
+                "progress [on|off] -- print the progress of the pending command, at most once a second",
                 "quit|q  -- quit the emulator",
             ],
         )

@@ -211,7 +211,7 @@ class Builtin(CommandProvider):
         """
         list the requests that are waiting, running or abandoned
 
-        :param limit: at most so many; without it, or if it is 0, all
+        :param limit: at most this many; without it, or with 0, all of them
         :param filter: only those with this text in session, peer or command
         :param sort: by number, which is by age, the oldest first; or by session or command
         """

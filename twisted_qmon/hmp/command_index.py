@@ -68,7 +68,7 @@ OWN = (
             "progress",
             items=(ArgsItem("state", "b", optional=True),),
             params="[on|off]",
-            help="print how far the command is that is waited for, at most once a second",
+            help="print the progress of the pending command, at most once a second",
         ),
         ("progress",),
     ),

@@ -39,7 +39,7 @@ _HELP, _INFO, _PROGRESS = OWN
 @implementer(ICaller)
 class Person:
     """
-    Who asks, for what is typed.
+    The caller of what is typed: one session.
 
     :param name: tells the session from others
     :param peer: where it comes from, as text

@@ -89,7 +89,7 @@ def _sorted(ours: list[tuple[str, str]], names: Names, *, sub: bool) -> str:
 
 def help_for(words: list[str], names: Names) -> str | None:
     """
-    What C{help WORDS} prints, as far as it is known here: a QEMU that is busy holds nobody up who asks for help.
+    What C{help WORDS} prints, as far as it is known here, so that help does not wait for a busy QEMU.
 
     :param words: not empty; those after the name of a command don't matter
     :return: lines; C{None} where the QEMU behind has to be asked

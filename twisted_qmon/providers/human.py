@@ -40,7 +40,7 @@ class HumanMonitorCommand(CommandProvider):
         :param cpu_index: accepted for QEMU's clients, and ignored
         :raise GenericError: when the request is cancelled or times out; so is what the line waits for
         """
-        # Every monitor has this command, and few are asked for it: nobody else waits for the human monitor's modules.
+        # Every monitor has this command, and few are asked for it: the human monitor's modules are imported at the first call.
         from twisted_qmon.hmp.args import Format
         from twisted_qmon.hmp.command_index import CommandIndex
         from twisted_qmon.hmp.console import Console, Person

@@ -22,7 +22,7 @@ class Quit(CommandProvider):
 
     :param stop: begins the stop; called with the request of C{quit}, which is not waited for. Returns a Deferred that fires when
         everything is said but the reply to C{quit} itself.
-    :param name: the command's name, where C{quit} is somebody else's
+    :param name: the command's name, where C{quit} is another one's
     :param aliases: other names for it in the human monitor
     """
 

@@ -38,7 +38,7 @@ class Job:
     A long operation that outlives the request that began it. L{Jobs.start<twisted_qmon.providers.jobs.Jobs.start>}
     makes one.
 
-    The work calls L{progress}, L{pause_point} and L{ready}; the others are for whoever controls it. Each verb raises
+    The work calls L{progress}, L{pause_point} and L{ready}; the others control it. Each verb raises
     L{GenericError} in QEMU's words when the state of the job does not allow it.
 
     :ivar id: unique among the jobs of a monitor
@@ -47,7 +47,7 @@ class Job:
     :ivar current: what is done, in the job's own unit
     :ivar total: what there is to do; 0 while unknown
     :ivar error: why it failed, or C{None}. A job that was cancelled has failed, with C{Operation canceled}.
-    :ivar cancelled: somebody cancelled it; the work may not have noticed yet
+    :ivar cancelled: it was cancelled; the work may not have noticed yet
     :ivar is_over: it is concluded, or dismissed already
     :ivar on_stop: C{"cancel"} or C{"wait"}: what a drain does with it
     :ivar meter: how fast it is
@@ -136,7 +136,7 @@ class Job:
         A place where the work can rest: await it wherever nothing is half done, before each piece of the work for
         instance. A job is C{paused} (in C{ready}: C{standby}) only here; until it comes here it runs on.
 
-        :return: fires at once if nobody has asked for a pause, else when the job is resumed; fails with
+        :return: fires at once if no pause was asked for, else when the job is resumed; fails with
             C{CancelledError} when the job is cancelled meanwhile
         """
         if not self._pause_requested or self.cancelled or self.is_over:
@@ -165,7 +165,7 @@ class Job:
 
     def ready(self) -> Deferred[None]:
         """
-        Say that the work could end now, and wait until somebody wants it to (C{job-complete}): a copy is complete, say,
+        Say that the work could end now, and wait for C{job-complete}: a copy is complete, say,
         and is kept up to date until it is wanted. Until then the work counts as standing at a pause point.
 
         :return: fires when the job is to be completed; fails with C{CancelledError} when it is cancelled, and with
@@ -190,7 +190,7 @@ class Job:
         if kick is not None and not kick.called:
             kick.callback(None)
 
-    # -- for whoever controls it
+    # -- control
 
     def ended(self) -> Deferred[Job]:
         """
@@ -212,7 +212,7 @@ class Job:
         """
         Ask the work to pause.
 
-        :raise GenericError: when it can't, or somebody has asked before
+        :raise GenericError: when it can't, or a pause was asked for before
         """
         self._check("pause")
         if self._pause_requested:
@@ -224,7 +224,7 @@ class Job:
         """
         Undo L{pause}.
 
-        :raise GenericError: when nobody has asked for a pause, or it is too late
+        :raise GenericError: when no pause was asked for, or it is too late
         """
         if not self._pause_requested:
             raise GenericError("Can't resume a job that was not paused")

@@ -47,8 +47,8 @@ MAX_JOBS = 1000
 #: Seconds that a drain gives work that was cancelled because time was up, before the job is ended without it.
 STOP_GRACE = 1.0
 
-#: A job that is in one of these states goes on only if somebody says so.
-_WAITS_FOR_SOMEBODY = frozenset({JobStatus.PAUSED, JobStatus.READY, JobStatus.STANDBY, JobStatus.PENDING})
+#: A job that is in one of these states goes on only if a command says so.
+_WAITS_FOR_COMMAND = frozenset({JobStatus.PAUSED, JobStatus.READY, JobStatus.STANDBY, JobStatus.PENDING})
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _BAR = 20
@@ -122,7 +122,7 @@ class Jobs(CommandProvider):
             or coroutine itself, if it wants nothing of the job.
         :param auto_finalize: C{False}: it stays C{pending} when the work is done, until C{job-finalize}
         :param auto_dismiss: C{False}: it stays C{concluded}, with its error if any, until C{job-dismiss}
-        :param on_stop: what a drain does: C{"cancel"} it, or C{"wait"} for it as long as it needs nobody's command to
+        :param on_stop: what a drain does: C{"cancel"} it, or C{"wait"} for it as long as it needs no command to
             go on
         :param on_finalize: called between C{pending} and C{concluded}, to make the result of the work count; what it
             raises makes the job fail
@@ -219,10 +219,10 @@ class Jobs(CommandProvider):
         return [job for job in self._jobs.values() if not job.is_over]
 
     def _stop_if_due(self, job: Job) -> None:
-        # A pending job that nobody has to finalize goes on by itself.
+        # A pending job that needs no job-finalize goes on by itself.
         if job.status is JobStatus.PENDING and job.auto_finalize:
             return
-        if job.on_stop == "cancel" or job.status in _WAITS_FOR_SOMEBODY:
+        if job.on_stop == "cancel" or job.status in _WAITS_FOR_COMMAND:
             self._stop(job)
 
     def _stop(self, job: Job) -> None:
@@ -236,7 +236,7 @@ class Jobs(CommandProvider):
             try:
                 self.monitor.emit("JOB_STATUS_CHANGE", {"status": job.status, "id": job.id})
             except EventError:
-                # Whoever spoilt the event, the job must not stop half-way.
+                # Another provider may have taken the event's name; the job must not stop half-way.
                 self._log.failure("while telling that {job!r}", job=job)
         if self._draining and not job.is_over:
             self._stop_if_due(job)
@@ -245,12 +245,12 @@ class Jobs(CommandProvider):
 
     @command
     def query_jobs(self) -> list[JobInfo]:
-        """List the jobs."""
+        """list the jobs"""
         return [JobInfo(job.id, job.type, job.status, job.current, job.total, job.error) for job in self]
 
     @command
     def job_cancel(self, id: str) -> None:
-        """Cancel a job.
+        """cancel a job
 
         :param id: the job
         """
@@ -258,7 +258,7 @@ class Jobs(CommandProvider):
 
     @command
     def job_pause(self, id: str) -> None:
-        """Pause a job: it rests at its next pause point.
+        """pause a job at its next pause point
 
         :param id: the job
         """
@@ -266,7 +266,7 @@ class Jobs(CommandProvider):
 
     @command
     def job_resume(self, id: str) -> None:
-        """Resume a job that was paused.
+        """resume a paused job
 
         :param id: the job
         """
@@ -274,7 +274,7 @@ class Jobs(CommandProvider):
 
     @command
     def job_complete(self, id: str) -> None:
-        """Let a job that is ready come to its end.
+        """complete a job that is ready
 
         :param id: the job
         """
@@ -282,7 +282,7 @@ class Jobs(CommandProvider):
 
     @command
     def job_finalize(self, id: str) -> None:
-        """Let a pending job conclude.
+        """finalize a pending job
 
         :param id: the job
         """
@@ -290,7 +290,7 @@ class Jobs(CommandProvider):
 
     @command
     def job_dismiss(self, id: str) -> None:
-        """Forget a concluded job.
+        """remove a concluded job
 
         :param id: the job
         """

@@ -95,7 +95,7 @@ class Latency:
         self._schedule()
 
     def _note(self, now: float, late: float) -> None:
-        # The clock may be a wall clock that somebody sets back.
+        # The clock may be a wall clock, which can be set back.
         late = max(late, 0.0)
         self._last = late
         number = int(now)
@@ -118,7 +118,7 @@ class Latency:
         total = sum(second.total for second in seconds)
         worst = max((second.worst for second in seconds), default=0.0)
         if overdue > self._last:
-            # Nobody has run the probe yet: whoever asks was called before it, by the turn of the reactor that is so late.
+            # The probe is due and has not run: this query was called before it, in the turn of the reactor that is so late.
             samples, total = samples + 1, total + overdue
         return LatencyInfo(
             last=round(max(self._last, overdue), 6),

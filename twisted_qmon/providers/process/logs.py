@@ -239,7 +239,7 @@ class LogKeeper:
         self._emitting = True
         try:
             for info in batch:
-                # The traceback is for who asks (query-log), not for every client.
+                # The traceback is in query-log; an event goes to every client.
                 first = info.text.partition("\n")[0]
                 data = {"level": info.level, "namespace": info.namespace, "text": first}
                 if suppressed:

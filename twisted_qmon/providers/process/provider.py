@@ -166,14 +166,14 @@ class Process(CommandProvider):
 
     @command
     def query_process(self) -> ProcessInfo:
-        """show what this process is and uses"""
+        """show process id, command line, uptime, memory and versions"""
         return process_info(self._uptime.seconds())
 
     query_process.printer(text.process)
 
     @command
     def query_reactor(self) -> view.ReactorInfo:
-        """show what the reactor has to do, and how late it runs"""
+        """show what the reactor reads, writes and will call, and how late it runs"""
         readers, writers = view.descriptors(self._reactor)
         calls = view.delayed_calls(self._clock)
         return view.ReactorInfo(
@@ -199,9 +199,9 @@ class Process(CommandProvider):
         self, limit: UInt32 | None = None, filter: str | None = None, sort: Literal["when", "what"] = "when"
     ) -> list[view.DelayedCallInfo]:
         """
-        list what the reactor will call, soonest first
+        list the delayed calls, the soonest first
 
-        :param limit: at most so many; without it, or if it is 0, all
+        :param limit: at most this many; without it, or with 0, all of them
         :param filter: only those with this text in the name of the function
         :param sort: by time, or by the name of the function
         """
@@ -219,7 +219,7 @@ class Process(CommandProvider):
 
     @command
     def query_ports(self) -> list[view.PortInfo]:
-        """list the ports that listen, and who serves them"""
+        """list the listening ports and what serves them"""
         return view.ports(self._reactor)
 
     query_ports.printer(text.ports)
@@ -232,11 +232,11 @@ class Process(CommandProvider):
         sort: Literal["peer", "host", "protocol", "received", "sent", "queued"] = "peer",
     ) -> list[view.ConnectionInfo]:
         """
-        list the connections that are read or written
+        list the connections
 
-        :param limit: at most so many; without it, or if it is 0, all
+        :param limit: at most this many; without it, or with 0, all of them
         :param filter: only those with this text in peer, host or protocol
-        :param sort: by what; numbers of bytes: the largest first
+        :param sort: by this member; bytes: the largest number first
         """
         found = self._connections(filter)
         if sort in ("received", "sent", "queued"):
@@ -258,7 +258,7 @@ class Process(CommandProvider):
 
     @command
     def query_stacks(self) -> StacksInfo:
-        """show what each thread does and where coroutines wait"""
+        """show the stacks of threads and coroutines"""
         return stacks()
 
     query_stacks.printer(text.stacks)
@@ -290,7 +290,7 @@ class Process(CommandProvider):
     @command
     def service_stop(self, path: str) -> Deferred[None]:
         """
-        stop a service; completes when it has stopped
+        stop a service and wait until it has stopped
 
         :param path: as query-services lists it
         """
@@ -299,7 +299,7 @@ class Process(CommandProvider):
     @command
     def service_start(self, path: str) -> Deferred[None]:
         """
-        start a service that is stopped
+        start a stopped service
 
         :param path: as query-services lists it
         """
@@ -318,7 +318,7 @@ class Process(CommandProvider):
         if root is None:
             return {}
         # The service itself is kept with its identity, or that might soon be another one's. The monitor's own, and what holds
-        # them, come and go with the monitor: there is nobody to tell.
+        # them, come and go with the monitor: no client is left to be told.
         return {
             id(found): (found, path, bool(found.running))
             for path, found in walk(root)
@@ -357,10 +357,10 @@ class Process(CommandProvider):
         """
         show the last log events
 
-        :param limit: at most so many, the latest; without it, or if it is 0, all that are kept
+        :param limit: at most this many, the latest ones; without it, or with 0, all that are kept
         :param level: only from this level upwards
-        :param namespace: only of this namespace and what is below it
-        :param filter: only those with this text
+        :param namespace: only of this namespace and those below it
+        :param filter: only those that contain this text
         :param sort: by number, which is by time; or by level, the lowest first, or namespace
         """
         found = self._log_keeper.last(limit or None, level, namespace, filter)
@@ -384,7 +384,7 @@ class Process(CommandProvider):
 
     @command
     def query_log_levels(self) -> list[LevelInfo]:
-        """show from which level the log is kept, by namespace"""
+        """show the log level of each namespace"""
         return self._log_keeper.levels()
 
     query_log_levels.printer(text.levels)
@@ -392,12 +392,12 @@ class Process(CommandProvider):
     @command
     def set_log_level(self, level: Level, namespace: str = "") -> None:
         """
-        keep and tell log events from this level upwards
+        set the level from which log events are kept and emitted
 
-        It is about the monitor's own log, not about what the application writes elsewhere.
+        It holds for the monitor's own log. Log files and other observers of the application are not affected.
 
         :param level: the lowest one to keep
-        :param namespace: where they come from; by default everywhere that has no level of its own
+        :param namespace: it and those below it; by default all that have no level of their own
         """
         self._log_keeper.set_level(level, namespace)
 

@@ -166,7 +166,7 @@ class Services:
                 raise GenericError(f"Service '{path}' is being started or stopped")
 
     def _change(self, service: IService, act: Callable[[IService], Deferred[None]], complaint: str) -> Deferred[None]:
-        # Whoever asked may give up: that cancels this Deferred only, not what it waits for.
+        # A caller that gives up cancels this Deferred only, not what it waits for.
         answer: Deferred[None] = Deferred()
 
         def done(result: object) -> None:

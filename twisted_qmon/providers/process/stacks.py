@@ -1,8 +1,8 @@
 """
 What every thread is doing, and what every pending coroutine waits at.
 
-Coroutines are found by looking through all that the garbage collector knows, and only when somebody asks: keeping a list of them
-would cost each one something, and looking costs some ten milliseconds per million objects.
+Coroutines are found by looking through all that the garbage collector knows, and only when they are asked for: keeping a list of
+them would cost each one something, and looking costs some ten milliseconds per million objects.
 """
 
 from __future__ import annotations
