@@ -13,6 +13,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -204,7 +205,7 @@ class LongLineTests(ProtocolCase):
         person = self.connect()
         for _ in range(100):
             person.send_bytes(b"now x;" * 1000)
-            self.assertLessEqual(person.protocol._lines.size, MAX_LINE + 1)
+            self.assertLessEqual(len(person.protocol._buffer), MAX_LINE + 1)
         person.send_bytes(b"now tail\nnow a\nnow b\n")
         self.assertEqual(person.output(), f"{self.refused}a\r\n{P}b\r\n{P}")
         self.assertEqual(self.commands.ran, ["a", "b"])
@@ -261,6 +262,17 @@ class SuspensionTests(ProtocolCase):
             self.clock.advance(10)
             self.assertEqual(person.output(), f"Error: {error}\r\n{P}now y\r\ny\r\n{P}")
             self.assertEqual((person.transport.producerState, person.transport.pauses), ("producing", 1))
+
+    def test_paused_from_outside(self) -> None:
+        """As with any LineReceiver: lines are held and the transport is paused, until it is resumed."""
+        person = self.connect()
+        self.assertIsInstance(person.protocol, LineReceiver)
+        person.protocol.pauseProducing()
+        self.assertEqual(person.transport.producerState, "paused")
+        person.protocol.dataReceived(b"now a\r\nnow b\r\n")
+        self.assertEqual(self.commands.ran, [])
+        person.protocol.resumeProducing()
+        self.assertEqual((person.output(), person.transport.producerState), (f"a\r\n{P}b\r\n{P}", "producing"))
 
     def test_suspensions_nest(self) -> None:
         """Reading goes on when each suspend has had its resume; the transport is told once."""
@@ -436,6 +448,19 @@ class TelnetTests(ProtocolCase):
             self.clock.advance(5)
             self.assertEqual(person.transport.producerState, "producing")
 
+    def test_long_lines_read_on_while_suspended(self) -> None:
+        """Are refused in their place, before what came behind them."""
+        person = self.waiting(b"slow a\r\nnow b\r\n")
+        for data in (b"x" * 5000 + b"\r\nnow c\r\n", b"y" * 5000, b"y\r\nnow d\r\n", b"now e\r\n"):
+            person.send_bytes(data)
+        self.clock.advance(5)
+        self.assertEqual(self.commands.ran, ["a", "b", "c", "d", "e"])
+        refused = f"Error: the line is longer than {MAX_LINE} bytes\r\n"
+        self.assertEqual(
+            person.output().split(P),
+            ["a\r\n", "now b\r\nb\r\n", refused, "now c\r\nc\r\n", refused, "now d\r\nd\r\n", "now e\r\ne\r\n", ""],
+        )
+
     def test_read_on_up_to_a_bound(self) -> None:
         """Beyond it the transport is paused. All lines run, in order, and none while the command is pending."""
         person = self.waiting(b"slow a\r\n")
@@ -507,8 +532,7 @@ class EndTests(ProtocolCase):
         self.clock.advance(10)
         self.assertEqual((self.commands.ran, person.output()), (["a"], ""))
         person.protocol.dataReceived(b"now d\n")
-        person.protocol.suspend()
-        person.protocol.resume()
+        person.protocol.resumeProducing()
         self.assertEqual(self.commands.ran, ["a"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

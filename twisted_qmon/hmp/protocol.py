@@ -5,15 +5,11 @@ or C{socat}.
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import sys
-import termios
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,7 +20,7 @@ from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
-from twisted_qmon.hmp.lines import LineBuffer
+from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
 from twisted_qmon.interfaces import IMonitor, ISuspendable
 
@@ -41,7 +37,7 @@ MAX_HELD = 65536
 
 
 @implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
-class HMPProtocol(ConnectionMixin, Protocol):
+class HMPProtocol(ConnectionMixin, LineReceiver):
     """
     One person's connection: moves lines between the transport and a L{Console}.
 
@@ -52,27 +48,31 @@ class HMPProtocol(ConnectionMixin, Protocol):
     """
 
     factory: HMPFactory
+    delimiter = b"\n"
+    # One more for the CR before the end of the line.
+    MAX_LENGTH = MAX_LINE + 1
     console: Console
     _log = Logger()
 
     def __init__(self) -> None:
         self._telnet = TelnetFilter()
-        self._lines = LineBuffer(MAX_LINE)
         self._suspensions = 0
         self._prompt_due = False
         self._prompted = False
+        # It runs lines; and there is more to run behind a line that was too long.
+        self._serving = False
+        self._again = False
         # Of the lines held, so many came while a command was pending: they are shown where they run.
         self._typed_ahead = 0
         # Of the bytes to come, so many were in the socket's buffer when the command was done.
         self._unread = 0
-        self._running = False
         # A telnet client ends lines with CR LF or CR NUL, and says nothing else of itself until Ctrl-C is typed.
         self._may_interrupt = False
 
     def connectionMade(self) -> None:
         self.begin_connection()
         factory = self.factory
-        _receive_urgent_data_inline(self.transport)
+        receive_urgent_data_inline(self.transport)
         self.console = Console(
             factory.monitor,
             Person(self.name, self.peer),
@@ -120,7 +120,8 @@ class HMPProtocol(ConnectionMixin, Protocol):
         self._unread -= len(ahead)
         self._receive(ahead, typed_ahead=True)
         self._receive(data, typed_ahead=False)
-        self._choose_reading()
+        if self.paused:
+            self._choose_reading()
 
     def _receive(self, data: bytes, *, typed_ahead: bool) -> None:
         commands: list[TelnetCommand] = []
@@ -130,56 +131,83 @@ class HMPProtocol(ConnectionMixin, Protocol):
                 continue
             self._obey(commands)
             self._may_interrupt = self._may_interrupt or b"\r\n" in part
-            held = len(self._lines)
-            self._lines.feed(part)
             if typed_ahead:
-                self._typed_ahead += len(self._lines) - held
-            self._run_lines()
+                self._typed_ahead += part.count(self.delimiter)
+            self._serve(part)
         self._obey(commands)
         self._may_interrupt = self._may_interrupt or self._telnet.seen
 
-    def _run_lines(self) -> None:
-        """Run the lines that are held, until one of them suspends the session."""
-        if self._running:
+    def _serve(self, text: bytes = b"") -> None:
+        """Run the lines that are held, then those of more text, until one of them suspends the session."""
+        if self._serving:
             return
-        self._running = True
-        try:
-            while True:
-                while self._lines and not self._holding:
-                    self._run_line(self._lines.take())
+        self._serving = self._again = True
+        while self._again:
+            self._again = False
+            super().dataReceived(text)  # type: ignore[no-untyped-call]
+            text = b""
+            if not self._again:
                 # A person waits for the output: it is sent at once. That may end a suspension.
+                suspended = self.paused
                 self.write_queue.push()
-                if not self._lines or self._holding:
-                    break
-        finally:
-            self._running = False
-        if self._half_closed and not self._suspensions:
+                self._again = suspended and not self.paused
+        self._serving = False
+        if self._half_closed and not self.paused:
             # Everything that came complete has been served.
             self.finish()
 
-    @property
-    def _holding(self) -> bool:
-        return self._suspensions > 0 or self.finishing or self.ended
-
-    def _run_line(self, line: bytes | None) -> None:
-        echo = self._typed_ahead > 0
-        if echo:
-            self._typed_ahead -= 1
-        if self.factory.ending:
-            # Behind `quit` no line is run.
+    def lineReceived(self, line: bytes) -> None:
+        echo = self._take_typed_ahead()
+        # Behind `quit` no line is run.
+        if self.finishing or self.ended or self.factory.ending:
             return
-        if line is None:
-            self.console.complain(f"the line is longer than {MAX_LINE} bytes")
+        line = line.removesuffix(b"\r")
+        if len(line) > MAX_LINE:
+            self._refuse_long_line()
+            return
+        if echo:
+            self._write_text(printable(line.decode("utf-8", "backslashreplace"), keep="\t") + "\n")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.console.complain(f"the line is not UTF-8: byte 0x{line[error.start]:02x} at {error.start + 1}")
         else:
-            if echo:
-                self._write_text(printable(line.decode("utf-8", "backslashreplace"), keep="\t") + "\n")
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                self.console.complain(f"the line is not UTF-8: byte 0x{line[error.start]:02x} at {error.start + 1}")
-            else:
-                self.console.line(text)
+            self.console.line(text)
         self._prompt()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line longer than L{MAX_LINE}: refused whole; what follows it is served."""
+        _, end, rest = line.partition(self.delimiter)
+        if end:
+            self._long_line_ended(rest)
+            # LineReceiver stops here.
+            self._again = True
+        else:
+            self.setRawMode()  # type: ignore[no-untyped-call]
+
+    def rawDataReceived(self, data: bytes) -> None:
+        # Inside a line that is too long: nothing of it is kept.
+        _, end, rest = data.partition(self.delimiter)
+        if end:
+            self.line_mode = 1
+            self._long_line_ended(rest)
+
+    def _long_line_ended(self, rest: bytes) -> None:
+        self._take_typed_ahead()
+        self._refuse_long_line()
+        # Back into its buffer. Not setLineMode(rest): that would go through the telnet filter again.
+        super().dataReceived(rest)  # type: ignore[no-untyped-call]
+
+    def _refuse_long_line(self) -> None:
+        self.console.complain(f"the line is longer than {MAX_LINE} bytes")
+        self._prompt()
+
+    def _take_typed_ahead(self) -> bool:
+        """:return: whether the line that is about to be run was typed while a command was pending"""
+        if not self._typed_ahead:
+            return False
+        self._typed_ahead -= 1
+        return True
 
     def _obey(self, commands: list[TelnetCommand]) -> None:
         """
@@ -206,7 +234,7 @@ class HMPProtocol(ConnectionMixin, Protocol):
         """Write what was not asked for: above a new prompt, if the person is at one."""
         if self.finishing:
             return
-        at_prompt = self._prompted and not self._suspensions and not self._running
+        at_prompt = self._prompted and not self._suspensions and not self._serving
         self._write_text(f"\n{text}" if at_prompt else text)
         if at_prompt:
             self._prompt()
@@ -226,7 +254,7 @@ class HMPProtocol(ConnectionMixin, Protocol):
 
     def suspend(self) -> None:
         self._suspensions += 1
-        self._choose_reading()
+        self.pauseProducing()
 
     def resume(self) -> None:
         if not self._suspensions:
@@ -238,22 +266,33 @@ class HMPProtocol(ConnectionMixin, Protocol):
             self._prompt()
         # The prompt may have filled the transport's buffer, and so suspended it again.
         if not self._suspensions:
+            self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """Hold what has come, and have the transport read no more. Called by L{suspend}."""
+        self.paused = True
+        self._choose_reading()
+
+    def resumeProducing(self) -> None:
+        """Serve what has come, and have the transport read on. Called by L{resume}."""
+        if not self.ended:
+            self.paused = False
             self._choose_reading()
-            self._run_lines()
+            self._serve()
 
     def _console_resumed(self) -> None:
         if self._prompted:
-            self._typed_ahead = len(self._lines)
-            self._unread = _unread_bytes(self.transport)
+            self._typed_ahead = self._buffer.count(self.delimiter)
+            self._unread = unread_bytes(self.transport)
         self.resume()
 
     def _choose_reading(self) -> None:
         """
-        Have the transport read unless the session is suspended. From a telnet client that waits for a command it reads on, up to
+        Have the transport read unless lines are held. From a telnet client that waits for a command it reads on, up to
         L{MAX_HELD}, since Ctrl-C comes in the same stream.
         """
         only_waiting = self._suspensions == 1 and self.console.suspended
-        self.read(not self._suspensions or (only_waiting and self._may_interrupt and self._lines.size < MAX_HELD))
+        self.read(not self.paused or (only_waiting and self._may_interrupt and len(self._buffer) < MAX_HELD))
 
     def write_blocked(self) -> None:
         self.suspend()
@@ -270,7 +309,7 @@ class HMPProtocol(ConnectionMixin, Protocol):
 
     def readConnectionLost(self) -> None:
         self.input_ended()
-        if not self._suspensions:
+        if not self.paused:
             self.finish()
 
     def writeConnectionLost(self) -> None:
@@ -278,36 +317,14 @@ class HMPProtocol(ConnectionMixin, Protocol):
         self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self._lines.clear()
+        self.paused = True
+        self.clearLineBuffer()  # type: ignore[no-untyped-call]
         self.end_connection(reason)
         self.console.close()
 
     def logPrefix(self) -> str:
         """The name in Twisted's log."""
         return self.name or "HMP"
-
-
-def _receive_urgent_data_inline(transport: object) -> None:
-    """Some telnet clients send C{IAC DM} as urgent data, which a TCP socket takes out of its place in the stream."""
-    handle = _socket_of(transport)
-    if handle is not None and handle.family in (socket.AF_INET, socket.AF_INET6):
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
-def _unread_bytes(transport: object) -> int:
-    """:return: how many bytes have come that the transport has not read; 0 where that can't be told"""
-    handle = _socket_of(transport)
-    if handle is None:
-        return 0
-    try:
-        return int.from_bytes(fcntl.ioctl(handle, termios.FIONREAD, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
-
-
-def _socket_of(transport: object) -> socket.socket | None:
-    handle = getattr(transport, "getHandle", lambda: None)()
-    return handle if isinstance(handle, socket.socket) else None
 
 
 class HMPFactory(MonitorFactory):
