@@ -1,18 +1,15 @@
 """
 What the proxy in front of a QEMU costs: C{python -m benchmarks.cost.proxy}.
 
-One QEMU with three QMP sockets; behind the first is the door, behind the second a bare Twisted forwarder of bytes,
-the third is used directly. Each round measures all of them, one after the other, so that what the machine does
-meanwhile hits all alike; what counts is the median of the rounds' ratios. The load is made here, with plain sockets
-and nothing of ours.
+One QEMU has three QMP sockets. In front of the first is the proxy, in front of the second a Twisted forwarder of bytes, and the
+third is used directly. Each round measures all of them, one after the other, so that other load on the machine affects all
+alike. The result is the median of the rounds' ratios. The load comes from this process, over plain sockets, without our client.
 
-- ping-pong: one client, one request at a time, through the door and through the forwarder. Goal: at least 0.9 of the
-forwarder's rate.
-- many: 100 clients, one request at a time each, through the door; against one client of QEMU itself with two requests
-in flight, which
-  is as fast as a QEMU gets. Goal: at least 0.9 of that.
-- big: query-qmp-schema, 200 KB, one client, through the door (which knows it) and through the forwarder (which does
-not).
+ - ping-pong: one client, one request at a time, through the proxy and through the forwarder. Goal: at least 0.9 of the
+   forwarder's rate.
+ - many: 100 clients, one request at a time each, through the proxy; against one client of QEMU itself with two requests in
+   flight, the most that a QEMU can serve. Goal: at least 0.9 of that.
+ - big: C{query-qmp-schema}, 200 KB, one client, through the proxy (which has it cached) and through the forwarder.
 
 All clients enable C{oob}: QEMU is faster with it, so that is the harder comparison.
 """
@@ -144,8 +141,8 @@ def big(client: Client, count: int) -> float:
 # -- the contenders, in processes of their own
 
 
-def serve_door(upstream: str, path: str) -> None:
-    """The door, with nothing else."""
+def serve_proxy(upstream: str, path: str) -> None:
+    """The proxy, with nothing else."""
     from twisted.internet import reactor
     from twisted.internet.endpoints import serverFromString
 
@@ -161,7 +158,7 @@ def serve_door(upstream: str, path: str) -> None:
 
 
 def serve_forwarder(upstream: str, path: str) -> None:
-    """Bytes to and fro, one client at a time, nothing looked at."""
+    """Bytes in both directions, not parsed."""
     from twisted.internet import reactor
     from twisted.internet.endpoints import clientFromString, serverFromString
     from twisted.internet.protocol import Factory, Protocol
@@ -192,8 +189,76 @@ def serve_forwarder(upstream: str, path: str) -> None:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """What a process has used so far (Linux): unlike the rates it does not depend on what else the machine does."""
+    """What a process has used so far (Linux). Unlike the rates it does not depend on other load."""
     return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+class Stage:
+    """
+    A QEMU, the proxy and the forwarder, as a context manager; and clients of each.
+
+    :ivar proxy: the proxy's process
+    :ivar forwarder: the forwarder's process
+    :ivar through_proxy: a client of the proxy
+    :ivar through_forwarder: a client of the forwarder
+    :ivar direct: a client of QEMU itself
+    :ivar crowd: many clients of the proxy
+    """
+
+    def __init__(self, qemu: str) -> None:
+        self._qemu = qemu
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Stage:
+        with ExitStack() as self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        sockets = [f"{folder}/{name}" for name in ("qemu-proxy", "qemu-forwarder", "qemu-direct")]
+        monitors = [word for path in sockets for word in ("-qmp", f"unix:{path},server=on,wait=off")]
+        self._run(self._qemu, "-machine", "none", "-nodefaults", "-display", "none", *monitors)
+        for path in sockets:
+            while not Path(path).exists():
+                time.sleep(0.05)
+        self.proxy = self._run(sys.executable, __file__, "--serve", "proxy", sockets[0], f"{folder}/proxy")
+        self.forwarder = self._run(sys.executable, __file__, "--serve", "forwarder", sockets[1], f"{folder}/forwarder")
+        self.through_proxy = self._client(f"{folder}/proxy")
+        # The proxy serves before it is connected to QEMU.
+        while not self.through_proxy.knows("query-block"):
+            time.sleep(0.05)
+        self.through_forwarder = self._client(f"{folder}/forwarder")
+        self.direct = self._client(sockets[2])
+        self.crowd = [self._client(f"{folder}/proxy") for _ in range(CLIENTS)]
+
+    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(arguments)
+        self._stack.callback(process.wait)
+        self._stack.callback(process.terminate)
+        return process
+
+    def _client(self, path: str) -> Client:
+        client = Client(path)
+        self._stack.callback(client.close)
+        return client
+
+    def pairs(self, count: int) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
+        """Of each workload, what measures the proxy and what it is compared with."""
+        proxy, forwarder = self.through_proxy, self.through_forwarder
+        return {
+            "ping-pong": (lambda: ping_pong(proxy, count), lambda: ping_pong(forwarder, count)),
+            "many": (lambda: many(self.crowd, 4 * count), lambda: window(self.direct, 4 * count, 2)),
+            "big": (lambda: big(proxy, 20), lambda: big(forwarder, 20)),
+        }
+
+    def used(self) -> tuple[float, float]:
+        """Seconds of CPU that the proxy and the forwarder have used so far."""
+        return cpu_seconds(self.proxy), cpu_seconds(self.forwarder)
 
 
 def run(rounds: int, count: int) -> dict[str, Any]:
@@ -202,74 +267,45 @@ def run(rounds: int, count: int) -> dict[str, Any]:
     if qemu is None:
         sys.exit("there is no qemu-system-x86_64")
     results: dict[str, list[tuple[float, float]]] = {"ping-pong": [], "many": [], "big": []}
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        sockets = [f"{folder}/{name}" for name in ("qemu-door", "qemu-forwarder", "qemu-direct")]
-
-        def start(*arguments: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(arguments)
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
-            return process
-
-        monitors = [word for path in sockets for word in ("-qmp", f"unix:{path},server=on,wait=off")]
-        start(qemu, "-machine", "none", "-nodefaults", "-display", "none", *monitors)
-        for path in sockets:
-            while not Path(path).exists():
-                time.sleep(0.05)
-        door = start(sys.executable, __file__, "--serve", "door", sockets[0], f"{folder}/door")
-        forwarder = start(sys.executable, __file__, "--serve", "forwarder", sockets[1], f"{folder}/forwarder")
-        # A door is there at once, its QEMU some time later.
-        one = Client(f"{folder}/door")
-        while not one.knows("query-block"):
-            time.sleep(0.05)
-        through = Client(f"{folder}/forwarder")
-        direct = Client(sockets[2])
-        crowd = [Client(f"{folder}/door") for _ in range(CLIENTS)]
-        for client in (one, through, direct):
+    used = {name: [0.0, 0.0] for name in results}
+    with Stage(qemu) as stage:
+        for client in (stage.through_proxy, stage.through_forwarder, stage.direct):
             ping_pong(client, 200)
-        used = {"door": 0.0, "forwarder": 0.0, "many": 0.0}
         for number in range(rounds):
-            before = cpu_seconds(door), cpu_seconds(forwarder)
-            pairs: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
-                "ping-pong": (lambda: ping_pong(one, count), lambda: ping_pong(through, count)),
-                "many": (lambda: many(crowd, 4 * count), lambda: window(direct, 4 * count, 2)),
-                "big": (lambda: big(one, 20), lambda: big(through, 20)),
-            }
-            for name, (ours, theirs) in pairs.items():
-                # Who goes first takes turns.
-                if number % 2:
-                    rate = ours()
-                    results[name].append((rate, theirs()))
-                else:
-                    base = theirs()
-                    results[name].append((ours(), base))
-                after = cpu_seconds(door), cpu_seconds(forwarder)
-                if name == "ping-pong":
-                    used["door"] += after[0] - before[0]
-                    used["forwarder"] += after[1] - before[1]
-                elif name == "many":
-                    used["many"] += after[0] - before[0]
-                before = after
-        for client in (one, through, direct, *crowd):
-            client.close()
-    summary: dict[str, Any] = {}
-    for name, figures in results.items():
-        ratios = [a / b for a, b in figures]
-        spread = quantiles(ratios, n=10) if len(ratios) > 1 else [ratios[0]]
-        summary[name] = {
-            "ours": median(a for a, _ in figures),
-            "theirs": median(b for _, b in figures),
-            "ratio": median(ratios),
-            "low": spread[0],
-            "high": spread[-1],
-        }
+            for name, (ours, theirs) in stage.pairs(count).items():
+                before = stage.used()
+                results[name].append(alternate(ours, theirs, ours_first=number % 2 == 1))
+                for side, (now, then) in enumerate(zip(stage.used(), before, strict=True)):
+                    used[name][side] += now - then
+    summary: dict[str, Any] = {name: summarize(figures) for name, figures in results.items()}
     summary["cpu"] = {
-        "door": 1e6 * used["door"] / (rounds * count),
-        "forwarder": 1e6 * used["forwarder"] / (rounds * count),
-        "door, many": 1e6 * used["many"] / (rounds * 4 * count),
+        "proxy": 1e6 * used["ping-pong"][0] / (rounds * count),
+        "forwarder": 1e6 * used["ping-pong"][1] / (rounds * count),
+        "proxy, many": 1e6 * used["many"][0] / (rounds * 4 * count),
     }
     return summary
+
+
+def alternate(ours: Callable[[], float], theirs: Callable[[], float], *, ours_first: bool) -> tuple[float, float]:
+    """Measure both, in either order; ours is the first of the result."""
+    if ours_first:
+        rate = ours()
+        return rate, theirs()
+    base = theirs()
+    return ours(), base
+
+
+def summarize(figures: list[tuple[float, float]]) -> dict[str, float]:
+    """The medians of both sides, and of the ratio with its spread."""
+    ratios = [a / b for a, b in figures]
+    spread = quantiles(ratios, n=10) if len(ratios) > 1 else [ratios[0]]
+    return {
+        "ours": median(a for a, _ in figures),
+        "theirs": median(b for _, b in figures),
+        "ratio": median(ratios),
+        "low": spread[0],
+        "high": spread[-1],
+    }
 
 
 def main() -> None:
@@ -282,14 +318,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.serve:
         what, upstream, path = options.serve
-        (serve_door if what == "door" else serve_forwarder)(upstream, path)
+        (serve_proxy if what == "proxy" else serve_forwarder)(upstream, path)
         return
     summary = run(options.rounds, options.count)
     if options.json:
         print(json.dumps(summary, indent=2))
         return
     against = {"ping-pong": "the forwarder", "many": "QEMU, two in flight", "big": "the forwarder"}
-    print(f"{'workload':<12}{'door/s':>10}{'against':>22}{'rate/s':>10}{'ratio':>8}   10 % .. 90 % of the rounds")
+    print(f"{'workload':<12}{'proxy/s':>10}{'against':>22}{'rate/s':>10}{'ratio':>8}   10 % .. 90 % of the rounds")
     for name, other in against.items():
         each = summary[name]
         print(

@@ -385,9 +385,9 @@ MIGRATE = CommandInfo("qmon-migrate", params="uri", help="migrate, and wait", al
 
 
 class InFrontOfQEMUTests(ConsoleCase):
-    """A console over a real QEMU, and over our door to one."""
+    """A console over a real QEMU, and over our proxy."""
 
-    def door(self) -> Console:
+    def proxy(self) -> Console:
         infos = [
             CommandInfo("human-monitor-command", origin="qemu"),
             CommandInfo("query-command-help"),
@@ -409,14 +409,14 @@ class InFrontOfQEMUTests(ConsoleCase):
 
     def test_lines_go_to_qemu_verbatim(self) -> None:
         """Those of its own commands, and those that nobody knows."""
-        console = self.door()
+        console = self.proxy()
         lines = ["balloon  1", " info status ", "quit", "q", "foo bar", "info foo", "drive_add x"]
         self.assertEqual([self.run_line(console, line) for line in lines], [f"qemu: {line}\n" for line in lines])
         self.assertEqual(self.monitor.lines(), lines)
 
     def test_what_qemu_does_not_have(self) -> None:
         """Commands of ours and those that only QMP has run here, and the long ones that we complete."""
-        console = self.door()
+        console = self.proxy()
         lines = ("info pending", "info jobs", "migrate tcp:x", "qmon-migrate tcp:x")
         self.assertEqual([self.run_line(console, line) for line in lines], ["none\n", "", "gone\n", "gone\n"])
         self.assertEqual(self.monitor.lines(), [])
@@ -424,7 +424,7 @@ class InFrontOfQEMUTests(ConsoleCase):
 
     def test_help_is_merged(self) -> None:
         """QEMU's lines and ours, sorted; of a command that we complete, ours."""
-        console = self.door()
+        console = self.proxy()
         self.assertEqual(
             self.run_line(console, "help").splitlines(),
             [
@@ -453,7 +453,7 @@ class InFrontOfQEMUTests(ConsoleCase):
 
     def test_help_for_one(self) -> None:
         """What QEMU has said of its own is known; it is asked for what it says nowhere else."""
-        console = self.door()
+        console = self.proxy()
         self.assertEqual(self.run_line(console, "help migrate"), "migrate|qmon-migrate uri -- migrate, and wait\n")
         self.assertEqual(self.run_line(console, "help q"), "quit|q  -- quit the emulator\n")
         status = "info status  -- show the current VM status (running|paused)\n"

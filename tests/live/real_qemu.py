@@ -119,7 +119,7 @@ class StorageDaemon:
 
 class Person:
     """
-    Somebody at a human monitor.
+    A person at a human monitor.
 
     :ivar banner: what it said first
     """

@@ -79,7 +79,7 @@ class QMPClientTests(TestCase):
         self.assertIn(("device", False), [(each.name, each.optional) for each in parameters])
 
     async def test_frozen(self) -> None:
-        """A QEMU that stands still: requests time out and can be cancelled; their replies, when they come, disturb nobody."""
+        """A QEMU that stands still: requests time out and can be cancelled; their late replies are dropped."""
         client = await self.connect()
         self.qemu.freeze()
         late = client.execute("query-status", timeout=0.2)
@@ -105,7 +105,7 @@ class QMPClientTests(TestCase):
             await client.execute("query-status")
 
     async def test_second_client(self) -> None:
-        """A QEMU monitor that serves somebody says nothing to the next: that is told after a while."""
+        """A QEMU monitor that serves a client says nothing to the next: after a while that is an error."""
         await self.connect()
         with self.assertRaisesRegex(ConnectionClosed, "one client at a time"):
             await self.connect(negotiation_timeout=0.3)
@@ -131,9 +131,7 @@ class QMPClientTests(TestCase):
         client = await self.connect()
         texts: list[str] = []
         resumed: list[Deferred[None]] = []
-        console = Console(
-            client, Person("somebody", ""), write=texts.append, on_resume=lambda: resumed.pop().callback(None)
-        )
+        console = Console(client, Person("one", ""), write=texts.append, on_resume=lambda: resumed.pop().callback(None))
         for line, expected in (
             ("info status", "VM status: paused"),
             ("print 1+1", "0x2"),
@@ -151,7 +149,7 @@ class QMPClientTests(TestCase):
             texts.clear()
 
     async def test_not_there(self) -> None:
-        """What the endpoint says is passed on when nobody listens."""
+        """The endpoint's error is passed on when there is no server."""
         self.qemu.kill()
         self.qemu.socket.unlink()
         with self.assertRaises(Exception) as caught:

@@ -57,7 +57,7 @@ _unique = itertools.count(1000)
 
 
 def make_command(chance: random.Random) -> tuple[str, dict[str, Any] | None, Any]:
-    """A command whose answer nobody else gets: name, arguments, and the answer."""
+    """A command whose answer no other client gets: name, arguments, and the answer."""
     number = next(_unique)
     kind = chance.randrange(3)
     if kind == 0:
@@ -254,7 +254,7 @@ def test_busy_main_loop(qemu: RealQemu, proxy: Twistd) -> None:
             reader.close()
         assert (replies[2]["id"], replies[2]["error"]["class"]) == ("now", "GenericError")
     finally:
-        # Whoever opens the other end of it lets QEMU go on.
+        # QEMU goes on when the other end of it is opened.
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         os.close(descriptor)
     assert json.loads(hanging.reader.readline())["id"] == "hangs"

@@ -22,6 +22,7 @@ from twisted_qmon.errors import (
     DeviceNotFound,
     GenericError,
 )
+from twisted_qmon.hmp.console import Person
 from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client import connection as _clientconnection
 from twisted_qmon.qmp._client import session as _clientsession
@@ -86,7 +87,7 @@ class ConnectTests(SynchronousTestCase):
             self.assertTrue(endpoint.servers[0].transport.disconnecting)
 
     def test_silence(self) -> None:
-        """A monitor that serves somebody else says nothing: that has a limit, and the error gives the likely reason."""
+        """A monitor that serves another client says nothing: that has a limit, and the error gives the likely reason."""
         clock = Clock()
         endpoint = FakeEndpoint()
         connecting = QMPClient.connect(endpoint, clock=clock, negotiation_timeout=3.0)
@@ -173,7 +174,8 @@ class ExecuteTests(ClientCase):
 
     def test_unsayable(self) -> None:
         """Arguments that JSON can't say fail the request, and nothing is sent."""
-        for arguments in ({"a": {1, 2}}, {"a": float("nan")}):
+        unsayable: tuple[Any, ...] = ({"a": {1, 2}}, {"a": float("nan")})
+        for arguments in unsayable:
             self.failureResultOf(self.client.execute("x", arguments), GenericError)
         self.assertEqual(self.server.requests(), [])
         self.assertEqual(self.client._connection.session.pending, {})  # type: ignore[union-attr]
@@ -185,7 +187,7 @@ class ExecuteTests(ClientCase):
         self.assertEqual(self.server.requests(), [])
 
     def test_unknown_ids(self) -> None:
-        """Replies that nobody waits for are dropped, and those that somebody waits for still arrive."""
+        """Replies to no request are dropped, and those to requests still arrive."""
         done = [self.client.execute("a"), self.client.execute("b")]
         self.server.say(
             {"return": 1, "id": 99},
@@ -323,7 +325,7 @@ class CancelTests(ClientCase):
         self.assertEqual(self.server.requests(), [])
 
     def test_forgotten_is_bounded(self) -> None:
-        """Of requests that nobody waits for, a limited number is remembered."""
+        """Of dropped requests a limited number is remembered."""
         self.patch(_clientsession, "MAX_FORGOTTEN", 3)
         self.client._cancels = False
         for _ in range(5):
@@ -358,9 +360,9 @@ class CancelTests(ClientCase):
     def test_leave(self) -> None:
         """What a caller who left had pending does not fire any more; others are not touched."""
         fired: list[Any] = []
-        mine = object()
+        mine = Person("mine")
         self.client.execute("a", caller=mine).addBoth(fired.append)
-        other = self.client.execute("b", caller=object())
+        other = self.client.execute("b", caller=Person("another"))
         self.client.leave(mine)
         self.server.say({"return": 1, "id": 1}, {"return": 2, "id": 2})
         self.assertEqual(fired, [])
@@ -369,7 +371,7 @@ class CancelTests(ClientCase):
 
     def test_leave_and_cancel(self) -> None:
         """What a caller who left had pending can still be cancelled; no timer is left."""
-        mine = object()
+        mine = Person("mine")
         done = self.client.execute("a", caller=mine, timeout=5.0)
         self.client.leave(mine)
         done.cancel()
@@ -378,7 +380,7 @@ class CancelTests(ClientCase):
 
     def test_callers_forgotten(self) -> None:
         """Nothing is kept of a caller with nothing pending."""
-        done = self.client.execute("a", caller="me")
+        done = self.client.execute("a", caller=Person("me"))
         self.server.say({"return": 1, "id": 1})
         self.successResultOf(done)
         self.assertEqual(self.client._by_caller, {})

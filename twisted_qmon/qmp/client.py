@@ -13,7 +13,7 @@ For one that comes back after each loss, start the service that L{QMPClient.serv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -39,11 +39,13 @@ from twisted_qmon.qmp._client.session import error_of
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 
-    from twisted_qmon.info import CommandInfo
+    from twisted_qmon.info import JSON, CommandInfo
+    from twisted_qmon.interfaces import ICaller
 
 __all__ = ["QMPClient", "QMPClientService"]
 
 _Receiver = Callable[[Mapping[str, Any]], None]
+_T = TypeVar("_T")
 
 
 class _Reply(Deferred[Any]):
@@ -90,11 +92,11 @@ class QMPClient:
     """
     A remote monitor. Make one with L{connect} or L{service}.
 
-    What C{execute} returns fails with L{ConnectionClosed} at once when the connection is lost, and while there is
-    none. C{progress} is never called: QMP has no way to tell it.
+    What C{execute} returns fails with L{ConnectionClosed} when the connection is lost, and at once while there is
+    none. C{progress} is never called: QMP has no message for it.
 
     :param clock: for timeouts; C{None}: the global reactor, fetched when first needed
-    :param timeout: seconds that each request may take; C{None}: any
+    :param timeout: seconds that each request may take; C{None}: no limit
     :param oob: enable out-of-band execution where the server offers it
     :param max_message: bytes that one message may have, in and out
     """
@@ -117,7 +119,7 @@ class QMPClient:
         self._receivers: dict[object, tuple[_Receiver, frozenset[str] | None]] = {}
         self._commands = RemoteCommands(self.execute)
         self._cancels = True
-        self._by_caller: dict[Any, set[_Reply]] = {}
+        self._by_caller: dict[ICaller, set[_Reply]] = {}
 
     # -- making one
 
@@ -218,10 +220,10 @@ class QMPClient:
     def execute(
         self,
         name: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, JSON] | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
-        caller: Any = None,
+        caller: ICaller | None = None,
         timeout: float | None = None,
     ) -> Deferred[Any]:
         """
@@ -232,7 +234,12 @@ class QMPClient:
         return self._request(name, arguments, False, caller, timeout)
 
     def execute_oob(
-        self, name: str, arguments: Mapping[str, Any] | None = None, *, caller: Any = None, timeout: float | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None = None,
+        *,
+        caller: ICaller | None = None,
+        timeout: float | None = None,
     ) -> Deferred[Any]:
         """
         L{execute}, out of band: overtakes what waits at the server. Fails with L{GenericError} where that has not
@@ -241,7 +248,12 @@ class QMPClient:
         return self._request(name, arguments, True, caller, timeout)
 
     def _request(
-        self, name: str, arguments: Mapping[str, Any] | None, oob: bool, caller: Any, timeout: float | None
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None,
+        oob: bool,
+        caller: ICaller | None,
+        timeout: float | None,
     ) -> Deferred[Any]:
         connection = self._connection
         if connection is None:
@@ -278,16 +290,16 @@ class QMPClient:
         reply.errback(Failure(error))
 
     def _not_cancelled(self, failure: Failure) -> None:
-        # QEMU has no such command. Any other refusal means that the request was answered before.
+        # Any other refusal means that the request had been answered.
         error = failure.trap(CommandError)
         if error is not None and failure.check(CommandNotFound):
             self._cancels = False
 
-    def _remember(self, caller: Any, reply: _Reply) -> None:
+    def _remember(self, caller: ICaller, reply: _Reply) -> None:
         replies = self._by_caller.setdefault(caller, set())
         replies.add(reply)
 
-        def forget(result: Any) -> Any:
+        def forget(result: _T) -> _T:
             replies.discard(reply)
             if not replies and self._by_caller.get(caller) is replies:
                 del self._by_caller[caller]
@@ -295,8 +307,8 @@ class QMPClient:
 
         reply.addBoth(forget)
 
-    def leave(self, caller: Any) -> None:
-        # What becomes of them is for the server to say; to it, it is this client that asked, and it stays.
+    def leave(self, caller: ICaller) -> None:
+        # The server is not told: this client asked, and it stays.
         for reply in self._by_caller.pop(caller, ()):
             reply.stop_timer()
             reply.connection.withdraw(reply.number)

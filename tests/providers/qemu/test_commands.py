@@ -56,7 +56,7 @@ class NamesTests(SynchronousTestCase):
         self.assertIn("twisted-qmon", client.received()[0]["QMP"]["version"]["package"])
 
     def test_ready(self) -> None:
-        """Nobody waits for a proxy that does not run; giving up leaves nothing behind."""
+        """There is no wait for a proxy that does not run; giving up leaves nothing behind."""
         proxy = Proxy(start=False)
         self.assertIsNone(proxy.provider.when_ready())
         proxy.provider.service.startService()

@@ -263,7 +263,7 @@ class BlockJobTests(LongCase):
         self.assertEqual(str(self.failureResultOf(done, GenericError).value), "no such disk")
 
     def test_error(self) -> None:
-        """The error of a job is the command's, also when somebody else has dismissed it."""
+        """The error of a job is the command's, also when another client has dismissed it."""
         done = self.execute("qmon-block-stream", device="hd0")
         self.expect("block-stream", {})
         self.job("hd0", "created", "running", "aborting")
@@ -272,8 +272,8 @@ class BlockJobTests(LongCase):
         self.expect("query-jobs", [])
         self.assertEqual(str(self.failureResultOf(done, GenericError).value), "I/O error")
 
-    def test_dismissed_by_somebody(self) -> None:
-        """Somebody else who dismisses the job at the same moment does no harm."""
+    def test_dismissed_by_another(self) -> None:
+        """Another client that dismisses the job at the same moment does no harm."""
         done = self.execute("qmon-block-stream", device="hd0")
         self.expect("block-stream", {})
         self.job("hd0", "created", "concluded")
@@ -281,8 +281,8 @@ class BlockJobTests(LongCase):
         self.expect("job-dismiss", GenericError("Job not found"))
         self.successResultOf(done)
 
-    def test_cancelled_by_somebody(self) -> None:
-        """A job that somebody else cancels fails."""
+    def test_cancelled_by_another(self) -> None:
+        """A job that another client cancels fails."""
         done = self.execute("qmon-block-stream", device="hd0")
         self.expect("block-stream", {})
         self.job("hd0", "created", "running", "aborting")
@@ -369,7 +369,7 @@ class WatchTests(LongCase):
     """Waiting for events."""
 
     def test_bounded(self) -> None:
-        """Events that nobody asks for are kept up to a limit."""
+        """Events that are not asked for are kept up to a limit."""
         self.patch(_operation, "MAX_WATCHED", 2)
         with Watch(self.proxy.provider.upstream, lambda name, _: name == "STOP") as watch:
             for _ in range(5):

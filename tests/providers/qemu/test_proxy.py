@@ -177,7 +177,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertNoResult(done[0])
 
     def test_fair(self) -> None:
-        """Somebody with one request waits for one of each, not for a thousand of somebody else."""
+        """A client with one request waits for one of each other client, not for a thousand of one."""
         a, b, c = Person("a"), Person("b"), Person("c")
         for n in range(1000):
             self.execute(f"a{n}", None, a)
@@ -250,7 +250,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertIn("3 requests", str(self.failureResultOf(self.execute("x"), GenericError).value))
 
     def test_unsayable(self) -> None:
-        """Arguments that can't be sent fail their request, sent at once or later, and nobody else's."""
+        """Arguments that can't be sent fail their request, sent at once or later, and no other."""
         bad: Any = {"x": {1}}
         self.failureResultOf(self.execute("bad", bad), GenericError)
         done = [self.execute("a"), self.execute("b"), self.execute("bad", bad), self.execute("c")]

@@ -83,7 +83,7 @@ class LifeAndDeathTests(SynchronousTestCase):
         self.assertEqual(proxy.event_names(), ["QEMU_CONNECTED"])
 
     def test_says_nothing(self) -> None:
-        """A QEMU that serves somebody else greets nobody: after a while another attempt is made."""
+        """A QEMU that serves another client does not greet: after a while another attempt is made."""
         proxy = Proxy(connect=False)
         proxy.clock.advance(10.0)
         proxy.clock.advance(1.0)
@@ -113,7 +113,7 @@ class LifeAndDeathTests(SynchronousTestCase):
         self.assertTrue(proxy.provider.connected)
 
     def test_senseless_schema(self) -> None:
-        """A schema that makes no sense is a failed attempt, not the end of the proxy."""
+        """A malformed schema is a failed attempt, not the end of the proxy."""
         proxy = Proxy(connect=False)
         proxy.qemu.greet()
         (request,) = proxy.qemu.asked()
@@ -196,7 +196,7 @@ class LifeAndDeathTests(SynchronousTestCase):
         self.successResultOf(done)
 
     def test_idle(self) -> None:
-        """Nobody is asked for a sign of life while nothing is pending, or without C{oob}."""
+        """QEMU is not asked for a sign of life while nothing is pending, or without C{oob}."""
         proxy = Proxy()
         proxy.clock.pump([HEARTBEAT] * 10)
         self.assertEqual(proxy.qemu.asked(), [])

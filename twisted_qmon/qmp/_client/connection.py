@@ -103,7 +103,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
         if self._paused:
             self._unsent[number] = data
         else:
-            self.transport.write(data)  # type: ignore[union-attr]
+            self.send(data)
             if self._push is not None:
                 self._push()
         return number
@@ -207,7 +207,8 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self.over(owners, self._reason)
 
     def send(self, data: bytes) -> None:
-        self.transport.write(data)  # type: ignore[union-attr]
+        assert self.transport is not None
+        self.transport.write(data)
 
     def negotiated(self) -> None:
         self._ready.tell(None)
@@ -224,7 +225,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self._paused = False
         while self._unsent and not self._paused:
             number = next(iter(self._unsent))
-            self.transport.write(self._unsent.pop(number))  # type: ignore[union-attr]
+            self.send(self._unsent.pop(number))
 
     def stopProducing(self) -> None:
         pass  # the transport says so when it is lost, which connectionLost deals with

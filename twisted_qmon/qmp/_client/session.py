@@ -34,8 +34,8 @@ __all__ = ["CLOSED", "GREETING", "MAX_FORGOTTEN", "NEGOTIATING", "READY", "Clien
 
 GREETING, NEGOTIATING, READY, CLOSED = "greeting", "negotiating", "ready", "closed"
 
-#: Of how many requests that nobody waits for any more it is remembered that a reply is still to come. A reply to an
-#: older one is logged as unknown.
+#: Of how many dropped requests it is remembered that a reply is still to come. A reply to an older one is logged as
+#: unknown.
 MAX_FORGOTTEN = 10_000
 
 #: How many commands' names are kept in their encoded form.
@@ -49,7 +49,7 @@ _Owner_contra = TypeVar("_Owner_contra", contravariant=True)
 
 
 class SessionUser(Protocol[_Owner_contra]):
-    """What a session tells to whom it belongs to."""
+    """What a session tells its connection."""
 
     def send(self, data: bytes) -> None:
         """Write this to the server."""
@@ -64,7 +64,7 @@ class SessionUser(Protocol[_Owner_contra]):
         """An event has come."""
 
     def broken(self, error: CommandError) -> None:
-        """This server can't be talked to, or not any longer. Close the connection."""
+        """The server does not speak QMP, or its limits were exceeded. Close the connection."""
 
 
 class ClientSession(Generic[_Owner]):
@@ -148,7 +148,7 @@ class ClientSession(Generic[_Owner]):
 
     def forget(self, number: int, *, sent: bool = True) -> bool:
         """
-        Nobody waits for this request any more.
+        Drop a request.
 
         :param sent: its reply is still to come, and will be dropped
         :return: whether it was pending
@@ -197,7 +197,7 @@ class ClientSession(Generic[_Owner]):
             if self.state is GREETING:
                 self._fail(f"This is not a QMP server: {message.desc}")
             else:
-                self._log.warn("the server sent what is not JSON: {desc}", desc=message.desc)
+                self._log.warn("the server sent a malformed message: {desc}", desc=message.desc)
         elif message.event is not UNSET:
             if _is_event(message):
                 self._user.happened(message)
@@ -229,13 +229,13 @@ class ClientSession(Generic[_Owner]):
         self._user.negotiated()
 
     def _take_stray(self, message: Message) -> None:
-        """A reply with an id that nobody waits for, or none; or nothing that QMP knows."""
+        """A reply with an id that is not pending, or without one; or something else."""
         number = message.id
         if type(number) is int and number in self._forgotten:
             del self._forgotten[number]
         elif number is UNSET and len(self.pending) == 1 and (message.returned, message.error) != (UNSET, UNSET):
-            # A server that could not read a request (its limits are lower than ours) answers without id: whose it is
-            # can be told if there is but one.
+            # A server that could not parse a request (its limits are lower than ours) answers without id. If one request
+            # is pending, it is that.
             _, owner = self.pending.popitem()
             self._user.replied(owner, message)
         else:
