@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from tests.support.fronted_server import FakeFrontedServer
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import GenericError
+from twisted_qmon.core.builtin import MAX_SHOWN_ID
 from twisted_qmon.interfaces import ICaller, ISuspendable
 
 
@@ -252,3 +253,18 @@ class OrderTests(SessionTests):
         client.send(b'{"execute": "cancel-command", "arguments": {"id": 1e400}, "id": 0}')
         replies = client.take_bytes()
         self.assertEqual((replies.count(b"\n"), b'"id":1e999' in replies), (2, True))
+
+    def test_idsAsLongAsMessages(self) -> None:
+        """Of a long id query-pending shows nothing: it is for all clients. It still is the request's id."""
+        longest = "x" * (MAX_SHOWN_ID - 2)
+        shown = [longest, [longest[:-2]], {longest[:-6]: 1}, [[]] * 340]
+        hidden = [longest + "x", "\u00e9" * 200, [longest[:-1]], {longest: 1}, [0] * 100_000, "y" * 5_000_000]
+        client = self.client(in_flight=20)
+        for n, id in enumerate([*shown, *hidden]):
+            client.send({"execute": "wait", "arguments": {"n": n}, "id": id})
+        other = self.client()
+        listed = other.execute("query-pending")["return"]
+        self.assertEqual([info.get("id") for info in listed], [*shown, *[None] * len(hidden)])
+        client.send({"execute": "cancel-command", "arguments": {"id": hidden[-1]}, "id": 0})
+        cancelled, done = client.received()
+        self.assertEqual((cancelled["id"], "error" in cancelled, done), (hidden[-1], True, {"return": {}, "id": 0}))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from twisted_qmon._text import cut, more, span, table
 from twisted_qmon.core.command import CommandProvider, command
@@ -19,9 +19,11 @@ from twisted_qmon.qapi.schema import info_to_json
 from twisted_qmon.qapi.types import UInt32
 
 if TYPE_CHECKING:
-    pass
+    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.info import JSON
 
 __all__ = [
+    "MAX_SHOWN_ID",
     "Builtin",
     "CommandName",
     "NameInfo",
@@ -33,8 +35,11 @@ __all__ = [
     "our_version",
 ]
 
+#: Bytes of the longest id that C{query-pending} shows. An id is as long as its client likes; the list is for all clients.
+MAX_SHOWN_ID = 1024
 
-def our_version() -> dict[str, Any]:
+
+def our_version() -> dict[str, JSON]:
     """:return: the version of this package, in the form of QEMU's C{query-version}"""
     from twisted_qmon import __version__
 
@@ -98,8 +103,8 @@ class _PendingInfo(TypedDict):
 
 class PendingInfo(_PendingInfo, total=False):
     """
-    One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one (that is finite, and not nested more
-    than 1,000 deep), C{progress} if it told any.
+    One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one, of at most 1,024 bytes and without
+    infinite numbers; C{progress} if it told any.
     """
 
     id: Any
@@ -107,34 +112,38 @@ class PendingInfo(_PendingInfo, total=False):
 
 
 class Builtin(CommandProvider):
-    """What every L{Monitor<twisted_qmon.Monitor>} registers first."""
+    """
+    What every L{Monitor<twisted_qmon.Monitor>} registers first.
+
+    :param owner: the monitor
+    """
 
     events = (
         Event("SHUTDOWN", guest=bool, reason=str),
         Event("EVENTS_LOST", count=int),
     )
 
-    # What query-version answers: for which version, and the answer.
-    _version: tuple[Any, Any] = (None, None)
+    def __init__(self, owner: Monitor) -> None:
+        self._monitor = owner
+        # What query-version answers, and for which version.
+        self._version: tuple[Mapping[str, JSON], JSONText] | None = None
 
     @command(name="qmp_capabilities", hidden=True)
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
         """
         Enable QMP capabilities.
 
-        Sessions answer this themselves until negotiation is complete; who asks later gets QEMU's refusal.
+        Sessions answer this themselves until the negotiation is complete; afterwards it has QEMU's error.
         """
         raise CommandNotFound("Capabilities negotiation is already complete, command ignored")
 
     @command
     def query_version(self) -> VersionInfo:
         """show the version"""
-        version = (self.monitor or _gone()).version
-        known, text = self._version
-        if known is not version:
-            text = JSONText.of(version)
-            self._version = (version, text)
-        return text  # type: ignore[no-any-return]
+        version = self._monitor.version
+        if self._version is None or self._version[0] is not version:
+            self._version = (version, JSONText.of(version))
+        return cast(VersionInfo, self._version[1])
 
     @query_version.printer
     def _(info: Any) -> str:
@@ -143,7 +152,7 @@ class Builtin(CommandProvider):
     @command
     def query_name(self) -> NameInfo:
         """show the name of this monitor"""
-        name = (self.monitor or _gone()).name
+        name = self._monitor.name
         return {} if name is None else {"name": name}
 
     @query_name.printer
@@ -153,7 +162,7 @@ class Builtin(CommandProvider):
     @command
     def query_status(self) -> StatusInfo:
         """show whether it runs or shuts down"""
-        if (self.monitor or _gone()).refusing:
+        if self._monitor.refusing:
             return {"running": False, "singlestep": False, "status": "shutdown"}
         return {"running": True, "singlestep": False, "status": "running"}
 
@@ -164,13 +173,13 @@ class Builtin(CommandProvider):
     @command
     def query_commands(self) -> list[CommandName]:
         """list the QMP commands"""
-        return cast("list[CommandName]", (self.monitor or _gone()).registry.names())
+        return cast("list[CommandName]", self._monitor.registry.names())
 
     @command
     def query_qmp_schema(self) -> list[dict[str, Any]]:
         """show the QMP schema"""
-        monitor = self.monitor or _gone()
-        return cast("list[dict[str, Any]]", monitor.registry.schema(monitor.events.definitions))
+        schema = self._monitor.registry.schema(self._monitor.events.definitions)
+        return cast("list[dict[str, Any]]", schema)
 
     @command
     def query_command_help(self, name: str | None = None) -> list[dict[str, Any]]:
@@ -179,7 +188,7 @@ class Builtin(CommandProvider):
 
         :param name: one command only
         """
-        infos = (self.monitor or _gone()).registry.infos()
+        infos = self._monitor.registry.infos()
         if name is None:
             return [info_to_json(info) for info in infos.values()]
         if name not in infos:
@@ -197,7 +206,7 @@ class Builtin(CommandProvider):
         if select is None:
             raise GenericError("This session gets no events")
         for name in names or ():
-            if name not in (self.monitor or _gone()).events.definitions:
+            if name not in self._monitor.events.definitions:
                 raise GenericError(f"Event '{name}' is not defined")
         select(names)
 
@@ -221,7 +230,7 @@ class Builtin(CommandProvider):
             "command": lambda request: (request.name, request.number),
         }
         found = sorted(self._pending(filter), key=keys[sort])
-        now = (self.monitor or _gone()).clock.seconds()
+        now = self._monitor.clock.seconds()
         return [_pending_info(request, now) for request in (found[:limit] if limit else found)]
 
     @query_pending.printer
@@ -244,7 +253,7 @@ class Builtin(CommandProvider):
         return f"{text}\n{more(hidden)}" if hidden else text
 
     def _pending(self, filter: str | None) -> list[Request]:
-        pending = (self.monitor or _gone()).pending
+        pending = self._monitor.pending
         requests = [*pending, *pending.abandoned.values()]
         if not filter:
             return requests
@@ -255,22 +264,18 @@ class Builtin(CommandProvider):
     @command(oob=True)
     def cancel_command(self, request: Request, number: int | None = None, id: Any = ABSENT) -> None:
         """
-        cancel a request: one's own by its id, anybody's by its number
+        cancel a request: one of this session by its id, or any by its number
 
         :param number: as query-pending lists it
         :param id: of the oldest request of this session that has this id
         """
-        pending = (self.monitor or _gone()).pending
+        pending = self._monitor.pending
         if (number is None) == (id is ABSENT):
             raise GenericError("Either 'id' or 'number' must be given")
         found = pending.by_id(request.caller, id) if number is None else pending.by_number(number)
         if found is None:
             raise GenericError("There is no such request pending")
         found.cancel()
-
-
-def _gone() -> NoReturn:
-    raise GenericError("The monitor is gone")
 
 
 def _pending_info(request: Request, now: float) -> PendingInfo:
@@ -289,10 +294,28 @@ def _pending_info(request: Request, now: float) -> PendingInfo:
     return info
 
 
-def _can_be_shown(id: Any) -> bool:
-    """An id may be more than a result may: C{1e999}, or as deep as a message. One client's id must not spoil the list for all."""
+def _can_be_shown(id: JSON) -> bool:
+    """One client's id must not spoil the list for all: it may be C{1e999}, which no result may hold, or as long as a message."""
+    if not _is_short(id):
+        return False
     try:
         plain(id)
     except Unfit:
         return False
+    return len(JSONText.of(id).text) <= MAX_SHOWN_ID
+
+
+def _is_short(id: JSON) -> bool:
+    """Whether an id may be of L{MAX_SHOWN_ID} bytes, and so is not deep either. Of a longer one only that much is looked at."""
+    left = MAX_SHOWN_ID
+    waiting: list[JSON] = [id]
+    while waiting:
+        value = waiting.pop()
+        left -= 2 + len(value) if isinstance(value, str) else 2 if isinstance(value, (dict, list)) else 1
+        if left < 0 or (isinstance(value, (dict, list)) and len(value) > left):
+            return False
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
     return True

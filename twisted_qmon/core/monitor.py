@@ -71,11 +71,11 @@ class Monitor:
         self._local = _Local()
         self.name = name
         self.upstream: FrontedServer | None = None
-        self._version: Mapping[str, Any] = our_version()
+        self._version: Mapping[str, JSON] = our_version()
         # By the provider's identity (it need not be hashable), or by the name of a single command.
         self._providers: dict[int | str, tuple[ICommandProvider | None, list[ICommand], list[Event]]] = {}
         self.events = EventTable(lambda: self.dispatcher.clock)
-        self.register(Builtin())
+        self.register(Builtin(self))
 
     # -- requests
 

@@ -4,6 +4,7 @@ The replies of a batch of requests, on their way out together. No I/O.
 
 from __future__ import annotations
 
+from reprlib import repr as short_repr
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -102,5 +103,5 @@ class ReplyBuffer:
 
     def _replacement(self, id: RequestId) -> bytes:
         # The core has looked at the result; this is for what it was told to trust, and for errors whose desc is no text.
-        self._log.failure("while encoding the reply to the request {id}", id=id)
+        self._log.failure("while encoding the reply to the request {id}", id=short_repr(id))
         return encode_error(GenericError("The answer can't be encoded; the reason was logged"), id)
