@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from tests.support.events import make, numbers
+from twisted_qmon import CommandProvider, Monitor
 from twisted_qmon.core import events as events_module
 from twisted_qmon.core.events import Event, EventMessage, EventTable, wire_timestamp
 from twisted_qmon.errors import EventError, RegistrationError
@@ -175,6 +176,29 @@ def test_undefined() -> None:
     with pytest.raises(EventError, match="NOPE is not defined"):
         table.emit("NOPE")
     assert not seen
+
+
+def test_emit_before_registration() -> None:
+    """A provider that is not registered, or not any more, says so when it emits; a registered one emits at its monitor."""
+
+    class Lamp(CommandProvider):
+        events = (Event("LAMP_CHANGE", level=int),)
+
+    lamp, monitor = Lamp(), Monitor(clock=Clock())
+    got: list[EventMessage] = []
+    words = "event LAMP_CHANGE can't be emitted: Lamp is not registered with a monitor"
+    with pytest.raises(EventError, match=words):
+        lamp.emit("LAMP_CHANGE", {"level": 1})
+    words_of_the_monitor = "event LAMP_CHANGE is not defined: no provider that is registered has it in its events"
+    with pytest.raises(EventError, match=words_of_the_monitor):
+        monitor.emit("LAMP_CHANGE", {"level": 1})
+    monitor.register(lamp)
+    monitor.subscribe(got.append)
+    lamp.emit("LAMP_CHANGE", {"level": 2}, timestamp=5.0)
+    assert [(message["data"], message["timestamp"]["seconds"]) for message in got] == [({"level": 2}, 5)]
+    monitor.unregister(lamp)
+    with pytest.raises(EventError, match=words):
+        lamp.emit("LAMP_CHANGE", {"level": 3})
 
 
 def test_forward() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 from zope.interface import implementer
 
-from twisted_qmon.errors import RegistrationError
+from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import CommandInfo
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.qapi.signature import compile_signature, default_params
@@ -230,6 +230,19 @@ class CommandProvider:
 
     events: Sequence[Event] = ()
     monitor: Monitor | None = None
+
+    def emit(
+        self, name: str, data: Mapping[str, object] | None = None, *, timestamp: float | Mapping[str, int] | None = None
+    ) -> None:
+        """
+        Emit an event at the monitor that this provider is registered with. The parameters are those of
+        L{Monitor.emit<twisted_qmon.Monitor.emit>}.
+
+        :raise EventError: when the provider is not registered, the event is not defined, or the data does not match
+        """
+        if self.monitor is None:
+            raise EventError(f"event {name} can't be emitted: {type(self).__name__} is not registered with a monitor")
+        self.monitor.emit(name, data, timestamp=timestamp)
 
     def commands(self) -> Iterable[Any]:
         methods: dict[str, CommandMethod] = {}

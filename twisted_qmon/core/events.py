@@ -253,7 +253,7 @@ class EventTable:
         """
         definition = self._definitions.get(name)
         if definition is None:
-            raise EventError(f"event {name} is not defined")
+            raise EventError(f"event {name} is not defined: no provider that is registered has it in its events")
         if definition.check:
             try:
                 data = definition.data_of(data or {}, "")
