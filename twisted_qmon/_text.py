@@ -4,11 +4,24 @@ Text for a terminal: what is printable, columns, sizes and time spans.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-__all__ = ["SHOWN", "columns", "cut", "more", "printable", "quantity", "short_number", "size", "span", "table"]
+__all__ = [
+    "SHOWN",
+    "columns",
+    "cut",
+    "json_text",
+    "more",
+    "printable",
+    "quantity",
+    "short_number",
+    "size",
+    "span",
+    "table",
+]
 
 #: Rows of a list that a person is shown who gave no C{limit}.
 SHOWN = 100
@@ -59,6 +72,14 @@ def printable(text: str, keep: str = "") -> str:
     if table is None:
         table = _TABLES[keep] = _Escapes(keep)
     return text.translate(table)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """
+    :return: JSON that has no effect on a terminal: pure ASCII, control characters escaped
+    """
+    # DEL is the one control character that JSON does not escape; it can only be inside a string.
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _scaled(number: float, base: int, units: Sequence[str]) -> tuple[str, str]:

@@ -11,10 +11,10 @@ import pytest
 from tests.shell.conftest import Qmon
 from tests.shell.scripted import ScriptedServer
 from twisted_qmon.errors import CommandNotFound
+from twisted_qmon.hmp.event_text import event_line, log_line, time_of_day
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import connect
 from twisted_qmon.shell.errors import NoConnection
-from twisted_qmon.shell.eventtext import event_line, log_line, time_of_day
 from twisted_qmon.shell.oneshot import events, log
 from twisted_qmon.shell.oneshot.log import LogReader
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from twisted_qmon._text import json_text
+
 if TYPE_CHECKING:
     from twisted_qmon.info import TypeInfo
 
@@ -18,14 +20,6 @@ __all__ = ["Output", "json_text", "wants_colour"]
 
 #: Characters of JSON beyond which a result is printed plainly also where there is rich, which needs seconds for it.
 RICH_LIMIT = 200_000
-
-
-def json_text(value: object, *, indent: int | None = None) -> str:
-    """
-    :return: JSON that does nothing to a terminal: pure ASCII, control characters escaped
-    """
-    # DEL is the one control character that JSON does not escape; it can only be inside a string.
-    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def wants_colour(stream: TextIO) -> bool:

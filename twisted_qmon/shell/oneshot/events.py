@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted_qmon.errors import CommandError
+from twisted_qmon.hmp.event_text import event_line
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed, NoConnection
-from twisted_qmon.shell.eventtext import event_line
 from twisted_qmon.shell.options import Parser
 from twisted_qmon.shell.output import Output
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from twisted_qmon.hmp.event_text import log_line
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import NoConnection
-from twisted_qmon.shell.eventtext import log_line
 from twisted_qmon.shell.oneshot.events import reconnect
 from twisted_qmon.shell.options import Parser, add_format
 from twisted_qmon.shell.output import Output

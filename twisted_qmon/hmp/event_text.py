@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from twisted_qmon.shell.output import json_text
+from twisted_qmon._text import json_text
 
 __all__ = ["event_line", "event_parts", "log_line", "log_parts", "time_of_day"]
 
