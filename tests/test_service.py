@@ -70,6 +70,13 @@ class ServiceTests(SynchronousTestCase):
         self.stop()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_readyTimeout(self) -> None:
+        """How long greetings wait is the same at each endpoint."""
+        service = make_monitor_service(
+            self.reactor, Monitor(clock=self.reactor), ["tcp:3"], ["tcp:4"], ready_timeout=7.5
+        )
+        self.assertEqual([factory.ready_timeout for factory in service.factories], [7.5, 7.5])
+
     def test_cleanStop(self) -> None:
         """Pending requests get their time; then SHUTDOWN, then the end of file, and one line in the log."""
         client = self.start()

@@ -25,6 +25,7 @@ def test_defaults() -> None:
     assert (options["max-connections"], options["max-queued"], options["max-message"]) == (4096, 1 << 20, 64 << 20)
     assert (options["max-abandoned"], options["slow-client"]) == (1000, "disconnect")
     assert (options["negotiation-timeout"], options["idle-timeout"]) == (None, None)
+    assert options["ready-timeout"] == 2.0
 
 
 def test_only_what_is_named() -> None:
@@ -45,6 +46,7 @@ def test_only_what_is_named() -> None:
         ("timeout", "off", None),
         ("idle-timeout", "10", 10.0),
         ("drain", "0", 0.0),
+        ("ready-timeout", "0", 0.0),
         ("slow-client", "drop-oldest", "drop-oldest"),
         ("in-flight", "1", 1),
     ],
@@ -63,6 +65,7 @@ def test_values(option: str, text: str, value: Any) -> None:
         ["--timeout", "-1"],
         ["--timeout", "nan"],
         ["--drain", "inf"],
+        ["--ready-timeout", "-1"],
         ["--max-queued", "1Q"],
         ["--max-message", "0"],
         ["--slow-client", "wait"],
@@ -90,7 +93,7 @@ def test_help() -> None:
     for option in (
         "--qmp", "--hmp", "--provider", "--qemu", "--name", "--prompt", "--in-flight", "--timeout", "--drain",
         "--max-connections", "--max-queued", "--max-message", "--max-abandoned", "--slow-client", "--negotiation-timeout",
-        "--idle-timeout",
+        "--idle-timeout", "--ready-timeout",
     ):  # fmt: skip
         assert option in text
-    assert text.count("default:") == 13
+    assert text.count("default:") == 14

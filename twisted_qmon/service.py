@@ -235,7 +235,7 @@ def make_monitor_service(
     :param prompt: the human monitor's
     :param banner: what the human monitor says first
     :param drain: seconds that pending requests have when it stops
-    :param limits: C{max_connections}, C{max_queued}, C{slow_client}, C{idle_timeout}: see
+    :param limits: C{max_connections}, C{max_queued}, C{slow_client}, C{idle_timeout}, C{ready_timeout}: see
         L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
     :raise ValueError: when a description or a limit makes no sense
     :raise RegistrationError: when the monitor has commands of the same names

@@ -17,7 +17,7 @@ from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
 from twisted_qmon._transport.endpoints import server_endpoint
-from twisted_qmon._transport.factory import MAX_CONNECTIONS
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon._twistd.hosting import Hosting, one_line, start_up
 from twisted_qmon._twistd.plugins import (
@@ -119,6 +119,7 @@ class Options(_Options):
         ["negotiation-timeout", None, None, "Seconds for qmp_capabilities, or 'off'. [default: off]", _seconds_or_off],
         ["idle-timeout", None, None,
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
+        ["ready-timeout", None, READY_TIMEOUT, "Seconds that a greeting waits for a QEMU that is not connected yet.", _seconds],
     ]  # fmt: skip
     optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
 
@@ -259,6 +260,7 @@ def makeService(options: Options) -> Any:
         max_queued=options["max-queued"],
         slow_client=options["slow-client"],
         idle_timeout=options["idle-timeout"],
+        ready_timeout=options["ready-timeout"],
     )
 
     def stop(request: Request) -> Any:

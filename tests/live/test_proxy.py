@@ -353,6 +353,21 @@ def test_not_there(tmp_path: Path) -> None:
             assert proxy.qmp().greeting["QMP"]["version"] == client.execute("query-version")
 
 
+def test_ready_timeout(tmp_path: Path) -> None:
+    """The greeting waits for a QEMU that comes late, as long as the option says."""
+    qemu = RealQemu(tmp_path)
+    options = ["--qemu", f"unix:{qemu.socket}", "--ready-timeout", "20"]
+    with Twistd(tmp_path, options) as proxy, socket.socket(socket.AF_UNIX) as early:
+        until("the socket", lambda: (tmp_path / "qmp.sock").exists(), proxy)
+        early.connect(str(tmp_path / "qmp.sock"))
+        early.settimeout(3)
+        with pytest.raises(TimeoutError):
+            early.recv(1)
+        with qemu:
+            early.settimeout(PATIENCE)
+            assert json.loads(early.recv(65536))["QMP"]["version"] == proxy.qmp().execute("query-version")
+
+
 # -- other servers
 
 

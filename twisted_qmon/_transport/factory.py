@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from twisted_qmon._transport.connection import ConnectionMixin
     from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["MAX_CONNECTIONS", "Counters", "MonitorFactory", "Refused"]
+__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "MonitorFactory", "Refused"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
+
+#: Seconds that a greeting waits for a monitor that is not ready: the QEMU behind it is not connected yet.
+READY_TIMEOUT = 2.0
 
 
 @dataclass
@@ -75,6 +78,7 @@ class MonitorFactory(ServerFactory):
     :param max_queued: bytes of events that wait for a client that does not read
     :param slow_client: what happens beyond that: C{"disconnect"} or C{"drop-oldest"}
     :param idle_timeout: seconds without input, with nothing pending, after which a client is disconnected; C{None}: never
+    :param ready_timeout: seconds that the greeting waits for a monitor that is not ready; 0: it does not
     :raise ValueError: when a limit is out of range
     :ivar counters: what has happened here
     :ivar ending: everything has been said, and the connections are about to be closed: no more input is asked for
@@ -93,6 +97,7 @@ class MonitorFactory(ServerFactory):
         max_queued: int = MAX_QUEUED,
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
+        ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         if slow_client not in SLOW_CLIENT:
             raise ValueError(f"slow_client is one of {', '.join(SLOW_CLIENT)}, not {slow_client!r}")
@@ -100,11 +105,14 @@ class MonitorFactory(ServerFactory):
             raise ValueError(f"max_connections is at least 1, not {max_connections}")
         if max_queued < 0:
             raise ValueError(f"max_queued is at least 0, not {max_queued}")
+        if ready_timeout < 0:
+            raise ValueError(f"ready_timeout is at least 0, not {ready_timeout}")
         self.monitor = monitor
         self.max_connections = max_connections
         self.max_queued = max_queued
         self.slow_client = slow_client
         self.idle_timeout = idle_timeout
+        self.ready_timeout = ready_timeout
         self.counters = Counters()
         self.connections: set[ConnectionMixin] = set()
         self._clock = clock
@@ -119,6 +127,18 @@ class MonitorFactory(ServerFactory):
             return self._clock
         clock: IReactorTime = getattr(self.monitor, "clock", None) or global_reactor()
         return clock
+
+    def when_ready(self) -> Deferred[None] | None:
+        """
+        :return: C{None} if a greeting need not wait; else a Deferred that fires when the monitor is ready, or fails when it was
+            not in time
+        """
+        # A remote monitor is ready when it is there.
+        ready = getattr(self.monitor, "ready", None)
+        waiting: Deferred[None] | None = ready() if ready is not None and self.ready_timeout else None
+        if waiting is None or waiting.called:
+            return None
+        return waiting.addTimeout(self.ready_timeout, self.clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self._closing is not None or len(self.connections) >= self.max_connections:

@@ -76,6 +76,7 @@ class Console:
     :param command_index: shared with other sessions of the same monitor; by default its own
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
+    :param prepare_timeout: seconds that the first prompt waits for what there is to know of the commands
     :param stalled: whether the person does not read at present: then no progress is printed
     :param announce: called with text that was not asked for, whole lines; by default there is none
     :param interactive: a person is at the other end: after a failure that was logged, one is told where
@@ -95,6 +96,7 @@ class Console:
         command_index: CommandIndex | None = None,
         sticky: Format | None = None,
         clock: IReactorTime | None = None,
+        prepare_timeout: float = PREPARE_TIMEOUT,
         stalled: Callable[[], bool] = lambda: False,
         announce: Callable[[str], object] | None = None,
         interactive: bool = False,
@@ -108,6 +110,7 @@ class Console:
         self._command_index = command_index or CommandIndex(monitor)
         self._sticky = sticky or Format()
         self._clock = clock
+        self._prepare_timeout = prepare_timeout
         self._stalled = stalled
         self._announce = announce
         self._unsubscribe = _nothing
@@ -123,11 +126,11 @@ class Console:
 
     def start(self) -> None:
         """
-        Learn what the commands are. It is suspended until that is known, at most for L{PREPARE_TIMEOUT} where it has a clock.
+        Learn what the commands are. It is suspended until that is known, at most for C{prepare_timeout} where it has a clock.
         """
         waiting = self._command_index.prepare()
         if self._clock is not None and not waiting.called:
-            waiting.addTimeout(PREPARE_TIMEOUT, self._clock)
+            waiting.addTimeout(self._prepare_timeout, self._clock)
         if self._announce is not None:
             self._unsubscribe = subscribe_notices(self.monitor, self._print_notice)
         # What went wrong here goes wrong again at the first line, and is told there.

@@ -15,11 +15,11 @@ from zope.interface import implementer
 
 from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.hmp.command_index import CommandIndex
-from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
+from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
 from twisted_qmon.interfaces import IMonitor, ISuspendable
@@ -81,6 +81,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             on_resume=self._console_resumed,
             command_index=factory.command_index,
             clock=factory.clock,
+            prepare_timeout=factory.ready_timeout,
             stalled=lambda: self.write_queue.blocked,
             announce=self._announce,
             interactive=True,
@@ -88,15 +89,12 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self.establish()
 
     def established(self) -> None:
-        factory = self.factory
-        self._write_text(f"{factory.banner}\n")
-        ready = getattr(factory.monitor, "ready", None)
-        waiting = ready() if ready is not None else None
-        if waiting is None or waiting.called:
+        self._write_text(f"{self.factory.banner}\n")
+        waiting = self.factory.when_ready()
+        if waiting is None:
             self._begin()
         else:
             self.suspend()
-            waiting.addTimeout(PREPARE_TIMEOUT, factory.clock)
             waiting.addBoth(self._begin_late)
 
     def _begin(self) -> None:
@@ -354,6 +352,7 @@ class HMPFactory(MonitorFactory):
         max_queued: int = MAX_QUEUED,
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
+        ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         super().__init__(
             monitor,
@@ -362,6 +361,7 @@ class HMPFactory(MonitorFactory):
             max_queued=max_queued,
             slow_client=slow_client,
             idle_timeout=idle_timeout,
+            ready_timeout=ready_timeout,
         )
         self.prompt = prompt
         self.banner = _banner() if banner is None else banner

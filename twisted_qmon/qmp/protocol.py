@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._transport.connection import ConnectionMixin
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.core.events import EventMessage, wire_timestamp
 from twisted_qmon.interfaces import ISuspendable
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
     from twisted_qmon.core.monitor import Monitor
 
-__all__ = ["READY_WAIT", "QMPFactory", "QMPProtocol"]
-
-#: Seconds that a greeting waits for a monitor that is not ready to say who it is.
-READY_WAIT = 2.0
+__all__ = ["QMPFactory", "QMPProtocol"]
 
 
 @implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
@@ -63,16 +60,14 @@ class QMPProtocol(ConnectionMixin, Protocol):
         self.establish()
 
     def established(self) -> None:
-        factory = self.factory
-        waiting = factory.monitor.ready()
-        if waiting is None or waiting.called:
+        waiting = self.factory.when_ready()
+        if waiting is None:
             self.session.greet()
-            return
-        self.suspend()
-        waiting.addTimeout(READY_WAIT, factory.clock)
-        waiting.addBoth(self._greet_late)
+        else:
+            self.suspend()
+            waiting.addBoth(self._greet_late)
 
-    def _greet_late(self, outcome: Any) -> None:
+    def _greet_late(self, outcome: object) -> None:
         # Ready or not: a client that sees no greeting hangs. The greeting then says what is known.
         if not self.ended:
             self.session.greet()
@@ -189,6 +184,7 @@ class QMPFactory(MonitorFactory):
         max_queued: int = MAX_QUEUED,
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
+        ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         super().__init__(
             monitor,
@@ -197,6 +193,7 @@ class QMPFactory(MonitorFactory):
             max_queued=max_queued,
             slow_client=slow_client,
             idle_timeout=idle_timeout,
+            ready_timeout=ready_timeout,
         )
         if in_flight < 1:
             raise ValueError(f"in_flight is at least 1, not {in_flight}")

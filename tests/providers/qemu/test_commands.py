@@ -10,12 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balloon import Caller
 from tests.support.fake_qemu import COMMANDS, VERSION, Proxy, make_schema
-from twisted_qmon import CommandProvider, command
+from twisted_qmon import CommandProvider, QMPFactory, command
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.providers.qemu import Qemu
 from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.qapi.schema import build_schema
-from twisted_qmon.testing import connected_client
+from twisted_qmon.testing import HMPConnection, QMPConnection, connected_client
 
 
 class NamesTests(SynchronousTestCase):
@@ -45,6 +45,22 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(late.take_bytes(), b"")
         proxy.clock.advance(0.2)
         self.assertEqual(late.received()[0]["QMP"]["version"], VERSION)
+
+    def test_greeting_timeout(self) -> None:
+        """How long a greeting waits is an option; 0 is not at all. The same for a person."""
+        proxy = Proxy(connect=False)
+        patient = QMPConnection(proxy.monitor, negotiate=False, ready_timeout=30.0)
+        person = HMPConnection(proxy.monitor, ready_timeout=30.0)
+        proxy.clock.advance(29.9)
+        self.assertEqual(patient.take_bytes(), b"")
+        self.assertFalse((person.banner + person.output()).endswith("(qmon) "))
+        proxy.clock.advance(0.2)
+        self.assertIn("QMP", patient.received()[0])
+        self.assertTrue(person.output().endswith("(qmon) "))
+        hasty = QMPConnection(proxy.monitor, negotiate=False, ready_timeout=0)
+        self.assertIn("QMP", hasty.greeting)
+        self.assertTrue(HMPConnection(proxy.monitor, ready_timeout=0).banner.endswith("(qmon) "))
+        self.assertRaises(ValueError, QMPFactory, proxy.monitor, ready_timeout=-1)
 
     def test_greeting_without_qemu(self) -> None:
         """Without any QEMU so far the greeting tells our own version."""
