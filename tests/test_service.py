@@ -8,15 +8,17 @@ import stat
 import tempfile
 from typing import Any, cast
 
-from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.application.service import Application, MultiService
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_qmon import Monitor, QMPFactory, make_monitor_service
-from twisted_qmon._transport.endpoints import claim_path, server_endpoint, unix_path
+from twisted_qmon._transport.endpoints import server_endpoint, unix_path
+from twisted_qmon._transport.unix_port import claim_path
+from twisted_qmon._twistd.start_up import StartError
 from twisted_qmon.providers.quit import Quit
 from twisted_qmon.service import MonitorService
 from twisted_qmon.testing import HMPConnection, QMPConnection
@@ -113,6 +115,103 @@ class ServiceTests(SynchronousTestCase):
         (line,) = [event for event in observer if "cancelled" in event.get("log_format", "")]
         self.assertEqual((line["cancelled"], line["pending"]), (3, 3))
 
+    def test_hurry(self) -> None:
+        """The drain is cut short: what is pending is cancelled and answered at once, and counted."""
+        client = self.start()
+        client.send({"execute": "wait", "id": 1}, {"execute": "wait", "id": 2})
+        self.service.hurry()
+        self.assertEqual(client.received(), [])
+        observer = self.log()
+        stopped = self.root.stopService()
+        self.reactor.advance(1.0)
+        self.waiting[0].callback(1)
+        self.service.hurry()
+        self.reactor.advance(0)
+        self.reactor.advance(0)
+        self.assertEqual(self.ends(client), [1, 2, "SHUTDOWN"])
+        self.successResultOf(stopped)
+        (line,) = [event for event in observer if "cancelled" in event.get("log_format", "")]
+        self.assertEqual((line["cancelled"], line["pending"], line["seconds"]), (1, 2, 1.0))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_hurryJobs(self) -> None:
+        """So is the time of what else is drained."""
+        self.start()
+        seconds: list[float] = []
+        waiting: Deferred[None] = Deferred()
+
+        def drain(time: float) -> Deferred[None]:
+            seconds.append(time)
+            if time == 0:
+                waiting.callback(None)
+                return succeed(None)
+            return waiting
+
+        self.service.drains.append(drain)
+        stopped = self.root.stopService()
+        self.assertNoResult(stopped)
+        self.service.hurry()
+        self.reactor.advance(0)
+        self.assertEqual(seconds, [3.0, 0])
+        self.successResultOf(stopped)
+
+    def test_hurryAgain(self) -> None:
+        """After the drain it is the clients that don't read which are not waited for."""
+        client = self.start()
+        client.transport.stop_reading()
+        client.send({"execute": "query-qmp-schema"}, {"execute": "query-qmp-schema"})
+        stopped = self.root.stopService()
+        self.reactor.advance(0)
+        self.assertNoResult(stopped)
+        self.service.hurry()
+        self.successResultOf(stopped)
+        self.assertTrue(client.closed)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_onStart(self) -> None:
+        """What is to be done when it has started is done each time."""
+        started: list[bool] = []
+        self.service.on_start.append(lambda: started.append(bool(self.service.running)))
+        self.start()
+        self.stop()
+        self.start()
+        self.stop()
+        self.assertEqual(started, [True, True])
+
+    def test_startedInADaemon(self) -> None:
+        """In another process than it was made in, a failure to listen is an exception, which twistd reports, and logged."""
+        self.patch(os, "getpid", lambda: 1)
+
+        def refuse(*args: Any, **options: Any) -> Any:
+            raise CannotListenError("127.0.0.1", 1, OSError(98, "Address already in use"))
+
+        self.reactor.listenTCP = refuse
+        observer = self.log()
+        with self.assertRaises(StartError) as caught:
+            self.root.privilegedStartService()
+        words = "can't listen at tcp:1:interface=127.0.0.1: Address already in use"
+        self.assertEqual(str(caught.exception), words)
+        self.assertEqual([event["text"] for event in observer if event["log_level"].name == "critical"], [words])
+
+    def test_owner(self) -> None:
+        """Unix sockets go to the user that the application says."""
+        service = make_monitor_service(
+            self.reactor, Monitor(clock=self.reactor), application=Application("a", uid=3, gid=4)
+        )
+        self.assertEqual(service.owner, (3, 4))
+        service = make_monitor_service(self.reactor, Monitor(clock=self.reactor), application=Application("a"))
+        self.assertEqual(service.owner, None)
+        service = make_monitor_service(self.reactor, Monitor(clock=self.reactor), owner=(5, 6))
+        self.assertEqual(service.owner, (5, 6))
+
+    def test_names(self) -> None:
+        """A listener's name has no folders, so that it can be part of a path; it is told from another of the same file name."""
+        descriptions = ["unix:/run/a/qmp.sock", "unix:/run/b/qmp.sock"]
+        service = make_monitor_service(self.reactor, Monitor(clock=self.reactor), descriptions)
+        services: Any = service.monitor.execute("query-services").result
+        paths = [info["path"] for info in services]
+        self.assertLessEqual({"qmp unix:qmp.sock", "qmp unix:qmp.sock (2)"}, set(paths))
+
     def test_quit(self) -> None:
         """quit: SHUTDOWN first, then its own reply; it does not count as pending."""
         self.monitor.register(Quit(lambda request: self.service.shut_down("host-qmp-quit", request)))
@@ -202,7 +301,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_badDescription(self) -> None:
         """A description that makes no sense is a ValueError, whatever Twisted raises."""
-        for description in ("", "unix", "tcp:x", "nope:1", "tcp", "unix:a:mode=9", "unix:a:mode=600:b:c:d"):
+        for description in ("", "unix", "unix:", "tcp:x", "nope:1", "tcp", "unix:a:mode=9", "unix:a:mode=600:b:c:d"):
             with self.assertRaises(ValueError):
                 make_monitor_service(self.reactor, Monitor(clock=self.reactor), [description])
 
@@ -253,9 +352,11 @@ class SocketTests(SynchronousTestCase):
         self.assertTrue(os.path.lexists(self.path))
 
     def test_file(self) -> None:
-        """A file that is no socket is not touched."""
+        """A file that is no socket is not touched, and the error says what it is."""
         with open(self.path, "w") as file:
             file.write("precious")
-        claim_path(self.path)
+        with self.assertRaises(CannotListenError) as caught:
+            claim_path(self.path)
+        self.assertEqual(caught.exception.socketError.strerror, f"{self.path} is not a socket")
         with open(self.path) as file:
             self.assertEqual(file.read(), "precious")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import IProcess, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
@@ -20,15 +20,24 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.endpoints import claim_path, server_endpoint, unix_path
-from twisted_qmon._transport.factory import MonitorFactory
+from twisted_qmon._transport.endpoints import server_endpoint, service_name
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, MonitorFactory
+from twisted_qmon._transport.unix_port import Owner, owner_of
+from twisted_qmon._transport.write_queue import MAX_QUEUED
+from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
+from twisted_qmon.qmp._server.session import IN_FLIGHT
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:
+    from twisted.application.service import IService, IServiceCollection
+    from twisted.internet.interfaces import IStreamServerEndpoint
+    from twisted.python.components import Componentized
+
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
 
@@ -41,31 +50,31 @@ DRAIN = 5.0
 class Listener(Service):
     """
     Listens at one endpoint while it runs. Unlike a C{strports} service it can be stopped and started again, and takes over a unix
-    socket that nobody serves any more.
+    socket that no process serves any more.
 
     :param description: the server endpoint's description
     :param factory: what serves the connections
-    :raise ValueError: when the description makes no sense
+    :param owner: the ids of the user and the group that get a unix socket
+    :raise ValueError: when the description is not valid
     """
 
-    def __init__(self, reactor: Any, description: str, factory: MonitorFactory) -> None:
+    def __init__(self, reactor: Any, description: str, factory: MonitorFactory, owner: Owner | None = None) -> None:
         self.description = description
         self.factory = factory
-        self.setName(f"{factory.kind} {description}")
-        self._endpoint = server_endpoint(reactor, description)
-        self._path = unix_path(description)
+        self.setName(f"{factory.kind} {service_name(description)}")
+        self._endpoint: IStreamServerEndpoint = server_endpoint(reactor, description, owner)
+        self._start_up = StartUp()
         self._port: Deferred[Any] | None = None
 
     def privilegedStartService(self) -> None:
         """
         Listen.
 
-        :raise SystemExit: with one line, when that can't be: twistd then ends with status 1 and no traceback
+        :raise SystemExit: with one line, when that fails: twistd then ends with status 1 and no traceback. A daemon raises an
+            exception with that line instead, which twistd reports.
         """
         failures: list[Failure] = []
         try:
-            if self._path is not None:
-                claim_path(self._path)
             self._port = self._endpoint.listen(self.factory)
             self._port.addErrback(failures.append)
             if failures:
@@ -73,8 +82,7 @@ class Listener(Service):
         except (CannotListenError, OSError, OverflowError) as e:
             # OverflowError: a port number beyond 65535.
             self._port = None
-            reason = e.socketError if isinstance(e, CannotListenError) else e
-            raise SystemExit(f"twistd qmon: can't listen at {self.description}: {reason}") from e
+            raise self._start_up.error(f"can't listen at {self.description}: {_reason(e)}") from e
 
     def startService(self) -> None:
         """Listen, if C{privilegedStartService} has not been called."""
@@ -91,43 +99,57 @@ class Listener(Service):
         return listening.addCallback(lambda port: port.stopListening() if port is not None else None)
 
 
+def _reason(error: Exception) -> str:
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    return (cause.strerror if isinstance(cause, OSError) else None) or one_line(cause)
+
+
 class MonitorService(MultiService):
     """
     Serves a monitor, and ends in an orderly way: no new connections and requests, those pending get their time, then C{SHUTDOWN}
     and the end of every connection.
 
+    :ivar reactor: the reactor
     :ivar monitor: the monitor
     :ivar factories: one for each endpoint
     :ivar drain: seconds that pending requests have when it stops
     :ivar drains: called with the same number of seconds at the same time: what else has to come to an end before C{SHUTDOWN}
-        (jobs, say). Each returns a Deferred.
+        (jobs, say). Each returns a Deferred. Called again with 0 by L{hurry}: their time is up.
+    :ivar owner: the ids of the user and the group that get the unix sockets
+    :ivar on_start: called, without arguments, each time it has been started
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, monitor: Monitor, *, drain: float = DRAIN) -> None:
+    def __init__(self, reactor: Any, monitor: Monitor, *, drain: float = DRAIN, owner: Owner | None = None) -> None:
         super().__init__()
         self.setName("qmon")
         self.monitor = monitor
+        self.owner = owner
         self.factories: list[MonitorFactory] = []
         self.drain = drain
         self.drains: list[Callable[[float], Deferred[Any]]] = []
-        self._reactor = reactor
+        self.on_start: list[Callable[[], object]] = []
+        self.reactor = reactor
         self._listeners: list[Listener] = []
         self._shutdown: Deferred[None] | None = None
+        self._draining = False
+        self._asked_by: Request | None = None
+        self._cut_short: list[Deferred[int]] = []
 
     def serve(self, description: str, factory: MonitorFactory) -> None:
         """
         Serve at one more endpoint.
 
-        :raise ValueError: when the description makes no sense
+        :raise ValueError: when the description is not valid
         """
-        listener = Listener(self._reactor, description, factory)
+        listener = Listener(self.reactor, description, factory, self.owner)
+        name = listener.name
         number = 1
         while listener.name in self.namedServices:
-            # The same once more (C{tcp:0} makes sense, of others the port will be busy).
+            # The same file in another folder, or C{tcp:0} once more.
             number += 1
-            listener.setName(f"{factory.kind} {description} ({number})")
+            listener.setName(f"{name} ({number})")
         self.factories.append(factory)
         self._listeners.append(listener)
         listener.setServiceParent(self)
@@ -138,12 +160,15 @@ class MonitorService(MultiService):
         super().privilegedStartService()
 
     def startService(self) -> None:
-        """The same for who calls only this."""
+        """The same, for a caller that calls only this."""
         self._begin()
         super().startService()
+        for started in self.on_start:
+            started()
 
     def _begin(self) -> None:
         self._shutdown = None
+        self._cut_short.clear()
         for factory in self.factories:
             factory.ending = False
         self.monitor.accept()
@@ -170,17 +195,23 @@ class MonitorService(MultiService):
 
     async def _shut_down(self, reason: str, request: Request | None) -> None:
         pending = sum(1 for each in self.monitor.pending if each is not request)
+        began = self.monitor.clock.seconds()
+        self._asked_by = request
+        self._draining = True
         closed = [_swallow(listener.stopService(), self._log) for listener in self._listeners]
         self.monitor.refuse()
         others = [_swallow(drain(self.drain), self._log) for drain in self.drains]
         cancelled = await self.monitor.drain(self.drain, exclude=request)
         await DeferredList([*others, *closed])
+        for cut_short in self._cut_short:
+            cancelled += await cut_short
+        self._draining = False
         if cancelled:
             self._log.warn(
                 "the drain ended with {cancelled} of {pending} pending requests cancelled after {seconds} s",
                 cancelled=cancelled,
                 pending=pending,
-                seconds=self.drain,
+                seconds=round(self.monitor.clock.seconds() - began, 1),
             )
         else:
             self._log.info("the drain was clean: {pending} pending requests were answered", pending=pending)
@@ -190,19 +221,34 @@ class MonitorService(MultiService):
         for factory in self.factories:
             factory.ending = True
 
+    def hurry(self) -> None:
+        """
+        Cut short what stopping waits for: the drain, whose pending requests are cancelled and answered now; once that is over,
+        the clients that have not read the rest. Nothing happens while it does not stop.
+        """
+        if self._shutdown is None:
+            return
+        if self._draining:
+            self._cut_short.append(self.monitor.drain(0, exclude=self._asked_by))
+            for drain in self.drains:
+                _swallow(drain(0), self._log)
+        else:
+            for factory in self.factories:
+                factory.abort()
+
     def stopService(self) -> Deferred[None]:
         """:return: fires when nothing of it is left: no listening port, no connection"""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         await self.shut_down("host-signal")
-        # Who is in the middle of a batch of replies finishes it first.
-        await deferLater(self._reactor, 0)
+        # A session in the middle of a batch of replies finishes it first.
+        await deferLater(self.reactor, 0)
         await DeferredList([factory.close(LINGER) for factory in self.factories])
         await super().stopService()
 
 
-def _swallow(deferred: Any, log: Logger) -> Deferred[Any]:
+def _swallow(deferred: object, log: Logger) -> Deferred[Any]:
     """One part that fails to stop must not keep the others."""
     if not isinstance(deferred, Deferred):
         return succeed(deferred)
@@ -215,14 +261,19 @@ def make_monitor_service(
     qmp: Iterable[str] = (),
     hmp: Iterable[str] = (),
     *,
-    application: Any = None,
+    application: IService | IServiceCollection | Componentized | None = None,
     prompt: str = PROMPT,
     banner: str | None = None,
     drain: float = DRAIN,
-    in_flight: int | None = None,
-    max_message: int | None = None,
+    in_flight: int = IN_FLIGHT,
+    max_message: int = MAX_MESSAGE,
     negotiation_timeout: float | None = None,
-    **limits: Any,
+    max_connections: int = MAX_CONNECTIONS,
+    max_queued: int = MAX_QUEUED,
+    slow_client: str = "disconnect",
+    idle_timeout: float | None = None,
+    ready_timeout: float = READY_TIMEOUT,
+    owner: tuple[int, int] | None = None,
 ) -> MonitorService:
     """
     Make a service that serves a monitor, and give the monitor C{human-monitor-command}, jobs and the commands about this process.
@@ -235,29 +286,50 @@ def make_monitor_service(
     :param prompt: the human monitor's
     :param banner: what the human monitor says first
     :param drain: seconds that pending requests have when it stops
-    :param limits: C{max_connections}, C{max_queued}, C{slow_client}, C{idle_timeout}, C{ready_timeout}: see
-        L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
-    :raise ValueError: when a description or a limit makes no sense
+    :param in_flight: for this and the next two see L{QMPFactory<twisted_qmon.QMPFactory>}
+    :param max_message: bytes
+    :param negotiation_timeout: seconds; C{None}: off
+    :param max_connections: for this and the next four see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
+    :param owner: the ids of the user and the group that get the unix sockets, for a process that changes to them after it has
+        begun to listen; by default those that C{application} was made with
+    :raise ValueError: when a description is not valid or a limit is out of range
     :raise RegistrationError: when the monitor has commands of the same names
     """
-    service = MonitorService(reactor, monitor, drain=drain)
-    of_qmp: dict[str, Any] = {"negotiation_timeout": negotiation_timeout, **limits}
-    if in_flight is not None:
-        of_qmp["in_flight"] = in_flight
-    if max_message is not None:
-        of_qmp["max_message"] = max_message
+    service = MonitorService(reactor, monitor, drain=drain, owner=owner or _owner(application))
+    limits = Limits(
+        max_connections=max_connections,
+        max_queued=max_queued,
+        slow_client=slow_client,
+        idle_timeout=idle_timeout,
+        ready_timeout=ready_timeout,
+    )
     for description in qmp:
-        service.serve(description, QMPFactory(monitor, **of_qmp))
+        factory = QMPFactory(
+            monitor, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout, **limits
+        )
+        service.serve(description, factory)
     for description in hmp:
-        # Where there is no human monitor, nobody need wait for its modules.
+        # Without a human monitor its modules are not loaded.
         from twisted_qmon.hmp.protocol import HMPFactory
 
         service.serve(description, HMPFactory(monitor, prompt=prompt, banner=banner, **limits))
+    _register(service, application)
+    return service
+
+
+def _register(service: MonitorService, application: object) -> None:
+    """Register the commands that every served monitor has."""
+    monitor = service.monitor
     jobs = Jobs()
     monitor.register(HumanMonitorCommand())
     monitor.register(jobs)
-    process = Process(reactor, application, own=[service])
+    process = Process(service.reactor, application, own=[service])
     process.service().setServiceParent(service)
     monitor.register(process)
     service.drains.append(jobs.drain)
-    return service
+
+
+def _owner(application: object) -> Owner | None:
+    """:return: the user and the group that a process changes to as its application says, or C{None}"""
+    process = IProcess(application, None)
+    return None if process is None else owner_of(process.uid, process.gid)

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from textwrap import TextWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.app import ServerOptions
-from twisted.internet.endpoints import clientFromString
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
-from twisted_qmon._transport.endpoints import server_endpoint
+from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT
+from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
-from twisted_qmon._twistd.hosting import Hosting, one_line, start_up
+from twisted_qmon._twistd.hosting import Hosting, parse_as_under_twistd
 from twisted_qmon._twistd.plugins import (
     ProviderError,
     find_provider,
@@ -27,11 +27,21 @@ from twisted_qmon._twistd.plugins import (
     installed_services,
     register_provider,
 )
+from twisted_qmon._twistd.signals import EndSignals, stop_reactor
+from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.qmp._server.session import IN_FLIGHT
 from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 from twisted_qmon.service import DRAIN
+
+if TYPE_CHECKING:
+    from twisted.application.service import MultiService
+    from twisted.internet.defer import Deferred
+
+    from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.request import Request
+    from twisted_qmon.service import MonitorService
 
 __all__ = ["Options", "makeService"]
 
@@ -136,7 +146,7 @@ class Options(_Options):
         """The plugins that can run beside the monitor, as Twisted's own C{twistd} lists them."""
         for plugin in installed_services():
             self.plugins[plugin.tapname] = plugin
-            yield (plugin.tapname, None, partial(_options_of, plugin), plugin.description)
+            yield (plugin.tapname, None, partial(_options_of, self, plugin), plugin.description)
 
     def getSynopsis(self) -> str:
         """:return: the line of the usage; before another plugin's, without the place for one"""
@@ -208,9 +218,9 @@ class Options(_Options):
                     raise UsageError(f"--{option}: {e}") from e
         if self["qemu"] is not None:
             try:
-                clientFromString(None, self["qemu"])
-            except Exception as e:
-                raise UsageError(f"--qemu: {self['qemu']!r} is no client endpoint: {e}") from e
+                client_endpoint(None, self["qemu"])
+            except ValueError as e:
+                raise UsageError(f"--qemu: {e}") from e
         for text in self["provider"]:
             try:
                 self.providers.append((text, find_provider(text)))
@@ -218,30 +228,29 @@ class Options(_Options):
                 raise UsageError(f"--provider: {e}") from e
 
 
-def _options_of(plugin: Any) -> Any:
+def _options_of(ours: Options, plugin: Any) -> _Options:
     """
     :return: an instance of the options of a plugin of twistd
     :raise UsageError: when the plugin can't be imported
     """
     try:
-        return plugin.options()
+        hosted = plugin.options()
     except ImportError as e:
         raise UsageError(f"{plugin.tapname} can't be loaded: {one_line(e)}") from e
+    return parse_as_under_twistd(ours, plugin.tapname, hosted)
 
 
-def makeService(options: Options) -> Any:
+def makeService(options: Options) -> MultiService:
     """
     :param options: parsed options
     :return: the service that C{twistd qmon} runs
     """
     from twisted_qmon._reactor import global_reactor
     from twisted_qmon.core.monitor import Monitor
-    from twisted_qmon.core.request import Request
-    from twisted_qmon.providers.quit import Quit
     from twisted_qmon.service import make_monitor_service
 
     reactor = global_reactor()
-    hosting = _host(options)
+    hosting = None if options.subCommand is None else Hosting(options.subCommand)
     monitor = Monitor(
         options["name"], clock=reactor, timeout=options["timeout"], max_abandoned=options["max-abandoned"]
     )
@@ -261,26 +270,19 @@ def makeService(options: Options) -> Any:
         slow_client=options["slow-client"],
         idle_timeout=options["idle-timeout"],
         ready_timeout=options["ready-timeout"],
+        owner=_owner(options.parent),
     )
-
-    def stop(request: Request) -> Any:
-        # The reply to `quit` goes out when this fires; the end of file after it.
-        done = service.shut_down("host-qmp-quit", request)
-        return done.addCallback(lambda _: reactor.callLater(0, reactor.stop)).addCallback(lambda _: None)
-
-    if options["qemu"] is None:
-        monitor.register(Quit(stop))
-    else:
-        # In front of a QEMU `quit` is QEMU's.
-        from twisted_qmon.providers.qemu import Qemu
-
-        qemu = Qemu(options["qemu"], reactor)
-        qemu.service.setServiceParent(service)
-        monitor.register(qemu)
-        monitor.register(Quit(stop, "qmon-quit", ()))
+    _register(monitor, service, options["qemu"], reactor)
+    signals = EndSignals(reactor, service.hurry)
+    service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
+    root: MultiService = service
     if hosting is not None:
+        root = hosting
+        name = hosting.plugin
+        # After the monitor's: what the plugin logs from here on is kept.
+        with StartUp().attempt(name):
+            hosting.host(options.plugins[name].makeService(options.subOptions))
         service.setServiceParent(hosting)
-    root = service if hosting is None else hosting
     for text, make in options.providers:
         try:
             register_provider(monitor, text, make(reactor, root))
@@ -289,13 +291,26 @@ def makeService(options: Options) -> Any:
     return root
 
 
-def _host(options: Options) -> Hosting | None:
-    """
-    :return: the service of the plugin that was named, in the parent that it shares with the monitor; C{None} if none was
-    :raise SystemExit: with one line, when the plugin can't make it
-    """
-    name = options.subCommand
-    if name is None:
-        return None
-    with start_up(name):
-        return Hosting(name, options.plugins[name].makeService(options.subOptions))
+def _owner(twistd: Mapping[str, Any] | None) -> Owner | None:
+    """:return: the user and the group that the process changes to, as the options of twistd say, or C{None}"""
+    return None if twistd is None else owner_of(twistd.get("uid"), twistd.get("gid"))
+
+
+def _register(monitor: Monitor, service: MonitorService, qemu: str | None, reactor: Any) -> None:
+    """Register C{quit}; in front of a QEMU, whose own C{quit} is, the QEMU's commands and C{qmon-quit}."""
+    from twisted_qmon.providers.quit import Quit
+
+    def stop(request: Request) -> Deferred[None]:
+        # The reply to `quit` goes out when this fires; the end of file after it.
+        done = service.shut_down("host-qmp-quit", request)
+        return done.addCallback(lambda _: reactor.callLater(0, stop_reactor, reactor)).addCallback(lambda _: None)
+
+    if qemu is None:
+        monitor.register(Quit(stop))
+        return
+    from twisted_qmon.providers.qemu import Qemu
+
+    upstream = Qemu(qemu, reactor)
+    upstream.service.setServiceParent(service)
+    monitor.register(upstream)
+    monitor.register(Quit(stop, "qmon-quit", ()))

@@ -80,6 +80,8 @@ def test_many_endpoints(tmp_path: Path) -> None:
         (["--provider", "no.such.thing"], "no.such.thing"),
         (["--provider", "nosuchplugin"], "nosuchplugin"),
         (["--qemu", "nope"], "nope"),
+        (["--qemu", "unix"], "'unix' is not a valid client endpoint: it lacks 'path'"),
+        (["--qmp", "tcp:y"], "'tcp:y' is not a valid server endpoint: 'y' is not a number"),
         (["--unheard-of"], "unheard-of"),
         (["nosuchplugin"], "nosuchplugin"),
     ],
@@ -107,15 +109,25 @@ def test_busy_port(tmp_path: Path) -> None:
     assert "can't listen" in output
 
 
+def test_no_socket(tmp_path: Path) -> None:
+    """A file that is no socket is named as that, and stays."""
+    (tmp_path / "qmp.sock").write_text("precious")
+    with Twistd(tmp_path, ["--qmp", "unix:qmp.sock"]) as process:
+        assert process.ends() == 1
+        line = f"twistd qmon: can't listen at unix:qmp.sock: {tmp_path}/qmp.sock is not a socket\n"
+        assert process.output().endswith(line)
+    assert (tmp_path / "qmp.sock").read_text() == "precious"
+
+
 def test_stale_and_live_sockets(tmp_path: Path) -> None:
-    """A live socket is left to whoever serves it; after a kill -9 the file is taken over."""
+    """A live socket is left to the process that serves it; after a kill -9 the file is taken over."""
     with Twistd(tmp_path, ["--qmp", "unix:qmp.sock"]) as first:
         first.qmp()
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         with Twistd(elsewhere, ["--qmp", f"unix:{tmp_path}/qmp.sock"]) as second:
             assert second.ends() == 1
-            assert "somebody serves" in second.output()
+            assert "another process serves this socket" in second.output()
             assert "Traceback" not in second.output()
         assert first.qmp().execute("query-name") == {}
         first.popen.kill()
@@ -141,7 +153,8 @@ def test_quit(tmp_path: Path) -> None:
         assert read_to_the_end(other) == ["SHUTDOWN"]
         assert process.ends() == 0
         assert "Traceback" not in process.output()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["output"]
+    # The locks' files stay: the next process takes the same.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hmp.sock.lock", "output", "qmp.sock.lock"]
 
 
 def test_drain(tmp_path: Path) -> None:

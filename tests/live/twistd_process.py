@@ -15,9 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["PATIENCE", "QMP", "Program", "Twistd", "free_port", "until"]
+__all__ = ["PATIENCE", "QMP", "ROOT", "TWISTD", "Program", "Twistd", "free_port", "until"]
 
 ROOT = Path(__file__).parent.parent.parent
+
+#: The command C{twistd}, run by the Python that runs the tests.
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 #: Seconds that anything may take.
 PATIENCE = 30.0
@@ -62,15 +65,15 @@ class QMP:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE)
-        try:
-            self.socket.connect(str(path))
-        except OSError:
-            self.socket.close()
-            raise
         self.reader = self.socket.makefile("rb")
         self.events: list[Any] = []
-        self.greeting = self._read()
-        self.execute("qmp_capabilities")
+        try:
+            self.socket.connect(str(path))
+            self.greeting = self._read()
+            self.execute("qmp_capabilities")
+        except BaseException:
+            self.close()
+            raise
 
     def _read(self) -> Any:
         line = self.reader.readline()
@@ -188,8 +191,17 @@ class Twistd(Program):
     A process of C{twistd -n qmon}.
 
     :param arguments: what follows C{qmon}
+    :param options: what comes before it, options of C{twistd} itself
+    :param twistd: the command
     """
 
-    def __init__(self, folder: Path, arguments: Iterable[str], *, paths: Iterable[Path] = ()) -> None:
-        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"]
-        super().__init__(folder, [*twistd, "qmon", *arguments], paths=paths)
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Iterable[str],
+        *,
+        paths: Iterable[Path] = (),
+        options: Iterable[str] = (),
+        twistd: Iterable[str] = TWISTD,
+    ) -> None:
+        super().__init__(folder, [*twistd, "-n", *options, "qmon", *arguments], paths=paths)

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_qmon import CommandProvider, Monitor, command, tap
-from twisted_qmon._twistd.hosting import Hosting, one_line, start_up
+from twisted_qmon._twistd.hosting import Hosting
 from twisted_qmon._twistd.plugins import (
     ProviderError,
     find_provider,
@@ -28,6 +28,7 @@ from twisted_qmon._twistd.plugins import (
     installed_services,
     register_provider,
 )
+from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.interfaces import ICommandProvider, ICommandProviderFactory
 from twisted_qmon.tap import Options
 
@@ -324,23 +325,30 @@ class _Service(Service):
         return self.starts
 
 
+def host(name: str, service: _Service) -> Hosting:
+    """:return: the parent of a plugin's service"""
+    hosting = Hosting(name)
+    hosting.host(service)
+    return hosting
+
+
 class HostingTests(SynchronousTestCase):
     """A plugin's service beside the monitor's."""
 
     def test_the_service_gets_the_plugins_name(self) -> None:
         """If it has none: it can then be stopped by that."""
         hosted = _Service()
-        self.assertEqual(list(Hosting("web", hosted)), [hosted])
+        self.assertEqual(list(host("web", hosted)), [hosted])
         self.assertEqual(hosted.name, "web")
         named = _Service()
         named.setName("own")
-        Hosting("web", named)
+        host("web", named)
         self.assertEqual(named.name, "own")
 
     def test_all_are_prepared_started_and_stopped(self) -> None:
         """As with any other parent of services."""
         hosted, monitor = _Service(), _Service()
-        hosting = Hosting("web", hosted)
+        hosting = host("web", hosted)
         monitor.setServiceParent(hosting)
         hosting.privilegedStartService()
         hosting.startService()
@@ -355,7 +363,7 @@ class HostingTests(SynchronousTestCase):
             _Service(starts=OSError("no port")),
             _Service(starts=fail(OSError("no port"))),
         ):
-            hosting = Hosting("web", service)
+            hosting = host("web", service)
             with self.assertRaises(SystemExit) as raised:
                 hosting.privilegedStartService()
                 hosting.startService()
@@ -368,7 +376,7 @@ class HostingTests(SynchronousTestCase):
         async def start() -> None:
             await later
 
-        hosting = Hosting("web", _Service(starts=start()))
+        hosting = host("web", _Service(starts=start()))
         hosting.startService()
         later.errback(OSError("gone"))
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -377,7 +385,7 @@ class HostingTests(SynchronousTestCase):
 
 def test_an_exit_keeps_its_words() -> None:
     """A SystemExit with a line of its own is not put into another one; an error without words is told by its class."""
-    with pytest.raises(SystemExit, match="^mine$"), start_up("web"):
+    with pytest.raises(SystemExit, match="^mine$"), StartUp().attempt("web"):
         raise SystemExit("mine")
     assert one_line(KeyError()) == "KeyError"
 
@@ -438,7 +446,7 @@ class TestOptions:
         options = Options()
         options.parseOptions(["--provider", f"{HERE}.factory", "web", "--path", "."])
         factory.calls.clear()
-        root = tap.makeService(options)
+        root: Any = tap.makeService(options)
         assert [service.name for service in root] == ["web", "qmon"]
         monitor = root.getServiceNamed("qmon").monitor
         assert monitor.command("query-weather") is not None
@@ -450,7 +458,7 @@ class TestOptions:
         """And its own service is the root of the tree."""
         options = Options()
         options.parseOptions(["--qmp", "tcp:0:interface=127.0.0.1"])
-        root = tap.makeService(options)
+        root: Any = tap.makeService(options)
         assert root.name == "qmon"
         assert root.monitor.execute("query-services").result[0]["name"] == "qmon"
 

@@ -1,29 +1,41 @@
 """
-Server endpoint descriptions as C{twistd qmon} takes them, and unix sockets that nobody serves any more.
+Endpoint descriptions as C{twistd qmon} takes them: safe defaults for unix sockets, and errors in plain words.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import socket
-import stat
 from typing import Any
 
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.posixbase import PosixReactorBase
 
-__all__ = ["claim_path", "server_endpoint", "unix_path"]
+from twisted_qmon._transport.unix_port import Owner, UnixReactor
+
+__all__ = ["client_endpoint", "server_endpoint", "service_name", "unix_path"]
 
 #: The mode of a unix socket whose description names none. Twisted's own is 666: everybody.
 MODE = "600"
 
-#: Seconds to wait for whoever may be serving a unix socket to take a connection. One that is too busy to is alive.
-PROBE_TIMEOUT = 1.0
-
 # The fields of a description: separated by colons, with backslashes before what is meant literally.
 _FIELD = re.compile(r"((?:\\.|[^\\:])*)(?::|$)", re.DOTALL)
+
+# How the usual descriptions look, for the error about one that lacks something.
+_SERVER_FORMS = {"unix": "unix:PATH", "tcp": "tcp:PORT", "tcp6": "tcp6:PORT", "systemd": "systemd:domain=UNIX:index=0"}
+_CLIENT_FORMS = {"unix": "unix:PATH", "tcp": "tcp:HOST:PORT", "tls": "tls:HOST:PORT", "ssl": "ssl:HOST:PORT"}
+
+# What Twisted's parsers raise, which speaks of the functions that they call.
+_PLAIN = [
+    (re.compile(r".* missing \d+ required (?:positional|keyword-only) arguments?: (.*)"), r"it lacks \1"),
+    (re.compile(r".* got multiple values for argument ('.*')"), r"\1 is given twice"),
+    (re.compile(r".* got an unexpected keyword argument ('.*?').*"), r"\1 is not one of its options"),
+    (re.compile(r".* takes .* positional arguments? but \d+ (?:was|were) given"), "it has too many fields"),
+    (re.compile(r"invalid literal for int\(\) with base 10: ('.*')"), r"\1 is not a number"),
+    (re.compile(r"invalid literal for int\(\) with base 8: ('.*')"), r"\1 is not an octal number"),
+    (re.compile(r"Unknown endpoint type: ('.*')"), r"\1 is not an endpoint type"),
+    (re.compile(r"list index out of range"), "there is no socket of that index"),
+]
 
 
 def _fields(description: str) -> list[str]:
@@ -41,48 +53,73 @@ def unix_path(description: str) -> str | None:
     return re.sub(r"\\(.)", r"\1", fields[0]) if fields else None
 
 
-def server_endpoint(reactor: Any, description: str) -> Any:
-    """
-    Make the server endpoint that a description names. A C{unix:} one without a mode gets 600, and none gets Twisted's lock file:
-    whether a socket is in use is found out by connecting (L{claim_path}).
+def service_name(description: str) -> str:
+    """:return: the description without the folders in it: a name that can be part of the path of a service"""
+    return re.sub(r"[^:=]*/", "", description)
 
-    :param description: as C{twisted.internet.endpoints.serverFromString} takes it
-    :return: provides C{IStreamServerEndpoint}
-    :raise ValueError: when the description makes no sense
+
+def server_endpoint(reactor: Any, description: str, owner: Owner | None = None) -> Any:
     """
-    if unix_path(description) is not None:
+    Make the server endpoint that a description names. A C{unix:} one without a mode gets 600, and without C{lockfile}
+    has no lock file of Twisted's: see L{UnixPort<twisted_qmon._transport.unix_port.UnixPort>}.
+
+    :param reactor: the reactor; C{None}: only check the description
+    :param description: as C{twisted.internet.endpoints.serverFromString} takes it
+    :param owner: who gets a unix socket
+    :return: provides C{IStreamServerEndpoint}
+    :raise ValueError: when the description is not valid
+    """
+    completed = description
+    path = unix_path(description)
+    if path is not None:
         options = {field.partition("=")[0] for field in _fields(description)}
         if "mode" not in options:
-            description += f":mode={MODE}"
+            completed += f":mode={MODE}"
         if "lockfile" not in options:
-            description += ":lockfile=0"
+            completed += ":lockfile=0"
+        if isinstance(reactor, PosixReactorBase):
+            reactor = UnixReactor(reactor, owner)
     try:
-        return serverFromString(reactor, description)
+        if path == "":
+            raise ValueError("the path is empty")
+        return serverFromString(reactor, completed)
     except Exception as e:
         # Whatever the endpoint's parser stumbles over: a key file that is not there, a module that is not installed.
-        raise ValueError(f"{description!r} is no server endpoint: {e}") from e
+        raise ValueError(_complaint(description, "server", e, _SERVER_FORMS)) from e
 
 
-def claim_path(path: str) -> None:
+def client_endpoint(reactor: Any, description: str) -> Any:
     """
-    Make way for a unix socket: one that nobody serves is removed, a live one is left alone.
+    Make the client endpoint that a description names.
 
-    :param path: the path that is to be listened at
-    :raise CannotListenError: when somebody serves it
+    :param reactor: the reactor; C{None}: only check the description
+    :param description: as C{twisted.internet.endpoints.clientFromString} takes it
+    :return: provides C{IStreamClientEndpoint}
+    :raise ValueError: when the description is not valid
     """
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(PROBE_TIMEOUT)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except OSError:
-            # Too busy to take a connection, or not ours to connect to: not ours to remove.
-            pass
-    raise CannotListenError(None, path, OSError(errno.EADDRINUSE, "somebody serves this socket"))
+        if unix_path(description.replace("path=", "address=")) == "":
+            raise ValueError("the path is empty")
+        return clientFromString(reactor, description)
+    except Exception as e:
+        raise ValueError(_complaint(description, "client", e, _CLIENT_FORMS)) from e
+
+
+def _complaint(description: str, kind: str, error: Exception, forms: dict[str, str]) -> str:
+    reason = _reason(error)
+    form = forms.get(description.partition(":")[0])
+    hint = f" (as in {form})" if form is not None and reason.startswith("it lacks") else ""
+    return f"{description!r} is not a valid {kind} endpoint: {reason}{hint}"
+
+
+def _reason(error: Exception) -> str:
+    # Of Twisted's UnlistableError.
+    error = getattr(error, "originalException", error)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return f"{error.filename}: {os.strerror(error.errno)}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    for pattern, plain in _PLAIN:
+        match = pattern.fullmatch(text)
+        if match is not None:
+            return match.expand(plain)
+    return text

@@ -5,7 +5,7 @@ What QMP's and HMP's factories share: limits, counters, and an orderly end of al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twisted_qmon._transport.connection import ConnectionMixin
     from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "MonitorFactory", "Refused"]
+__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "Limits", "MonitorFactory", "Refused"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
@@ -54,6 +54,16 @@ class Counters:
     idle: int = 0
     handshakes: int = 0
     cut_off: int = 0
+
+
+class Limits(TypedDict):
+    """The limits of a factory: see L{MonitorFactory}."""
+
+    max_connections: int
+    max_queued: int
+    slow_client: str
+    idle_timeout: float | None
+    ready_timeout: float
 
 
 class Refused(Protocol):

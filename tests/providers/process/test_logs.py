@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from threading import Thread
 from typing import Any
@@ -19,13 +20,14 @@ from twisted_qmon.providers.process.logs import EMIT_AT_ONCE, EMIT_PERIOD, MAX_T
 class _Fixture:
     """A keeper between a publisher and a list."""
 
-    def __init__(self, keep: int = 1000) -> None:
+    def __init__(self, keep: int = 1000, *, start: bool = True) -> None:
         self.publisher = LogPublisher()
         self.reactor = MemoryReactorClock()
         self.emitted: list[dict[str, Any]] = []
         self.times: list[Mapping[str, int]] = []
         self.keeper = LogKeeper(self.publisher, self.reactor, self.emit, keep, tell=Level.INFO)
-        self.keeper.start()
+        if start:
+            self.keeper.start()
         self.log = Logger("app.web", observer=self.publisher)
 
     def emit(self, data: dict[str, Any], timestamp: Mapping[str, int]) -> None:
@@ -343,3 +345,33 @@ class TestEmitting:
         fixture.log.info("2")
         fixture.reactor.advance(EMIT_PERIOD)
         assert fixture.emitted_texts() == ["2"]
+
+
+class TestBeforeTheStart:
+    """What is logged between the keeper's making and its start."""
+
+    def test_it_is_kept_and_does_not_go_out(self) -> None:
+        """From C{prepare()} on; after C{start()} each event is kept once."""
+        fixture = _Fixture(start=False)
+        fixture.log.info("too early")
+        fixture.keeper.prepare()
+        fixture.keeper.prepare()
+        fixture.log.info("early")
+        fixture.log.error("early, and bad")
+        fixture.keeper.start()
+        fixture.keeper.prepare()
+        fixture.log.info("later")
+        assert fixture.texts() == ["early", "early, and bad", "later"]
+        fixture.reactor.advance(1)
+        assert fixture.emitted_texts() == ["later"]
+        fixture.keeper.stop()
+        assert fixture.publisher._observers == []
+
+    def test_one_that_is_never_started_leaves_nothing_behind(self) -> None:
+        """When the keeper goes, so does what observed for it."""
+        fixture = _Fixture(start=False)
+        fixture.keeper.prepare()
+        assert len(fixture.publisher._observers) == 1
+        del fixture.keeper
+        gc.collect()
+        assert fixture.publisher._observers == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -138,6 +139,27 @@ def _sayable(text: str) -> str:
 
 
 @implementer(ILogObserver)
+class _Beginning:
+    """
+    A log observer on behalf of a keeper that has not been started yet. The publisher holds this, and not the keeper: one that
+    is never started goes like any other object.
+    """
+
+    def __init__(self, keeper: LogKeeper, publisher: LogPublisher) -> None:
+        self._keeper = weakref.ref(keeper, self.remove)
+        self._publisher = publisher
+        publisher.addObserver(self)
+
+    def __call__(self, event: LogEvent) -> None:
+        keeper = self._keeper()
+        if keeper is not None:
+            keeper.keep(event)
+
+    def remove(self, _: object = None) -> None:
+        self._publisher.removeObserver(self)
+
+
+@implementer(ILogObserver)
 class LogKeeper:
     """
     A log observer that keeps the last events, and hands them on as C{LOG} events in batches.
@@ -176,12 +198,21 @@ class LogKeeper:
         self._emitting = False
         self._thread = 0
         self._running = False
+        self._beginning: _Beginning | None = None
+
+    def prepare(self) -> None:
+        """Keep from now on, before L{start}. Nothing goes out until then."""
+        if self._beginning is None and not self._running:
+            self._beginning = _Beginning(self, self._publisher)
 
     def start(self) -> None:
         """Keep from now on. Called in the reactor's thread; again, if that is another one now."""
         self._thread = threading.get_ident()
         if not self._running:
             self._running = True
+            if self._beginning is not None:
+                self._beginning.remove()
+                self._beginning = None
             with self._lock:
                 self._write_queue.clear()
                 self._waiting = False
@@ -198,12 +229,21 @@ class LogKeeper:
 
     # -- what comes in
 
-    def __call__(self, event: LogEvent) -> None:
+    def keep(self, event: LogEvent) -> LogInfo | None:
+        """
+        Keep an event that the level filter lets through.
+
+        :return: what is kept of it
+        """
         if self._filter(event) is PredicateResult.no:
-            return
+            return None
         info = make_info(event, next(self._numbers))
         self._kept.append(info)
-        if self._telling(event) is PredicateResult.no:
+        return info
+
+    def __call__(self, event: LogEvent) -> None:
+        info = self.keep(event)
+        if info is None or self._telling(event) is PredicateResult.no:
             return
         in_reactor_thread = threading.get_ident() == self._thread
         if in_reactor_thread and (self._emitting or _about_ourselves(info)):

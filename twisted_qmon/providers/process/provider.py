@@ -44,7 +44,7 @@ _Result = TypeVar("_Result")
 _log = Logger()
 
 
-class _Watch(Service):
+class ProcessService(Service):
     """Runs while the process is measured."""
 
     name = "process"
@@ -126,10 +126,11 @@ class Process(CommandProvider):
     def service(self) -> Service:
         """
         :return: a service called C{process}, to be put beside what serves the monitor: measuring starts and stops with it, and
-            no more with being registered
+            no more with being registered. What is logged is kept from now on: also how the other services start.
         """
         self._managed = True
-        return _Watch(self)
+        self._log_keeper.prepare()
+        return ProcessService(self)
 
     def start(self) -> None:
         """Measure and watch, from when the reactor runs. Does nothing if it does already."""

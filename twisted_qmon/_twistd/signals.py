@@ -1,0 +1,75 @@
+"""
+The signals that end C{twistd qmon}.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["EndSignals", "stop_reactor"]
+
+_Handler = Callable[[int, "FrameType | None"], Any]
+
+_log = Logger()
+
+
+def stop_reactor(reactor: Any) -> None:
+    """Stop the reactor, unless that is being done already."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
+
+
+class EndSignals:
+    """
+    SIGINT and SIGTERM drain and end the process, as the reactor's handlers have it. SIGHUP, which would end it on the spot, does
+    the same, unless the process ignores it or another part of it handles it. Each further one cuts short what is waited for.
+
+    :param reactor: the reactor
+    :param hurry: called in the reactor's thread for each further signal
+    """
+
+    def __init__(self, reactor: Any, hurry: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._hurry = hurry
+        self._installed = False
+        self._ending = False
+
+    def install(self) -> None:
+        """To be called when the reactor runs: it has installed its handlers. Once is enough."""
+        if self._installed:
+            return
+        self._installed = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, partial(self._end, handler))
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, partial(self._end, self._hung_up))
+
+    def _end(self, first: _Handler, number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            self._reactor.callFromThread(self._further, signal.Signals(number).name)
+        else:
+            self._ending = True
+            first(number, frame)
+
+    def _hung_up(self, number: int, frame: FrameType | None) -> None:
+        def stop() -> None:
+            _log.info("Received SIGHUP, shutting down.")
+            stop_reactor(self._reactor)
+
+        self._reactor.callFromThread(stop)
+
+    def _further(self, name: str) -> None:
+        _log.info("Received {name} again, not waiting any longer.", name=name)
+        self._hurry()
