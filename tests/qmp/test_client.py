@@ -533,6 +533,24 @@ class CommandsTests(ClientCase):
         self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA, "id": 2})
         self.assertEqual(len(self.successResultOf(two)), 2)
 
+    def test_another_server(self) -> None:
+        """What was asked of a server that has gone meanwhile is not kept for the next."""
+        wanted = self.client.commands()
+        self.client._commands.forget()
+        self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA[:1], "id": 2})
+        commands = self.successResultOf(wanted)
+        self.assertEqual(list(commands), ["query-status"])
+        again = self.client.commands()
+        self.assertNoResult(again)
+        again.cancel()
+        self.failureResultOf(again, CancelledError)
+
+    def test_no_human_monitor(self) -> None:
+        """The commands of a server without a human monitor are typed as ours are."""
+        wanted = self.client.commands()
+        self.server.say({"id": 1, "error": {"class": "CommandNotFound", "desc": "no"}}, {"return": SCHEMA[:1], "id": 2})
+        self.assertEqual(self.successResultOf(wanted)["query-status"].origin, "")
+
     def test_cancelled_by_another(self) -> None:
         """One who asks may cancel another when it is told."""
         one, two, three = self.client.commands(), self.client.commands(), self.client.commands()

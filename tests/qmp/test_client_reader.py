@@ -96,6 +96,12 @@ def test_reader_open_garbage() -> None:
     assert reader.buffered == 0
 
 
+def test_reader_part_of_a_message() -> None:
+    """A line of a message that is spread over many may be an object by itself: it is a part of that message."""
+    (message,) = ReplyReader().feed(b'{"return":\r\n{"a": 1}\r\n, "id": 4}\r\n')
+    assert message == Message(id=4, returned={"a": 1})
+
+
 def test_reader_inf() -> None:
     """A reply with QEMU's C{inf}, which is no JSON, is an error for the one who waits for it."""
     (reply,) = ReplyReader(raw=True).feed(b'{"return": {"x": inf}, "id": 12}\r\n')

@@ -33,8 +33,9 @@ from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client.commands import RemoteCommands
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
-from twisted_qmon.qmp._client.replies import MAX_MESSAGE, UNSET, Message
+from twisted_qmon.qmp._client.replies import UNSET, Message
 from twisted_qmon.qmp._client.session import error_of
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint

@@ -15,6 +15,7 @@ from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu.long_commands import operation as _operation
 from twisted_qmon.providers.qemu.long_commands.operation import POLL, Watch
 from twisted_qmon.providers.qemu.long_commands.snapshots import choose_devices
+from twisted_qmon.testing import HMPConnection
 
 BLOCKS: list[dict[str, Any]] = [{"device": "hd0", "inserted": {"node-name": "disk0"}}, {"device": "cd0"}]
 NODES: list[dict[str, Any]] = [
@@ -159,6 +160,29 @@ class MigrationTests(LongCase):
         self.failureResultOf(done, ConnectionClosed)
         self.assertEqual(len(self.proxy.provider.upstream._watchers), 0)
 
+    def test_malformed_answer(self) -> None:
+        """An answer of another form than QEMU's fails the request, and is logged; also when it was cancelled before."""
+        done = self.execute("qmon-migrate", uri="tcp:x:1")
+        self.expect("migrate", {})
+        self.expect("query-migrate", [1])
+        self.failureResultOf(done, GenericError)
+        done = self.execute("qmon-migrate", uri="tcp:x:1")
+        self.expect("migrate", {})
+        (asked,) = self.qemu.asked()
+        done.cancel()
+        self.failureResultOf(done, CommandCancelled)
+        self.expect("migrate_cancel", {})
+        self.qemu.answer(asked, [1])
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 2)
+
+    def test_typed(self) -> None:
+        """Typed by a person it prints nothing when it is done, as on QEMU."""
+        person = HMPConnection(self.proxy.monitor, prompt="> ")
+        self.assertEqual(person.type("migrate tcp:x:1"), "")
+        self.expect("migrate", {})
+        self.expect("query-migrate", self.info("completed", downtime=5))
+        self.assertEqual(person.output(), "> ")
+
 
 class SnapshotTests(LongCase):
     """C{qmon-savevm}, C{qmon-loadvm}, C{qmon-delvm}."""
@@ -224,6 +248,16 @@ class SnapshotTests(LongCase):
         self.run_job("delete", tag="old", devices=["disk0"])
         self.successResultOf(done)
 
+    def test_without_graph(self) -> None:
+        """A QEMU that does not tell how its disks are used has the disks of its devices saved."""
+        done = self.execute("qmon-savevm", name="new")
+        self.expect("query-block", BLOCKS)
+        self.expect("query-named-block-nodes", NODES)
+        (request,) = self.qemu.asked()
+        self.qemu.say({"id": request["id"], "error": {"class": "CommandNotFound", "desc": "no"}})
+        self.run_job("save", tag="new", vmstate="disk0", devices=["disk0"])
+        self.assertEqual(self.successResultOf(done), {})
+
     def test_no_disks(self) -> None:
         """Without disks there is nothing to save to."""
         done = self.execute("qmon-savevm", name="x")
@@ -245,6 +279,8 @@ class BlockJobTests(LongCase):
         self.assertEqual(request["arguments"], begun)
         self.job("hd0", "created", "running")
         self.qemu.answer(request, {})
+        self.proxy.clock.advance(POLL)
+        self.expect("query-jobs", [{"id": "hd0", "status": "running"}])
         self.proxy.clock.advance(POLL)
         self.expect("query-jobs", [{"id": "hd0", "status": "running", "current-progress": 5, "total-progress": 10}])
         self.assertNoResult(done)

@@ -4,14 +4,23 @@ The QEMU behind the proxy: it comes, stands still, goes and comes back.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_qemu import Proxy
+from tests.support.fake_qemu import VERSION, FakeEndpoint, Proxy
 from twisted_qmon import Monitor
-from twisted_qmon.errors import CommandNotFound, ConnectionClosed, GenericError
-from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT
+from twisted_qmon.errors import CommandCancelled, CommandError, CommandNotFound, ConnectionClosed, GenericError
+from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT, Qemu
+from twisted_qmon.providers.qemu import provider as _provider
 from twisted_qmon.providers.qemu.heartbeat import HEARTBEAT
+from twisted_qmon.providers.qemu.upstream import UpstreamConnection
 
 
 class LifeAndDeathTests(SynchronousTestCase):
@@ -120,6 +129,106 @@ class LifeAndDeathTests(SynchronousTestCase):
         proxy.qemu.answer(request, [{"meta-type": "command"}])
         self.assertTrue(proxy.qemu.transport.disconnected)
         self.assertFalse(proxy.provider.connected)
+
+    def test_malformed_descriptions(self) -> None:
+        """Whatever a server answers when it is asked what it can do, the proxy goes on, and tries again."""
+        schemas: list[Any] = [5, "x", None, [1], [{}], [{"name": 5, "meta-type": "command"}], {"name": "x"}, [[]] * 3]
+        for schema in schemas:
+            proxy = Proxy(connect=False)
+            proxy.qemu.greet()
+            (request,) = proxy.qemu.asked()
+            proxy.qemu.answer(request, schema)
+            self.assertTrue(proxy.qemu.transport.disconnected, schema)
+            proxy.clock.advance(1.0)
+            self.assertEqual(len(proxy.endpoint.connections), 2)
+
+    def test_greeting_without_version(self) -> None:
+        """A server whose greeting has no version is asked for it."""
+        for version, text in ((VERSION, "7.2.22"), ({"qemu": {"major": 9}, "package": ""}, "9.?.?")):
+            observer: Any = EventLoggingObserver.createWithCleanup(cast(Any, self), globalLogPublisher)
+            proxy = Proxy(connect=False)
+            proxy.qemu.say({"QMP": {"capabilities": []}})
+            (request,) = proxy.qemu.asked()
+            proxy.qemu.answer(request, {})
+            (request,) = proxy.qemu.asked()
+            self.assertEqual(request["execute"], "query-version")
+            proxy.qemu.answer(request, version)
+            proxy.qemu.introduce()
+            self.assertTrue(proxy.provider.connected)
+            self.assertEqual(proxy.monitor.version, version)
+            self.assertTrue(formatEvent(observer[-1]).startswith(f"connected to QEMU {text} at "))
+
+    def test_malformed_version(self) -> None:
+        """A version that is none is a failed attempt."""
+        for version in (5, {}, {"qemu": 7}, [1]):
+            proxy = Proxy(connect=False)
+            proxy.qemu.say({"QMP": {"capabilities": []}})
+            for result in ({}, version):
+                (request,) = proxy.qemu.asked()
+                proxy.qemu.answer(request, result)
+            self.assertTrue(proxy.qemu.transport.disconnected)
+
+    def test_unexpected_error(self) -> None:
+        """An error of ours while a connection is made is logged with its traceback, and another attempt is made."""
+        proxy = Proxy(connect=False)
+
+        def describe(connection: UpstreamConnection) -> Deferred[None]:
+            raise ZeroDivisionError
+
+        self.patch(proxy.provider, "describe", describe)
+        proxy.qemu.greet()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        proxy.clock.advance(1.0)
+        self.assertEqual(len(proxy.endpoint.connections), 2)
+
+    def test_lost_and_cancelled(self) -> None:
+        """One who cancels other requests when the first fails gets an outcome for each, sent or waiting."""
+        proxy = Proxy()
+        done = [proxy.provider.upstream.execute(f"c{n}") for n in range(6)]
+
+        def cancel(failure: Failure) -> None:
+            for each in done[1:5]:
+                each.cancel()
+
+        done[0].addErrback(cancel)
+        proxy.qemu.die()
+        for each in done[1:5]:
+            self.failureResultOf(each, CommandCancelled)
+        self.failureResultOf(done[5], ConnectionClosed)
+
+    def test_watcher_fails(self) -> None:
+        """An error of ours when the connection is lost does not keep those who wait from an answer."""
+        proxy = Proxy()
+        done = proxy.provider.upstream.execute("query-status")
+
+        def lost(error: CommandError) -> None:
+            raise ZeroDivisionError
+
+        self.patch(proxy.provider, "lost", lost)
+        self.assertRaises(ZeroDivisionError, proxy.qemu.die)
+        self.failureResultOf(done, ConnectionClosed)
+
+    def test_ask(self) -> None:
+        """What prepares or watches a connection asks past those who wait; it may give up, and what it can't say fails."""
+        proxy = Proxy()
+        for _ in range(5):
+            proxy.provider.upstream.execute("query-status")
+        proxy.qemu.asked()
+        connection = proxy.provider.upstream.connection
+        assert connection is not None
+        asked = connection.ask("query-block")
+        (request,) = proxy.qemu.asked()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        proxy.qemu.answer(request, {})
+        unsayable: Any = {"x": {1}}
+        self.failureResultOf(connection.ask("query-block", unsayable), GenericError)
+
+    def test_global_reactor(self) -> None:
+        """Without a reactor it takes the global one."""
+        clock = Clock()
+        self.patch(_provider, "global_reactor", lambda: clock)
+        self.assertIs(Qemu(FakeEndpoint()).upstream.clock, clock)
 
     def test_without_schema(self) -> None:
         """A server without a schema has the commands that it lists."""

@@ -366,8 +366,8 @@ class Upstream:
             forwarded.connection = None
         if is_serving:
             self.connection = None
-            if self._heartbeat is not None:
-                self._heartbeat.stop()
+            assert self._heartbeat is not None
+            self._heartbeat.stop()
             self._queues.clear()
             self._turns.clear()
             self._waiting = self._in_flight = 0

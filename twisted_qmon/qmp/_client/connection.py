@@ -17,9 +17,10 @@ from zope.interface import implementer
 from twisted_qmon._transport.connection import pusher
 from twisted_qmon._transport.tls import tls_layer
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
-from twisted_qmon.qmp._client.replies import MAX_MESSAGE, Message
+from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import GREETING, READY, ClientSession
 from twisted_qmon.qmp._client.waiters import Waiters
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime, ITransport

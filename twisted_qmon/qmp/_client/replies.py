@@ -20,11 +20,10 @@ from typing import Any
 import msgspec
 
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qmp.json.reader import Malformed, MessageReader
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE, Malformed, MessageReader
 from twisted_qmon.qmp.json.writer import encode
 
 __all__ = [
-    "MAX_MESSAGE",
     "UNSET",
     "Malformed",
     "Message",
@@ -34,10 +33,6 @@ __all__ = [
     "excerpt",
     "text_of",
 ]
-
-#: Bytes that one message of the server may have. QEMU's schema has 200 KB, a dump of the guest's memory through
-#: C{human-monitor-command} many times that.
-MAX_MESSAGE = 64 * 1024 * 1024
 
 UNSET = msgspec.UNSET
 
@@ -149,7 +144,8 @@ class ReplyReader:
     Turns what arrives into messages, in time linear in its length, however it is cut.
 
     :param raw: leave C{return} members undecoded
-    :param max_message: see L{MAX_MESSAGE}
+    :param max_message: bytes that one message may have. QEMU's schema has 200 KB, a dump of the guest's memory through
+        C{human-monitor-command} many times that.
     """
 
     __slots__ = ("_decode", "_max_message", "_partial", "_raw", "_size", "_slow", "_slow_text")
@@ -234,8 +230,6 @@ class ReplyReader:
         while batch := slow.next_batch():
             found.extend(map(self._from_value, batch))
             text.clear()
-        if slow.buffered > self._max_message:
-            raise MessageTooLong(f"the server sends a message of more than {self._max_message} bytes")
         if not slow.buffered:
             self._end_slow()
 

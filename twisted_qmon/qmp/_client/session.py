@@ -17,7 +17,6 @@ from twisted.logger import Logger
 
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import (
-    MAX_MESSAGE,
     UNSET,
     Malformed,
     Message,
@@ -25,6 +24,7 @@ from twisted_qmon.qmp._client.replies import (
     ReplyReader,
     excerpt,
 )
+from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 from twisted_qmon.qmp.json.writer import encode
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ClientSession(Generic[_Owner]):
     :param user: is told what comes
     :param oob: enable out-of-band execution where it is offered
     :param raw: leave the results undecoded
-    :param max_message: see L{MAX_MESSAGE<twisted_qmon.qmp._client.replies.MAX_MESSAGE>}; of what is sent, too
+    :param max_message: bytes that one message may have, in and out
 
     :ivar state: L{GREETING}, L{NEGOTIATING}, L{READY} or L{CLOSED}
     :ivar greeting: the C{QMP} member of the greeting
