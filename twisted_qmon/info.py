@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
-__all__ = ["JSON", "UPSTREAM", "ArgsItem", "CommandInfo", "ParameterInfo", "TypeInfo"]
+__all__ = [
+    "JSON",
+    "UPSTREAM",
+    "ArgsItem",
+    "CommandInfo",
+    "Level",
+    "Need",
+    "ParameterInfo",
+    "TypeInfo",
+    "default_level",
+    "level_of",
+]
 
 #: Plain JSON data, as it is decoded or is about to be encoded. A type checker sees what it is made of; at run time it is
 #: C{object}, which as an annotation of a handler means any JSON value.
@@ -24,6 +36,63 @@ else:
 
 #: The L{CommandInfo.origin} of an upstream QEMU's own commands.
 UPSTREAM = "qemu"
+
+
+class Level(IntEnum):
+    """
+    What a caller may do, and what a command needs. Each level contains the one before, and they compare so.
+
+    In text they are written in small letters: C{str(Level.OPERATE)} is C{"operate"}.
+    """
+
+    #: As a caller's: it may not even connect. As a command's: it needs nothing.
+    NONE = 0
+    #: Look, subscribe to events, cancel what one has started oneself.
+    OBSERVE = 1
+    #: Change the work of the process.
+    OPERATE = 2
+    #: End the process, cancel what others have started.
+    ADMIN = 3
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    @classmethod
+    def of(cls, value: Level | str) -> Level:
+        """
+        :param value: a level, or its name
+        :return: the level
+        :raise ValueError: when it is no level
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and value == value.lower() and value.upper() in cls.__members__:
+            return cls[value.upper()]
+        raise ValueError(f"{value!r} is not a level: none, observe, operate or admin")
+
+
+def default_level(name: str) -> Level:
+    """:return: the level of a command that does not say it: C{observe} for C{query-...}, else C{operate}"""
+    return Level.OBSERVE if name.startswith("query-") else Level.OPERATE
+
+
+class Need(NamedTuple):
+    """
+    What a caller needs for one request.
+
+    :ivar level: the level
+    :ivar name: the command's name, as rules go by it
+    :ivar aliases: its other names: a rule that matches one of them is meant
+    :ivar doing: what of the command it is, if that is not all of it: C{" with 'number'"}
+    """
+
+    level: Level
+    name: str
+    aliases: tuple[str, ...] = ()
+    doing: str = ""
 
 
 class TypeInfo(msgspec.Struct, eq=False):
@@ -101,8 +170,10 @@ class CommandInfo:
     :ivar origin: where it runs: empty for here, or L{UPSTREAM}
     :ivar completes: it runs here, and completes what an upstream QEMU only begins. In the human monitor it comes before the
         QEMU's commands of the same names.
+    :ivar level: what a caller needs to run it; C{None}: the default for its name. See L{level_of}.
     :ivar boxed: the type that the arguments are as a whole, where that is more than a list of parameters: a flat union, say. Its
         members are the parameters, those of one variant only as optional ones.
+    :ivar line_need: of the command that runs lines of an upstream QEMU: what a line needs. Local only.
     :ivar printer: makes text for a person out of a result; one with a second parameter is given the arguments as well. Local
         only: it never crosses a wire and the core never calls it.
     """
@@ -119,5 +190,12 @@ class CommandInfo:
     returns: TypeInfo | None = None
     origin: str = ""
     completes: bool = False
+    level: Level | None = None
     boxed: TypeInfo | None = None
+    line_need: Callable[[str], Need] | None = None
     printer: Callable[..., str] | None = None
+
+
+def level_of(info: CommandInfo) -> Level:
+    """:return: the level that a caller needs to run a command"""
+    return default_level(info.name) if info.level is None else info.level

@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from twisted_qmon.info import JSON, CommandInfo
+    from twisted_qmon.info import JSON, CommandInfo, Level
 
 __all__ = ["ICaller", "ICommand", "ICommandProvider", "ICommandProviderFactory", "IMonitor", "ISuspendable"]
 
@@ -92,6 +92,8 @@ class ICaller(Interface):
     name: str = Attribute("A short name that tells it from the others of this monitor, for logs (C{'qmp-3'}).")
     kind: str = Attribute("C{'qmp'}, C{'hmp'}, C{'local'} or a provider's own.")
     peer: str = Attribute("Where it comes from, as text; may be empty.")
+    identity: str = Attribute("Who it is, as its connection established it (C{'uid:1000(alice) pid:4711'}).")
+    level: Level = Attribute("What it may do, from now on (L{twisted_qmon.info.Level}).")
 
 
 class ISuspendable(Interface):

@@ -26,6 +26,7 @@ from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.hmp import PROMPT
+from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
@@ -322,6 +323,7 @@ def _register(service: MonitorService, application: object) -> None:
     monitor = service.monitor
     jobs = Jobs()
     monitor.register(HumanMonitorCommand())
+    monitor.register(Clients())
     monitor.register(jobs)
     process = Process(service.reactor, application, own=[service])
     process.service().setServiceParent(service)

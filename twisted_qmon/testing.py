@@ -30,6 +30,7 @@ from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:
+    from twisted_qmon.core.access.identity import Identity
     from twisted_qmon.core.monitor import Monitor
 
 __all__ = ["Connection", "HMPConnection", "MemoryTransport", "QMPConnection", "connected_client"]
@@ -45,12 +46,14 @@ class MemoryTransport(StringTransport):
     :ivar taken: what the peer has read
     :ivar pauses: how often reading from it was paused
     :ivar disconnected: C{connectionLost} has been told
+    :ivar identity: who is at the other end, if that is known
     """
 
     high_water = 1 << 16
 
     def __init__(self) -> None:
         super().__init__()
+        self.identity: Identity | None = None
         self.reading = True
         self.pauses = 0
         self.taken = bytearray()
@@ -120,12 +123,13 @@ class Connection:
     """
     One in-memory connection to a factory.
 
+    :param identity: who connects, for rules of who may do what; by default as little is known as over TCP
     :ivar transport: the server's side of it
     :ivar protocol: the server's protocol
     :ivar closed: the server has ended the connection
     """
 
-    def __init__(self, factory: Any) -> None:
+    def __init__(self, factory: Any, identity: Identity | None = None) -> None:
         self.factory = factory
         factory.doStart()
         protocol = factory.buildProtocol(None)
@@ -133,6 +137,7 @@ class Connection:
         self.transport = MemoryTransport()
         self.protocol: Any = protocol
         self.transport.protocol = protocol
+        self.transport.identity = identity
         protocol.makeConnection(self.transport)
 
     @property
@@ -175,12 +180,21 @@ class QMPConnection(Connection):
     :param monitor: the monitor
     :param negotiate: negotiate the capabilities at once
     :param oob: and enable out-of-band execution
+    :param identity: who it is (see L{twisted_qmon.core.access.identity})
     :param options: those of L{QMPFactory<twisted_qmon.QMPFactory>}, or C{factory=}: one that several share
     :ivar greeting: what the server said first
     """
 
-    def __init__(self, monitor: Monitor, *, negotiate: bool = True, oob: bool = False, **options: Any) -> None:
-        super().__init__(options.pop("factory", None) or QMPFactory(monitor, **options))
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        negotiate: bool = True,
+        oob: bool = False,
+        identity: Identity | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(options.pop("factory", None) or QMPFactory(monitor, **options), identity)
         self._rest = b""
         self._number = 0
         self.greeting: Any = None
@@ -188,7 +202,7 @@ class QMPConnection(Connection):
             return
         messages = self.received()
         self.greeting = messages[0] if messages else None
-        if negotiate:
+        if negotiate and not self.closed:
             self.send({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"] if oob else []}})
             answer = self.received()
             if answer != [{"return": {}}]:
@@ -238,12 +252,13 @@ class HMPConnection(Connection):
     A person at the human monitor.
 
     :param monitor: the monitor
+    :param identity: who it is
     :param options: those of L{HMPFactory<twisted_qmon.HMPFactory>}, or C{factory=}: one that several share
     :ivar banner: what the monitor said first
     """
 
-    def __init__(self, monitor: Monitor, **options: Any) -> None:
-        super().__init__(options.pop("factory", None) or HMPFactory(monitor, **options))
+    def __init__(self, monitor: Monitor, *, identity: Identity | None = None, **options: Any) -> None:
+        super().__init__(options.pop("factory", None) or HMPFactory(monitor, **options), identity)
         self.banner = "" if self.refused else self.output()
 
     def type(self, line: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from twisted.application.service import IServiceMaker
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
 WHEEL = os.environ.get("QMON_WHEEL")
@@ -28,6 +29,11 @@ def _packages() -> list[str]:
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
     return config["options"]["packages"].split()
+
+
+def test_endpoint_is_found() -> None:
+    """Twisted's own search lists the endpoint C{mtls:}, once."""
+    assert [parser.prefix for parser in getPlugins(IStreamServerEndpointStringParser)].count("mtls") == 1
 
 
 def test_plugin_is_found() -> None:
@@ -59,11 +65,12 @@ def test_program_lists_the_command(program: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_plugin_imports_nothing_of_ours(tmp_path: Path) -> None:
-    """A C{twistd} that runs something else imports the plugin, and nothing more: neither our package nor a reactor."""
+@pytest.mark.parametrize("plugin", ["qmon_plugin", "qmon_mtls"])
+def test_plugin_imports_nothing_of_ours(plugin: str, tmp_path: Path) -> None:
+    """A C{twistd} that runs something else imports the plugins, and nothing more: neither our package, nor a reactor, nor TLS."""
     code = (
-        "import sys, twisted.plugins.qmon_plugin\n"
-        "print(sorted(n for n in sys.modules if n.startswith('twisted_qmon') or n == 'twisted.internet.reactor'))"
+        f"import sys, twisted.plugins.{plugin}\n"
+        "print(sorted(n for n in sys.modules if n.startswith(('twisted_qmon', 'OpenSSL')) or n == 'twisted.internet.reactor'))"
     )
     environment = dict(os.environ)
     if WHEEL is None:
@@ -93,9 +100,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_has_the_plugin_and_no_more_of_twisted(wheel: Path) -> None:
-    """Under C{twisted/} the wheel has our one file: one less, and C{twistd} can't find us; one more, and we break Twisted."""
+    """Under C{twisted/} the wheel has our two files: one less, and C{twistd} can't find us; one more, and we break Twisted."""
     names = zipfile.ZipFile(wheel).namelist()
-    assert [name for name in names if name.startswith("twisted/")] == ["twisted/plugins/qmon_plugin.py"]
+    assert sorted(name for name in names if name.startswith("twisted/")) == [
+        "twisted/plugins/qmon_mtls.py",
+        "twisted/plugins/qmon_plugin.py",
+    ]
 
 
 @pytest.mark.slow

@@ -198,10 +198,15 @@ def _is_function(node: ast.AST) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_msgspec_stays_where_it_is_contained(path: Path) -> None:
     """
-    msgspec takes what QEMU refuses, so its JSON functions are used by the readers and the writer of qmp only. The core may ask
-    C{msgspec.inspect} what a type is.
+    msgspec takes what QEMU refuses, so its JSON functions are used by the readers and the writer of qmp, and for the
+    lines of the audit. The core may ask C{msgspec.inspect} what a type is.
     """
-    users = {"twisted_qmon.qmp.json.fast", "twisted_qmon.qmp.json.writer", "twisted_qmon.qmp._client.replies"}
+    users = {
+        "twisted_qmon.core.audit.record",
+        "twisted_qmon.qmp.json.fast",
+        "twisted_qmon.qmp.json.writer",
+        "twisted_qmon.qmp._client.replies",
+    }
     tree = ast.parse(path.read_text())
     names = {
         f"{node.value.id}.{node.attr}"

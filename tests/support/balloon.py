@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twisted_qmon import CommandProvider, DeviceNotActive, Event, Request, Size, command
+from twisted_qmon.info import Level
 from twisted_qmon.interfaces import ICaller
 
 
@@ -19,6 +20,9 @@ class Caller:
 
     kind = "test"
     peer = "nowhere"
+
+    identity = "test"
+    level = Level.ADMIN
 
     def __init__(self, name: str = "test-1") -> None:
         self.name = name

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 __all__ = ["Authority", "Certified"]
 
 _DAY = datetime.timedelta(days=1)
+_HOUR = datetime.timedelta(hours=1)
 
 
 def _pem(thing: Any) -> bytes:
@@ -61,14 +62,18 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.certificate = _pem(self._sign(self._name, self._key, authority=True))
 
-    def issue(self, name: str, *addresses: str) -> Certified:
+    def issue(self, name: str, *addresses: str, organization: str | None = None, expired: bool = False) -> Certified:
         """
         :param name: the common name
         :param addresses: host names and IP addresses for which it is good, as a server's
+        :param organization: what stands before the common name in the subject
+        :param expired: it was good until an hour ago
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        return Certified(self._sign(subject, key, addresses), key)
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        if organization is not None:
+            subject.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+        return Certified(self._sign(x509.Name(subject), key, addresses, expired=expired), key)
 
     def trust_root(self) -> Any:
         """:return: as a C{twisted.internet.ssl.Certificate}"""
@@ -83,6 +88,7 @@ class Authority:
         addresses: tuple[str, ...] = (),
         *,
         authority: bool = False,
+        expired: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
@@ -92,7 +98,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now - _HOUR if expired else now + _DAY)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if addresses:

@@ -17,8 +17,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon._text import printable
+from twisted_qmon._transport.peer import identify
 from twisted_qmon._transport.tls import await_handshake, handshake_error, tls_layer, watch_close_notify
 from twisted_qmon._transport.write_queue import WriteQueue
+from twisted_qmon.core.access.identity import UNIX
+from twisted_qmon.core.access.standing import Standing
+from twisted_qmon.core.access.verdict import PermissionDenied
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
     from twisted_qmon._transport.factory import Counters
     from twisted_qmon._transport.hang_up import PeerWatch
+    from twisted_qmon.errors import CommandError
+    from twisted_qmon.info import JSON, Level
 
 __all__ = ["HANDSHAKE_TIMEOUT", "LINGER", "ConnectionFactory", "ConnectionMixin", "pusher", "unsent"]
 
@@ -47,6 +53,8 @@ class ConnectionFactory(Protocol):
     max_queued: int
     slow_client: str
     idle_timeout: float | None
+    endpoint: str
+    level: Level
     counters: Counters
     peers: PeerWatch
 
@@ -56,6 +64,9 @@ class ConnectionFactory(Protocol):
 
     def connection_made(self, connection: ConnectionMixin) -> None:
         """A connection begins."""
+
+    def joined(self, connection: ConnectionMixin) -> bool:
+        """A connection is established. :return: whether its client may do anything here"""
 
     def connection_lost(self, connection: ConnectionMixin) -> None:
         """A connection has ended."""
@@ -90,6 +101,8 @@ class ConnectionMixin:
 
     The protocol implements C{established()}, C{write_blocked()} and C{write_unblocked()}.
 
+    :ivar standing: who the client is, and what it may do; known once the connection is established
+    :ivar since: when it was made, in seconds of the factory's clock
     :ivar name: C{"qmp-3"}: unique in the process, for logs and C{query-pending}
     :ivar peer: where the client comes from, as text
     :ivar write_queue: the queue that everything is written to
@@ -100,6 +113,8 @@ class ConnectionMixin:
     # Twisted's ITransport lacks most of what its transports have.
     transport: Any
     write_queue: WriteQueue
+    standing: Standing
+    since = 0.0
     name = ""
     peer = ""
     ended = False
@@ -123,6 +138,7 @@ class ConnectionMixin:
         self._finishing = False
         self._reading = True
         self.peer = _peer_text(self.transport)
+        self.standing = Standing(UNIX, self.name, factory.endpoint, factory.level)
         self.write_queue = WriteQueue(
             self.transport.write,
             max_queued=factory.max_queued,
@@ -136,8 +152,9 @@ class ConnectionMixin:
         if keep_alive is not None:
             keep_alive(True)
         factory.connection_made(self)
+        self._seconds = factory.clock.seconds
+        self.since = self._last_input = self._seconds()
         if factory.idle_timeout is not None:
-            self._last_input = factory.clock.seconds()
             self._idle_timer = factory.clock.callLater(factory.idle_timeout, self._check_idle)
 
     def establish(self) -> None:
@@ -161,11 +178,41 @@ class ConnectionMixin:
     def _establish(self) -> None:
         # Not before: what TLS says about its buffer while the handshake goes on is about the handshake.
         self.transport.registerProducer(_WriteProducer(self.write_queue), True)
-        self.established()
+        self.standing.identity = identify(self.transport, tls_layer(self.transport))
+        if self.factory.joined(self):
+            self.established()
+        else:
+            self.turn_away()
 
     def established(self) -> None:
-        """The client can be talked to: say the first thing."""
+        """The client can be talked to, and may do something here: say the first thing."""
         raise NotImplementedError
+
+    def turn_away(self) -> None:
+        """Say that the client may do nothing here, and end the connection."""
+        self.deny(PermissionDenied(f"Permission denied: {self.standing.identity.name} has no access here"))
+        self.finish()
+
+    def deny(self, error: CommandError) -> None:
+        """Say, before the first thing or between two others, that the client may do nothing here."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """End the connection, once what is queued has been said."""
+        self.finish()
+
+    def describe(self) -> dict[str, JSON]:
+        """
+        :return: what C{query-connections-monitor} says of the connection: since when it has been there, in seconds of the clock,
+            for how many seconds nothing has come, and how many bytes of events wait
+        """
+        now = self._seconds()
+        return {
+            "kind": self.factory.kind,
+            "since": self.since,
+            "idle": max(0.0, now - self._last_input),
+            "events-queued": self.write_queue.queued,
+        }
 
     def _handshake_is_late(self) -> None:
         self._handshake_timer = None
@@ -234,8 +281,8 @@ class ConnectionMixin:
     # -- idling
 
     def input_came(self) -> None:
-        """For C{dataReceived}, where there is an idle timeout."""
-        self._last_input = self.factory.clock.seconds()
+        """For C{dataReceived}."""
+        self._last_input = self._seconds()
 
     @property
     def busy(self) -> bool:

@@ -15,6 +15,7 @@ from twisted_qmon._reactor import global_reactor
 from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.hang_up import PeerWatch
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
+from twisted_qmon.info import Level
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
@@ -89,7 +90,9 @@ class MonitorFactory(ServerFactory):
     :param slow_client: what happens beyond that: C{"disconnect"} or C{"drop-oldest"}
     :param idle_timeout: seconds without input, with nothing pending, after which a client is disconnected; C{None}: never
     :param ready_timeout: seconds that the greeting waits for a monitor that is not ready; 0: it does not
-    :raise ValueError: when a limit is out of range
+    :param level: the most that a client may do here: C{"observe"}, C{"operate"} or C{"admin"}; rules may give it less
+    :raise ValueError: when a limit is out of range, or the level is none, or less than admin in front of a monitor elsewhere
+    :ivar endpoint: what rules know the endpoint by (C{"unix:ops.sock"}); empty if it was not served by its description
     :ivar counters: what has happened here
     :ivar ending: everything has been said, and the connections are about to be closed: no more input is asked for
     """
@@ -108,6 +111,7 @@ class MonitorFactory(ServerFactory):
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
         ready_timeout: float = READY_TIMEOUT,
+        level: Level | str = Level.ADMIN,
     ) -> None:
         if slow_client not in SLOW_CLIENT:
             raise ValueError(f"slow_client is one of {', '.join(SLOW_CLIENT)}, not {slow_client!r}")
@@ -117,6 +121,10 @@ class MonitorFactory(ServerFactory):
             raise ValueError(f"max_queued is at least 0, not {max_queued}")
         if ready_timeout < 0:
             raise ValueError(f"ready_timeout is at least 0, not {ready_timeout}")
+        self.level = Level.of(level)
+        if self.level is not Level.ADMIN and not hasattr(monitor, "join"):
+            raise ValueError(f"level={level}: the monitor is behind a connection, and decides itself")
+        self.endpoint = ""
         self.monitor = monitor
         self.max_connections = max_connections
         self.max_queued = max_queued
@@ -166,8 +174,16 @@ class MonitorFactory(ServerFactory):
         self.counters.accepted += 1
         self.connections.add(connection)
 
+    def joined(self, connection: ConnectionMixin) -> bool:
+        """A connection is established. :return: whether its client may do anything here"""
+        join = getattr(self.monitor, "join", None)
+        return join is None or bool(join(connection))
+
     def connection_lost(self, connection: ConnectionMixin) -> None:
         """A connection has ended."""
+        part = getattr(self.monitor, "part", None)
+        if part is not None:
+            part(connection)
         self.connections.discard(connection)
         if not self.connections:
             self.peers.stop()

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from twisted_qmon._text import cut, more, span, table
+from twisted_qmon.core.access.standing import need_of, standing_of
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandNotFound, GenericError
+from twisted_qmon.info import Level, Need
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import Unfit, plain
 from twisted_qmon.qapi.schema import info_to_json
@@ -32,6 +34,7 @@ __all__ = [
     "StatusInfo",
     "VersionInfo",
     "VersionTriple",
+    "WhoAmI",
     "our_version",
 ]
 
@@ -63,6 +66,14 @@ class VersionInfo(TypedDict):
 
     qemu: VersionTriple
     package: str
+
+
+class WhoAmI(TypedDict):
+    """What C{query-whoami} returns: who the caller is, what it may do, and the name of its session."""
+
+    identity: str
+    level: str
+    session: str
 
 
 class NameInfo(TypedDict, total=False):
@@ -128,7 +139,7 @@ class Builtin(CommandProvider):
         # What query-version answers, and for which version.
         self._version: tuple[Mapping[str, JSON], JSONText] | None = None
 
-    @command(name="qmp_capabilities", hidden=True)
+    @command(name="qmp_capabilities", hidden=True, level="none")
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
         """
         Enable QMP capabilities.
@@ -171,9 +182,13 @@ class Builtin(CommandProvider):
         return f"Monitor status: {info['status']}"
 
     @command
-    def query_commands(self) -> list[CommandName]:
-        """list the QMP commands"""
-        return cast("list[CommandName]", self._monitor.registry.names())
+    def query_commands(self, request: Request) -> list[CommandName]:
+        """list the QMP commands that the caller may run"""
+        registry = self._monitor.registry
+        standing = standing_of(request.caller)
+        if not standing.guarded:
+            return cast("list[CommandName]", registry.names())
+        return [{"name": each.name} for each in reversed(list(registry.active.values())) if standing.may_run(each)]
 
     @command
     def query_qmp_schema(self) -> list[dict[str, Any]]:
@@ -182,20 +197,36 @@ class Builtin(CommandProvider):
         return cast("list[dict[str, Any]]", schema)
 
     @command
-    def query_command_help(self, name: str | None = None) -> list[dict[str, Any]]:
+    def query_command_help(self, request: Request, name: str | None = None) -> list[dict[str, Any]]:
         """
-        describe commands as the human monitor needs them
+        describe the commands that the caller may run, as the human monitor needs them
 
         :param name: one command only
         """
-        infos = self._monitor.registry.infos()
+        active = self._monitor.registry.active
+        standing = standing_of(request.caller)
         if name is None:
-            return [info_to_json(info) for info in infos.values()]
-        if name not in infos:
+            return [info_to_json(each.info) for each in active.values() if standing.may_run(each)]
+        if name not in active:
             raise CommandNotFound(f"The command {name} has not been found")
-        return [info_to_json(infos[name])]
+        standing.require(need_of(active[name]))
+        return [info_to_json(active[name].info)]
 
-    @command(hidden=True)
+    @command(level="none")
+    def query_whoami(self, request: Request) -> WhoAmI:
+        """show who the caller is, and what it may do"""
+        standing = standing_of(request.caller)
+        return {
+            "identity": standing.identity.text,
+            "level": str(standing.level),
+            "session": request.caller.name,
+        }
+
+    @query_whoami.printer
+    def _(self, info: Any) -> str:
+        return "{identity}, level {level}, session {session}".format(**info)
+
+    @command(hidden=True, level="none")
     def select_events(self, request: Request, names: list[str] | None = None) -> None:
         """
         get only some events in this session, from now on
@@ -213,12 +244,13 @@ class Builtin(CommandProvider):
     @command
     def query_pending(
         self,
+        request: Request,
         limit: UInt32 | None = None,
         filter: str | None = None,
         sort: Literal["number", "session", "command"] = "number",
     ) -> list[PendingInfo]:
         """
-        list the requests that are waiting, running or abandoned
+        list the requests that are waiting, running or abandoned; those of others from the level operate up
 
         :param limit: at most this many; without it, or with 0, all of them
         :param filter: only those with this text in session, peer or command
@@ -229,7 +261,10 @@ class Builtin(CommandProvider):
             "session": lambda request: (request.caller.name, request.number),
             "command": lambda request: (request.name, request.number),
         }
+        standing = standing_of(request.caller)
         found = sorted(self._pending(filter), key=keys[sort])
+        if standing.level < Level.OPERATE:
+            found = [each for each in found if standing.owns(standing_of(each.caller))]
         now = self._monitor.clock.seconds()
         return [_pending_info(request, now) for request in (found[:limit] if limit else found)]
 
@@ -237,7 +272,10 @@ class Builtin(CommandProvider):
     def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
         if not infos:
             return "no pending requests"
-        shown, hidden = cut(infos, arguments, lambda: len(self._pending(arguments.get("filter"))))
+        monitor = self._monitor
+        # Where not everybody may see everything, it is not told how much there is.
+        everything = len(infos) if monitor.dispatcher.guard else len(self._pending(arguments.get("filter")))
+        shown, hidden = cut(infos, arguments, lambda: everything)
         rows = [
             (
                 str(info["number"]),
@@ -261,7 +299,7 @@ class Builtin(CommandProvider):
             each for each in requests if any(filter in text for text in (each.caller.name, each.caller.peer, each.name))
         ]
 
-    @command(oob=True)
+    @command(oob=True, level="none")
     def cancel_command(self, request: Request, number: int | None = None, id: Any = ABSENT) -> None:
         """
         cancel a request: one of this session by its id, or any by its number
@@ -276,6 +314,12 @@ class Builtin(CommandProvider):
         if found is None:
             raise GenericError("There is no such request pending")
         found.cancel()
+
+    @cancel_command.needs
+    def _(self, request: Request) -> list[Need]:
+        if "number" in (request.arguments or {}):
+            return [Need(Level.ADMIN, "cancel-command", doing=" with 'number'")]
+        return [Need(Level.NONE, "cancel-command")]
 
 
 def _pending_info(request: Request, now: float) -> PendingInfo:

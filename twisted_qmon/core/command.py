@@ -14,7 +14,7 @@ import msgspec
 from zope.interface import implementer
 
 from twisted_qmon.errors import EventError, RegistrationError
-from twisted_qmon.info import CommandInfo
+from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.qapi.signature import compile_signature, default_params
 
@@ -48,6 +48,8 @@ class CommandOptions(msgspec.Struct, frozen=True):
     :ivar oob: may be executed out of band: it must be quick
     :ivar on_disconnect: C{"continue"} (and log the outcome) or C{"cancel"} when the caller leaves
     :ivar hidden: not in C{help}
+    :ivar level: what a caller needs to run it: C{"observe"}, C{"operate"} or C{"admin"}, or C{"none"}; by default C{observe} for
+        C{query-...}, else C{operate}
     """
 
     name: str | None = None
@@ -59,8 +61,14 @@ class CommandOptions(msgspec.Struct, frozen=True):
     oob: bool = False
     on_disconnect: str = "continue"
     hidden: bool = False
+    level: Level | str | None = None
 
     def __post_init__(self) -> None:
+        if self.level is not None:
+            try:
+                Level.of(self.level)
+            except ValueError as e:
+                raise RegistrationError(str(e)) from e
         if self.on_disconnect not in ("continue", "cancel"):
             raise RegistrationError(f"on_disconnect is 'continue' or 'cancel', not {self.on_disconnect!r}")
         if self.timeout is not None and not self.timeout > 0:
@@ -77,6 +85,7 @@ class Command:
     :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
+    :param needs: see L{CommandMethod.needs}
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
     :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
     """
@@ -87,6 +96,7 @@ class Command:
         "handler",
         "info",
         "name",
+        "needs",
         "on_disconnect",
         "oob",
         "signature",
@@ -94,7 +104,11 @@ class Command:
     )
 
     def __init__(
-        self, handler: Callable[..., Any], options: CommandOptions, printer: Callable[..., str] | None = None
+        self,
+        handler: Callable[..., Any],
+        options: CommandOptions,
+        printer: Callable[..., str] | None = None,
+        needs: Callable[[Request], Iterable[Need]] | None = None,
     ) -> None:
         name = options.name
         if name is None:
@@ -109,6 +123,7 @@ class Command:
         self.oob = options.oob
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
+        self.needs = needs
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
@@ -124,6 +139,7 @@ class Command:
             hidden=options.hidden,
             doc=doc,
             returns=signature.returns,
+            level=None if options.level is None else Level.of(options.level),
             boxed=signature.boxed,
             printer=printer,
         )
@@ -132,6 +148,15 @@ class Command:
         # Made when the first call comes: most commands of a program are called never, or not yet.
         call = self.direct = self.signature.compile_call(self.handler)
         return call(arguments)
+
+    def show(self, request: Request) -> Mapping[str, Any]:
+        """
+        :return: the arguments of a request as they may be shown: what is secret is not
+        :raise CommandError: when they are wrong
+        """
+        arguments = request.arguments or {}
+        self.signature.bind(arguments)
+        return arguments
 
     def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
         if self.direct is not None:
@@ -160,6 +185,7 @@ class CommandMethod:
         self.function = function
         self.options = options
         self.human_printer: Callable[..., str] | None = None
+        self.needs_of: Callable[[Any, Request], Iterable[Need]] | None = None
         self.__doc__ = function.__doc__
 
     def printer(self, function: _Printer) -> _Printer:
@@ -170,6 +196,16 @@ class CommandMethod:
             a second parameter; returns text. One whose first parameter is C{self} is called as a method of the provider.
         """
         self.human_printer = function
+        return function
+
+    def needs(self, function: Callable[[Any, Request], Iterable[Need]]) -> Callable[[Any, Request], Iterable[Need]]:
+        """
+        Decorate the method that says what a request needs, where that depends on its arguments. It is asked before they are
+        checked, and instead of the command's level.
+
+        :param function: called with the provider and the request; returns the needs, all of which its caller must have
+        """
+        self.needs_of = function
         return function
 
     @overload
@@ -187,7 +223,8 @@ class CommandMethod:
         code = getattr(printer, "__code__", None)
         if printer is not None and code is not None and code.co_varnames[:1] == ("self",):
             printer = MethodType(printer, instance)
-        return Command(self.function.__get__(instance), self.options, printer)
+        needs = None if self.needs_of is None else MethodType(self.needs_of, instance)
+        return Command(self.function.__get__(instance), self.options, printer, needs)
 
 
 @overload
@@ -204,6 +241,7 @@ def command(
     oob: bool = ...,
     on_disconnect: str = ...,
     hidden: bool = ...,
+    level: Level | str | None = ...,
 ) -> Callable[[Callable[..., Any]], CommandMethod]: ...
 def command(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """

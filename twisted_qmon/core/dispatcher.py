@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
+from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import (
@@ -31,6 +32,7 @@ from twisted_qmon.qapi.json_text import JSONText
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from twisted_qmon.core.guard import Guard
     from twisted_qmon.core.registry import CalledCommand, Registry
     from twisted_qmon.core.request import RequestId
     from twisted_qmon.info import JSON
@@ -62,6 +64,8 @@ class Dispatcher:
     :param max_abandoned: see L{MAX_ABANDONED}
     :param not_found: makes the error for the name of a command that is not registered
     :ivar pending: the requests that are not answered yet
+    :ivar guard: decides about the requests of callers who may not run everything, and records what is done; C{None}: there is
+        nothing to decide and nothing to record
     """
 
     _log = Logger()
@@ -83,6 +87,7 @@ class Dispatcher:
         self._refusal: CommandError | None = None
         self._depth = 0
         self._not_found = not_found
+        self.guard: Guard | None = None
 
     @property
     def clock(self) -> IReactorTime:
@@ -145,6 +150,15 @@ class Dispatcher:
         self._returned(request, command, result)
         return request
 
+    def serve_guarded(
+        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
+    ) -> JSON | JSONText | Request:
+        """L{serve}, for a caller of whom the guard has to be asked."""
+        command = self._find_direct(name)
+        if command is None or not standing_of(caller).is_free(command):
+            return self.submit(name, arguments, caller, id)
+        return self.serve(name, arguments, caller, id)
+
     def answered(
         self, caller: ICaller, id: RequestId, result: JSON | JSONText = None, error: CommandError | None = None
     ) -> Request:
@@ -173,7 +187,10 @@ class Dispatcher:
         try:
             command = self._admit(request)
             self._set_deadline(request, command.timeout)
-            result = command.invoke(request, request.arguments)
+            if self.guard is None:
+                result = command.invoke(request, request.arguments)
+            else:
+                result = self.guard.invoke(request, command)
         except BaseException as e:
             self._fail(request, e)
         else:
@@ -190,7 +207,12 @@ class Dispatcher:
         """
         command = self._find(request.name)
         if command is None:
-            raise self._not_found(request.name)
+            error = self._not_found(request.name)
+            if self.guard is not None:
+                self.guard.unknown(request, error)
+            raise error
+        if self.guard is not None:
+            self.guard.permit(request, command)
         if request.oob and not command.oob:
             raise GenericError(f"The command {request.name} does not support OOB")
         if request.name in self.pending.full:
@@ -293,6 +315,8 @@ class Dispatcher:
             return
         if request.pending:
             self.pending.remove(request)
+        if request.begun is not None and self.guard is not None:
+            self.guard.settled(request, error)
         request.settle(result, error)
         if request.detached:
             self._log.info(

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from twisted_qmon.core.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
+from twisted_qmon.info import Level
 from twisted_qmon.qapi.signature import compile_members
 
 if TYPE_CHECKING:
@@ -41,13 +42,15 @@ class EventMessage(dict[str, Any]):
     All receivers get the same one: don't change it.
 
     :ivar encoded: the bytes that go over the wire, or C{None} until the first receiver that needs them puts them here
+    :ivar level: what a subscriber needs to get it
     :ivar limit_key: of a rate-limited event, what its rate limit knows it by: of those with the same key only the latest need
         wait for a client that does not read. C{None}: it is not rate-limited
     """
 
-    __slots__ = ("encoded", "limit_key")
+    __slots__ = ("encoded", "level", "limit_key")
 
     encoded: bytes | None
+    level: Level
     limit_key: Hashable
 
     def __init__(self, name: str, timestamp: Mapping[str, int], data: Mapping[str, object] | None = None) -> None:
@@ -55,6 +58,7 @@ class EventMessage(dict[str, Any]):
         if data:
             self["data"] = data
         self.encoded = None
+        self.level = Level.OBSERVE
         self.limit_key = None
 
     @property
@@ -83,14 +87,16 @@ class Event:
     :param rate_limit: seconds in which it goes out at most once (per key): the first at once, then the latest at the
         end of the period, with its own timestamp. C{None}: every one goes out at once.
     :param key: the members whose values are limited each on their own (C{("id",)}); none: all of them together
+    :param level: what a subscriber needs to get it: C{"observe"}, C{"operate"} or C{"admin"}. A type is
+        that of a member of this name, as with any other name.
     :param check: C{False}: the data of C{emit} is passed on as it is. For events that were defined elsewhere.
     :param data: the members as a mapping, for names that are taken here (C{data={"key": str}}) or have a dash
     :param members: the members: name and type
-    :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, a
-        type is nothing that JSON can say, or a member is given twice
+    :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, the
+        level is none, a type is nothing that JSON can say, or a member is given twice
     """
 
-    __slots__ = ("check", "data_of", "key", "members", "name", "rate_limit")
+    __slots__ = ("check", "data_of", "key", "level", "members", "name", "rate_limit")
 
     def __init__(
         self,
@@ -113,6 +119,15 @@ class Event:
             raise RegistrationError(
                 f"event {name}: data maps names of members to types; so a member 'data' goes into it"
             )
+        # A type is one of a member of this name: events had it before they had levels.
+        level = members.get("level")
+        try:
+            self.level = Level.OBSERVE
+            if isinstance(level, str | Level):
+                self.level = Level.of(level)
+                del members["level"]
+        except ValueError as e:
+            raise RegistrationError(f"event {name}: {e}") from e
         types = {member.replace("-", "_"): type_ for member, type_ in (data or {}).items()}
         twice = types.keys() & members
         if twice:
@@ -260,6 +275,7 @@ class EventTable:
             except (TypeError, ValueError) as e:
                 raise EventError(f"event {name}: {e}") from e
         message = EventMessage(name, self._when(timestamp), data)
+        message.level = definition.level
         if definition.rate_limit is None:
             self._send(message)
             return

@@ -5,15 +5,19 @@ The monitor: it has a registry of commands, a dispatcher that serves requests fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from twisted_qmon.core.access.file import Access
+from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions, CommandProvider
 from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
 from twisted_qmon.core.events import EventTable
+from twisted_qmon.core.guard import Guard
 from twisted_qmon.core.registry import Registry
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, RegistrationError
@@ -23,11 +27,13 @@ from twisted_qmon.qapi.json_text import JSONText
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from twisted_qmon.core.audit.trail import Audit
     from twisted_qmon.core.events import Event, Receiver
+    from twisted_qmon.core.guard import Client
     from twisted_qmon.core.pending import Pending
     from twisted_qmon.core.request import Request, RequestId
     from twisted_qmon.core.upstream import FrontedServer
-    from twisted_qmon.info import JSON, CommandInfo
+    from twisted_qmon.info import JSON, CommandInfo, Level
 
 __all__ = ["MAX_ABANDONED", "Monitor"]
 
@@ -39,6 +45,19 @@ class _Local:
     name = kind = "local"
     peer = ""
 
+    def __init__(self) -> None:
+        self.standing = Standing()
+
+    @property
+    def identity(self) -> str:
+        """The text of its identity."""
+        return self.standing.identity.text
+
+    @property
+    def level(self) -> Level:
+        """It may do everything."""
+        return self.standing.level
+
 
 @implementer(IMonitor)
 class Monitor:
@@ -48,11 +67,16 @@ class Monitor:
     :param name: what C{query-name} answers; C{None}: nothing
     :param clock: for deadlines, timestamps and rate limits; C{None}: the global reactor, fetched when first needed
     :param timeout: seconds from the start of a command to its deadline, unless it says otherwise; C{None}: no deadline
+    :param access: the rules of who may do what: L{Access<twisted_qmon.core.access.file.Access>}, or the path of a TOML file;
+        C{None}: each endpoint's level is all
+    :param audit: keeps the record of what is done: L{Audit<twisted_qmon.core.audit.trail.Audit>}; C{None}: none is kept
     :param max_abandoned: how many executions of one command may be unattended before new ones are refused; see L{MAX_ABANDONED}
     :raise ValueError: when the timeout is no positive number of seconds
+    :raise AccessError: when the file of rules can't be used
     :ivar registry: the commands as C{query-commands} and C{query-qmp-schema} see them
     :ivar dispatcher: serves the requests
     :ivar events: the events that may be emitted, and the subscriptions
+    :ivar guard: who is connected, and who may run what
     :ivar upstream: the server that it fronts, or C{None}; see L{set_upstream}
     """
 
@@ -63,12 +87,16 @@ class Monitor:
         timeout: float | None = None,
         *,
         max_abandoned: int = MAX_ABANDONED,
+        access: Access | str | PathLike[str] | None = None,
+        audit: Audit | None = None,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         self.registry = Registry()
         self.dispatcher = Dispatcher(self.registry, clock, timeout, max_abandoned, self.not_found)
+        self.guard = Guard(lambda: self.clock.seconds())
         self._local = _Local()
+        self.set_guard(access=access, audit=audit)
         self.name = name
         self.upstream: FrontedServer | None = None
         self._version: Mapping[str, JSON] = our_version()
@@ -126,6 +154,37 @@ class Monitor:
         deferred: Deferred[Any] = Deferred(lambda _: request.cancel())
         request.notify(lambda settled: _outcome(settled).chainDeferred(deferred))
         return deferred
+
+    def set_guard(self, *, access: Access | str | PathLike[str] | None = None, audit: Audit | None = None) -> None:
+        """
+        Have the rules of an access file hold, or a record be kept, from the next connection on.
+
+        :param access: the rules, or the path of a TOML file; C{None}: those that there are stay
+        :param audit: keeps the record; C{None}: the one that there is stays
+        :raise AccessError: when the file can't be used
+        """
+        if access is not None:
+            self.guard.access = access if isinstance(access, Access) else Access(access)
+        if audit is not None:
+            self.guard.audit = audit
+        if self.guard.access is not None or self.guard.audit is not None:
+            self.dispatcher.guard = self.guard
+            self._local.standing.judge(None, audited=self.guard.audit is not None)
+
+    def join(self, client: Client) -> bool:
+        """
+        A connection is established, and who is at its other end is known.
+
+        :return: whether its caller may do anything here
+        """
+        joined = self.guard.join(client)
+        if client.standing.guarded:
+            self.dispatcher.guard = self.guard
+        return joined
+
+    def part(self, client: Client) -> None:
+        """A connection has ended."""
+        self.guard.part(client)
 
     def leave(self, caller: ICaller) -> None:
         self.dispatcher.leave(caller)
@@ -221,6 +280,7 @@ class Monitor:
         oob: bool = False,
         on_disconnect: str = "continue",
         hidden: bool = False,
+        level: Level | str | None = None,
         printer: Callable[..., str] | None = None,
     ) -> None:
         """
@@ -230,7 +290,7 @@ class Monitor:
         :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well
         :raise RegistrationError: when a name is taken or the declaration is not valid
         """
-        options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden)
+        options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level)
         if name in self._providers:
             raise RegistrationError(f"the name {name!r} is already taken: it is a command")
         self._providers[name] = (None, self.registry.add([Command(handler, options, printer)]), [])

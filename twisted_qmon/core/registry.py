@@ -32,6 +32,8 @@ class CalledCommand(Protocol):
 class DirectCommand(CalledCommand, Protocol):
     """An L{ICommand} whose handler does not ask for the request, so that it can be called without one."""
 
+    info: CommandInfo
+
     def direct(self, arguments: Mapping[str, JSON] | None) -> object:
         """What C{invoke} does, without a request."""
 

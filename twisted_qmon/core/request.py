@@ -57,6 +57,7 @@ class Request(Struct, eq=False, weakref=True):
     :ivar pending: the monitor keeps it among its pending requests
     :ivar detached: its caller has gone, and it runs on
     :ivar abandoned: it is settled, and its handler runs on
+    :ivar begun: when the audit recorded its beginning, in seconds since the epoch, and under which name; C{None}: it did not
     :ivar work: the Deferred that its handler returned, until it fires
     """
 
@@ -86,6 +87,7 @@ class Request(Struct, eq=False, weakref=True):
     abandoned: bool = False
     detached: bool = False
     left: bool = False
+    begun: tuple[float, str] | None = None
     work: Deferred[object] | None = None
     _callback: Callable[[Request], object] | None = None
     _timer: IDelayedCall | None = None

@@ -4,7 +4,7 @@ Which commands a person can type: a monitor's commands under their human names, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -110,6 +110,24 @@ class Names:
             # As long as it has not said what it has, it is asked.
             return entry is None or not entry.ours
         return word in (self.upstream.sub if sub else self.upstream.top)
+
+    def only(self, permits: Callable[[CommandInfo], bool], permits_line: Callable[[str], bool]) -> Names:
+        """
+        :param permits: whether a command is one of those that are wanted
+        :param permits_line: whether a line of the QEMU behind is
+        :return: the names of those that are wanted, for help; the console's own are kept
+        """
+
+        def kept(table: dict[str, Entry]) -> dict[str, Entry]:
+            return {word: entry for word, entry in table.items() if entry in OWN or permits(entry.info)}
+
+        upstream = self.upstream
+        if upstream is not None:
+            upstream = UpstreamHelp(
+                {word: text for word, text in upstream.top.items() if permits_line(word)},
+                {word: text for word, text in upstream.sub.items() if permits_line(f"info {word}")},
+            )
+        return Names(self.commands, self.behind, kept(self.top), kept(self.sub), upstream)
 
     def entries(self, *, sub: bool = False) -> list[Entry]:
         """:return: each command once, those hidden left out"""

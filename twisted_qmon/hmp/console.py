@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -24,7 +24,7 @@ from twisted_qmon.hmp.line import parse_arguments
 from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
-from twisted_qmon.info import JSON, CommandInfo
+from twisted_qmon.info import JSON, CommandInfo, Level, Need, level_of
 from twisted_qmon.interfaces import ICaller, IMonitor
 
 __all__ = ["PREPARE_TIMEOUT", "Console", "Person"]
@@ -36,6 +36,25 @@ _NAME = re.compile(r"[^ \t\n\v\f\r/]*")
 _HELP, _INFO, _PROGRESS = OWN
 
 
+class Standing(Protocol):
+    """What is known of a caller, and of what it may do."""
+
+    @property
+    def identity(self) -> object:
+        """Who it is; its text is what people are shown."""
+
+    @property
+    def level(self) -> Level:
+        """What it may do, from now on."""
+
+    @property
+    def guarded(self) -> bool:
+        """It may not do everything, or what it does is recorded."""
+
+    def permits(self, need: Need) -> bool:
+        """:return: whether it has what is needed"""
+
+
 @implementer(ICaller)
 class Person:
     """
@@ -43,15 +62,27 @@ class Person:
 
     :param name: tells the session from others
     :param peer: where it comes from, as text
+    :param standing: who it is, and what it may do; by default it is part of this program
     """
 
-    __slots__ = ("name", "peer")
+    __slots__ = ("name", "peer", "standing")
 
     kind = "hmp"
 
-    def __init__(self, name: str, peer: str = "") -> None:
+    def __init__(self, name: str, peer: str = "", standing: Standing | None = None) -> None:
         self.name = name
         self.peer = peer
+        self.standing = standing
+
+    @property
+    def identity(self) -> str:
+        """The text of its identity."""
+        return "local" if self.standing is None else str(self.standing.identity)
+
+    @property
+    def level(self) -> Level:
+        """What it may do, from now on."""
+        return Level.ADMIN if self.standing is None else self.standing.level
 
     def __repr__(self) -> str:
         return f"<Person {self.name} {self.peer}>"
@@ -81,6 +112,9 @@ class Console:
     :param announce: called with text that was not asked for, whole lines; by default there is none
     :param interactive: a person is at the other end: after a failure that was logged, one is told where
     :ivar suspended: a command is pending; it takes no line
+    :ivar requests: how many commands were asked for
+    :ivar errors: how many of them failed
+    :ivar last_command: the last one
     """
 
     _log = Logger()
@@ -104,6 +138,9 @@ class Console:
         self.monitor = monitor
         self.caller = caller
         self.suspended = False
+        self.requests = 0
+        self.errors = 0
+        self.last_command = ""
         self._write = write
         self._on_suspend = on_suspend
         self._on_resume = on_resume
@@ -202,6 +239,7 @@ class Console:
             if not isinstance(result, Failure):
                 done(result)
             elif isinstance(result.value, CommandError):
+                self.errors += 1
                 self.complain(result.value.desc)
                 if result.value.desc.endswith(LOGGED):
                     self._point_to_log()
@@ -258,7 +296,7 @@ class Console:
             behind_info = cursor.at
             cursor.skip_blanks()
             if not cursor.next:
-                self._print(list_info(names))
+                self._print(list_info(self._permitted(names)))
                 return
             word = _word(cursor)
             entry = names.find(word, sub=True)
@@ -275,6 +313,10 @@ class Console:
 
     def _command(self, entry: Entry, cursor: Cursor) -> None:
         path = cursor.text[: cursor.at]
+        if entry not in OWN and not self._permits(entry.info):
+            # The monitor says why; what was typed behind the name is not looked at.
+            self._execute(entry.info.name, {}, self._print)
+            return
         try:
             arguments = parse_arguments(entry.info, cursor, entry.alternatives, self._sticky)
         except LineError as error:
@@ -287,6 +329,8 @@ class Console:
 
     def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
         self._running = name
+        self.requests += 1
+        self.last_command = name
         line = None
         if self._progress and self._clock is not None:
             line = ProgressLine(name, self._clock, self._print_progress)
@@ -297,10 +341,25 @@ class Console:
             line.begin(deferred)
         self._wait(deferred, present)
 
+    # -- what the person may do
+
+    def _permits(self, info: CommandInfo) -> bool:
+        standing: Standing | None = getattr(self.caller, "standing", None)
+        return standing is None or standing.permits(Need(level_of(info), info.name, info.aliases))
+
+    def _permitted(self, names: Names) -> Names:
+        standing: Standing | None = getattr(self.caller, "standing", None)
+        if standing is None or not standing.guarded:
+            return names
+        hmc = names.commands.get(HMC)
+        line_need = None if hmc is None else hmc.line_need
+        return names.only(self._permits, lambda line: line_need is None or standing.permits(line_need(line)))
+
     # -- its own commands
 
     def _help(self, text: str, argument: str, names: Names) -> None:
         words = argument.split()
+        names = self._permitted(names)
         printed = help_for(words, names) if words else list_commands(names)
         if printed is None:
             self._execute(HMC, {"command-line": text}, self._print)

@@ -22,10 +22,14 @@ from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
+from twisted_qmon.info import Level
 from twisted_qmon.interfaces import IMonitor, ISuspendable
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
+
+    from twisted_qmon.errors import CommandError
+    from twisted_qmon.info import JSON
 
 __all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
 
@@ -75,7 +79,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         receive_urgent_data_inline(self.transport)
         self.console = Console(
             factory.monitor,
-            Person(self.name, self.peer),
+            Person(self.name, self.peer, self.standing),
             write=self._write_text,
             on_suspend=self.suspend,
             on_resume=self._console_resumed,
@@ -97,6 +101,18 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self.suspend()
             waiting.addBoth(self._begin_late)
 
+    def deny(self, error: CommandError) -> None:
+        self._write_text(f"{error.desc}\n")
+
+    def describe(self) -> dict[str, JSON]:
+        console = self.console
+        return {
+            **super().describe(),
+            "requests": console.requests,
+            "errors": console.errors,
+            "last-command": console.last_command,
+        }
+
     def _begin(self) -> None:
         self.console.start()
         self._prompt()
@@ -112,8 +128,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     def dataReceived(self, data: bytes) -> None:
         if self.finishing or self.ended:
             return
-        if self.factory.idle_timeout is not None:
-            self.input_came()
+        self.input_came()
         ahead, data = data[: self._unread], data[self._unread :]
         self._unread -= len(ahead)
         self._receive(ahead, typed_ahead=True)
@@ -353,6 +368,7 @@ class HMPFactory(MonitorFactory):
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
         ready_timeout: float = READY_TIMEOUT,
+        level: Level | str = Level.ADMIN,
     ) -> None:
         super().__init__(
             monitor,
@@ -362,6 +378,7 @@ class HMPFactory(MonitorFactory):
             slow_client=slow_client,
             idle_timeout=idle_timeout,
             ready_timeout=ready_timeout,
+            level=level,
         )
         self.prompt = prompt
         self.banner = _banner() if banner is None else banner

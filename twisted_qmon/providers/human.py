@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
 
+from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
@@ -28,7 +29,7 @@ class HumanMonitorCommand(CommandProvider):
         self._sticky: Format | None = None
 
     # The inner command says what becomes of it; what waits for it ends.
-    @command(on_disconnect="cancel")
+    @command(on_disconnect="cancel", level="observe")
     def human_monitor_command(self, request: Request, command_line: str, cpu_index: int | None = None) -> Deferred[str]:
         """
         run a line of the human monitor, and return what it prints
@@ -61,7 +62,7 @@ class HumanMonitorCommand(CommandProvider):
             if not completed.called:
                 completed.callback(output())
 
-        caller = Person(request.caller.name, request.caller.peer)
+        caller = Person(request.caller.name, request.caller.peer, standing_of(request.caller))
         completed: Deferred[str] = Deferred(lambda _: console.close() if request.left else console.cancel())
         console = Console(
             monitor,

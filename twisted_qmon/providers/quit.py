@@ -31,7 +31,7 @@ class Quit(CommandProvider):
     ) -> None:
         self._stop = stop
         # The drain has a limit of its own.
-        self._options = CommandOptions(name, aliases=aliases, timeout=inf)
+        self._options = CommandOptions(name, aliases=aliases, timeout=inf, level="admin")
 
     def commands(self) -> Iterable[Any]:
         """:return: the one command"""

@@ -13,10 +13,11 @@ described already, in the same command, is an object or alternate with its name 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.info import CommandInfo, Level, ParameterInfo, TypeInfo, default_level, level_of
 from twisted_qmon.qapi.args_type import parse_args_type
 
 __all__ = ["info_from_json", "info_to_json"]
@@ -44,6 +45,9 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
         described["hidden"] = True
     if info.completes:
         described["completes"] = True
+    level = level_of(info)
+    if level is not default_level(info.name):
+        described["level"] = str(level)
     if info.boxed is not None:
         described["boxed"] = _write_type(info.boxed, known)
     if info.returns is not None:
@@ -114,9 +118,17 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
             boxed=boxed,
             origin=str(described.get("origin", "")),
             completes=described.get("completes") is True,
+            level=_read_level(described),
         )
     except (AttributeError, KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"not the description of a command: {type(e).__name__} {e}") from e
+
+
+def _read_level(described: Mapping[str, Any]) -> Level | None:
+    # Of a version that knows more levels: the default does as well, for who may run it is for its server to say.
+    with suppress(ValueError):
+        return Level.of(described.get("level", ""))
+    return None
 
 
 def _read_member(described: Mapping[str, Any], known: _Known) -> ParameterInfo:

@@ -16,6 +16,7 @@ from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.core.events import EventMessage, wire_timestamp
+from twisted_qmon.info import Level
 from twisted_qmon.interfaces import ISuspendable
 from twisted_qmon.qmp._server.messages import encode_event
 from twisted_qmon.qmp._server.session import IN_FLIGHT, Session
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.errors import CommandError
+    from twisted_qmon.info import JSON
 
 __all__ = ["QMPFactory", "QMPProtocol"]
 
@@ -50,6 +53,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
             factory.monitor,
             self.write_queue,
             name=self.name,
+            standing=self.standing,
             peer=self.peer,
             changed=self._update,
             in_flight=factory.in_flight,
@@ -67,6 +71,18 @@ class QMPProtocol(ConnectionMixin, Protocol):
             self.suspend()
             waiting.addBoth(self._greet_late)
 
+    def deny(self, error: CommandError) -> None:
+        self.session.turn_away(error)
+
+    def describe(self) -> dict[str, JSON]:
+        session = self.session
+        return {
+            **super().describe(),
+            "requests": session.requests,
+            "errors": session.errors,
+            "last-command": session.last_command,
+        }
+
     def _greet_late(self, outcome: object) -> None:
         # Ready or not: a client that sees no greeting hangs. The greeting then says what is known.
         if not self.ended:
@@ -76,8 +92,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._finishing:
             return
-        if self.factory.idle_timeout is not None:
-            self.input_came()
+        self.input_came()
         self.session.receive(data)
 
     def readConnectionLost(self) -> None:
@@ -185,6 +200,7 @@ class QMPFactory(MonitorFactory):
         slow_client: str = "disconnect",
         idle_timeout: float | None = None,
         ready_timeout: float = READY_TIMEOUT,
+        level: Level | str = Level.ADMIN,
     ) -> None:
         super().__init__(
             monitor,
@@ -194,6 +210,7 @@ class QMPFactory(MonitorFactory):
             slow_client=slow_client,
             idle_timeout=idle_timeout,
             ready_timeout=ready_timeout,
+            level=level,
         )
         if in_flight < 1:
             raise ValueError(f"in_flight is at least 1, not {in_flight}")

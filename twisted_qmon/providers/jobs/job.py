@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_qmon.core.access.standing import Standing, standing_of
 from twisted_qmon.errors import LOGGED, CommandError, GenericError
 from twisted_qmon.providers.jobs.states import TRANSITIONS, VERBS, JobStatus, RateMeter
 
@@ -49,6 +50,7 @@ class Job:
     :ivar error: why it failed, or C{None}. A job that was cancelled has failed, with C{Operation canceled}.
     :ivar cancelled: it was cancelled; the work may not have noticed yet
     :ivar is_over: it is concluded, or dismissed already
+    :ivar owner: who started it
     :ivar on_stop: C{"cancel"} or C{"wait"}: what a drain does with it
     :ivar meter: how fast it is
     """
@@ -66,6 +68,7 @@ class Job:
         auto_dismiss: bool = True,
         on_stop: str = "cancel",
         on_finalize: Callable[[], object] | None = None,
+        owner: Standing | None = None,
     ) -> None:
         if on_stop not in ("cancel", "wait"):
             raise ValueError(f"on_stop is 'cancel' or 'wait', not {on_stop!r}")
@@ -76,6 +79,7 @@ class Job:
         self.error: str | None = None
         self.cancelled = False
         self.on_stop = on_stop
+        self.owner = standing_of(None) if owner is None else owner
         self.auto_finalize = auto_finalize
         self.auto_dismiss = auto_dismiss
         self.meter = RateMeter()

@@ -28,9 +28,12 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from twisted_qmon import CommandProvider, Event, GenericError, command
+from twisted_qmon import CommandProvider, Event, GenericError, Request, command
 from twisted_qmon._text import short_number, table
+from twisted_qmon.core.access.standing import standing_of
+from twisted_qmon.core.guard import ASKING
 from twisted_qmon.errors import EventError, RegistrationError, ShuttingDown
+from twisted_qmon.info import Level, Need
 from twisted_qmon.providers.jobs.job import Job, Work
 from twisted_qmon.providers.jobs.states import JobStatus
 
@@ -158,7 +161,7 @@ class Jobs(CommandProvider):
             raise GenericError(f"Job ID '{id}' already in use")
         if len(self._jobs) >= self.max_jobs:
             raise GenericError(f"There are {self.max_jobs} jobs already; dismiss those that are concluded")
-        return Job(id, type, clock=self.monitor.clock, changed=self._changed, **options)
+        return Job(id, type, clock=self.monitor.clock, changed=self._changed, owner=ASKING.get(), **options)
 
     def __iter__(self) -> Iterator[Job]:
         """The jobs, newest first."""
@@ -248,7 +251,7 @@ class Jobs(CommandProvider):
         """list the jobs"""
         return [JobInfo(job.id, job.type, job.status, job.current, job.total, job.error) for job in self]
 
-    @command
+    @command(level="operate")
     def job_cancel(self, id: str) -> None:
         """cancel a job
 
@@ -256,7 +259,17 @@ class Jobs(CommandProvider):
         """
         self.get(id).cancel()
 
-    @command
+    @job_cancel.needs
+    def _(self, request: Request) -> list[Need]:
+        id = (request.arguments or {}).get("id")
+        job = self._jobs.get(id) if isinstance(id, str) else None
+        if job is None:
+            return [Need(Level.OPERATE, "job-cancel")]
+        if standing_of(request.caller).owns(job.owner):
+            return [Need(Level.OBSERVE, "job-cancel")]
+        return [Need(Level.ADMIN, "job-cancel", doing=" of another caller's job")]
+
+    @command(level="operate")
     def job_pause(self, id: str) -> None:
         """pause a job at its next pause point
 
@@ -264,7 +277,7 @@ class Jobs(CommandProvider):
         """
         self.get(id).pause()
 
-    @command
+    @command(level="operate")
     def job_resume(self, id: str) -> None:
         """resume a paused job
 
@@ -272,7 +285,7 @@ class Jobs(CommandProvider):
         """
         self.get(id).resume()
 
-    @command
+    @command(level="operate")
     def job_complete(self, id: str) -> None:
         """complete a job that is ready
 
@@ -280,7 +293,7 @@ class Jobs(CommandProvider):
         """
         self.get(id).complete()
 
-    @command
+    @command(level="operate")
     def job_finalize(self, id: str) -> None:
         """finalize a pending job
 
@@ -288,7 +301,7 @@ class Jobs(CommandProvider):
         """
         self.get(id).finalize()
 
-    @command
+    @command(level="operate")
     def job_dismiss(self, id: str) -> None:
         """remove a concluded job
 

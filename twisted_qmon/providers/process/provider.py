@@ -81,7 +81,7 @@ class Process(CommandProvider):
     """
 
     events = (
-        Event("LOG", level=Level, namespace=str, text=str, suppressed=int | None),
+        Event("LOG", level="operate", data={"level": Level}, namespace=str, text=str, suppressed=int | None),
         Event("SERVICE_CHANGE", path=str, name=str, running=bool),
     )
 
@@ -257,7 +257,7 @@ class Process(CommandProvider):
     def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
         return text.connections(infos, arguments, lambda: len(self._connections(arguments.get("filter"))))
 
-    @command
+    @command(level="operate")
     def query_stacks(self) -> StacksInfo:
         """show the stacks of threads and coroutines"""
         return stacks()
@@ -288,7 +288,7 @@ class Process(CommandProvider):
 
     query_services.printer(text.services)
 
-    @command
+    @command(level="operate")
     def service_stop(self, path: str) -> Deferred[None]:
         """
         stop a service and wait until it has stopped
@@ -297,7 +297,7 @@ class Process(CommandProvider):
         """
         return self._services.stop(path, self._find(path)).addBoth(self._looked)
 
-    @command
+    @command(level="operate")
     def service_start(self, path: str) -> Deferred[None]:
         """
         start a stopped service
@@ -346,7 +346,7 @@ class Process(CommandProvider):
 
     # -- the log
 
-    @command
+    @command(level="operate")
     def query_log(
         self,
         limit: UInt32 | None = None,
@@ -383,14 +383,14 @@ class Process(CommandProvider):
 
         return text.log(infos, arguments, total)
 
-    @command
+    @command(level="observe")
     def query_log_levels(self) -> list[LevelInfo]:
         """show the log level of each namespace"""
         return self._log_keeper.levels()
 
     query_log_levels.printer(text.levels)
 
-    @command
+    @command(level="operate")
     def set_log_level(self, level: Level, namespace: str = "") -> None:
         """
         set the level from which log events are kept and emitted

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from zope.interface import implementer
 
+from twisted_qmon.core.access.standing import standing_of
+from twisted_qmon.core.audit.record import argument_names
 from twisted_qmon.core.events import Event
+from twisted_qmon.info import Need, level_of
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.providers.qemu.levels import read_line
 from twisted_qmon.providers.qemu.schema import merge_schema
+from twisted_qmon.providers.qemu.secrets import hide_secrets
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.schema import build_schema
 from twisted_qmon.qmp._client.commands import HMC
@@ -29,8 +34,8 @@ __all__ = ["UpstreamCommands"]
 
 _Arguments: TypeAlias = "Mapping[str, JSON] | None"
 
-#: Gives the answer to a command where it is known here; C{None}: QEMU has to be asked.
-_Answer = Callable[[_Arguments], JSONText | None]
+#: Gives the answer to a request with these arguments where it is known here; C{None}: QEMU has to be asked.
+_Answer = Callable[["Request", _Arguments], JSONText | None]
 
 
 @implementer(ICommand)
@@ -54,6 +59,16 @@ class UpstreamCommand:
     def invoke(self, request: Request, arguments: _Arguments) -> Deferred[JSONText] | JSONText:
         return self._execute(self.name, arguments, request.caller, request.oob)
 
+    def show(self, request: Request) -> Mapping[str, JSON] | list[str]:
+        """:return: the arguments of a request as they may be shown: without secrets; or only their names"""
+        arguments = request.arguments or {}
+        parameters = self.info.parameters
+        known = None if parameters is None else {parameter.name for parameter in parameters}
+        if known is None or not known.issuperset(arguments):
+            # QEMU will refuse what it does not have; what that is, and whether it is a secret, is not known here.
+            return argument_names(arguments)
+        return hide_secrets(self.name, arguments)
+
     def finish(self, result: JSONText) -> JSONText:
         return result
 
@@ -70,8 +85,34 @@ class KnownCommand(UpstreamCommand):
         self._answer = answer
 
     def invoke(self, request: Request, arguments: _Arguments) -> Deferred[JSONText] | JSONText:
-        known = self._answer(arguments)
+        known = self._answer(request, arguments)
         return super().invoke(request, arguments) if known is None else known
+
+
+class LineCommand(KnownCommand):
+    """
+    The one that runs lines of QEMU's human monitor. What it needs is what the line needs, and in the audit it is what was typed.
+    """
+
+    __slots__ = ()
+
+    def needs(self, request: Request) -> list[Need]:
+        """:return: what the caller needs for the command, and for its line"""
+        return [Need(level_of(self.info), self.name), read_line(_line_of(request)).need]
+
+    def called(self, request: Request) -> str:
+        """:return: the line's word, and the one after C{info}"""
+        return read_line(_line_of(request)).words
+
+    def show(self, request: Request) -> Mapping[str, JSON] | list[str]:
+        """:return: nothing: what stands behind the word may be a secret"""
+        return {}
+
+
+def _line_of(request: Request) -> str:
+    line = (request.arguments or {}).get("command-line")
+    # QEMU refuses anything else, and does nothing.
+    return line if isinstance(line, str) else ""
 
 
 @implementer(ICommandProvider)
@@ -91,16 +132,17 @@ class UpstreamCommands:
         self.events: Sequence[Event] = [Event(name, check=False) for name in description.events]
         version = JSONText.of(description.version)
         answers: dict[str, _Answer] = {
-            "query-version": _without_arguments(lambda: version),
+            "query-version": _without_arguments(lambda _: version),
             "query-commands": _without_arguments(self._commands),
-            HMC: self._help,
         }
         if description.schema:
             answers["query-qmp-schema"] = _without_arguments(self._schema)
         self._own: list[UpstreamCommand] = []
         for name, info in description.infos.items():
             oob = name in description.oob
-            if name in answers:
+            if name == HMC:
+                self._own.append(LineCommand(upstream, info, oob, self._help))
+            elif name in answers:
                 self._own.append(KnownCommand(upstream, info, oob, answers[name]))
             elif name != "qmp_capabilities":
                 # Each session negotiates with us.
@@ -110,7 +152,7 @@ class UpstreamCommands:
         """:return: one for each of QEMU's"""
         return self._own
 
-    def _help(self, arguments: _Arguments) -> JSONText | None:
+    def _help(self, request: Request, arguments: _Arguments) -> JSONText | None:
         if arguments is None or arguments.keys() != {"command-line"}:
             return None
         line = arguments["command-line"]
@@ -128,14 +170,23 @@ class UpstreamCommands:
             known = self._encoded[make.__name__] = (depends_on, JSONText.of(make()))
         return known[1]
 
-    def _commands(self) -> JSONText:
-        return self._once(self._list_commands, self._monitor.registry.infos())
+    def _commands(self, request: Request) -> JSONText:
+        standing = standing_of(request.caller)
+        if not standing.guarded:
+            return self._once(self._list_commands, self._monitor.registry.infos())
+        active = self._monitor.registry.active
+        # What QEMU has and the monitor answers itself, the negotiation, needs nothing.
+        names = [name for name in self._names() if name not in active or standing.may_run(active[name])]
+        return JSONText.of([{"name": name} for name in names])
 
     def _list_commands(self) -> Sequence[JSON]:
-        ours = [command.name for command in self._ours()]
-        return [{"name": name} for name in [*reversed(ours), *reversed(self._description.infos)]]
+        return [{"name": name} for name in self._names()]
 
-    def _schema(self) -> JSONText:
+    def _names(self) -> list[str]:
+        ours = [command.name for command in self._ours()]
+        return [*reversed(ours), *reversed(self._description.infos)]
+
+    def _schema(self, request: Request) -> JSONText:
         events = tuple(self._monitor.events.definitions.values())
         return self._once(self._make_schema, self._monitor.registry.infos(), events)
 
@@ -149,6 +200,6 @@ class UpstreamCommands:
         return merge_schema(self._description.schema, ours)
 
 
-def _without_arguments(make: Callable[[], JSONText]) -> _Answer:
+def _without_arguments(make: Callable[[Request], JSONText]) -> _Answer:
     """:return: the same answer for each request without arguments; QEMU refuses arguments in its own words"""
-    return lambda arguments: None if arguments else make()
+    return lambda request, arguments: None if arguments else make(request)

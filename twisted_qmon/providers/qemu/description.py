@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
-from twisted_qmon.info import UPSTREAM, CommandInfo
+from twisted_qmon.info import UPSTREAM, CommandInfo, Level
+from twisted_qmon.providers.qemu.levels import command_level, line_need
 from twisted_qmon.qmp._client.commands import HMC, UNEXPECTED, read_schema
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ async def describe(connection: UpstreamConnection) -> Description:
     return description
 
 
+def _of_upstream(info: CommandInfo) -> CommandInfo:
+    if info.name == HMC:
+        # What it needs depends on the line.
+        return replace(info, origin=UPSTREAM, level=Level.OBSERVE, line_need=line_need)
+    return replace(info, origin=UPSTREAM, level=command_level(info.name))
+
+
 async def _version(connection: UpstreamConnection) -> Mapping[str, Any]:
     version: Any = connection.session.version
     if version is None:
@@ -97,4 +105,4 @@ async def _learn_commands(connection: UpstreamConnection, description: Descripti
         description.events = tuple(entry["name"] for entry in schema if entry["meta-type"] == "event")
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name is not a string")
-    description.infos = {name: replace(info, origin=UPSTREAM) for name, info in infos.items()}
+    description.infos = {name: _of_upstream(info) for name, info in infos.items()}

@@ -44,22 +44,25 @@ class ReplyBuffer:
     Replies, encoded as they come and written together. One that can't be encoded is replaced by an error.
 
     :param write_queue: where they go
+    :ivar errors: how many of them were errors
     :ivar size: bytes of those that are not written yet, without their line ends
     """
 
-    __slots__ = ("_lines", "_write_queue", "size")
+    __slots__ = ("_lines", "_write_queue", "errors", "size")
     _log = Logger()
 
     def __init__(self, write_queue: WriteQueue) -> None:
         self._write_queue = write_queue
         self._lines: list[bytes] = []
         self.size = 0
+        self.errors = 0
 
     def reply(self, request: Request) -> None:
         """Append the reply to a request that is done."""
         if request.error is None:
             self.result(request.result, request.id)
             return
+        self.errors += 1
         try:
             line = encode_error(request.error, request.id)
         except Exception:

@@ -17,20 +17,23 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from zope.interface import implementer
 
+from twisted_qmon.core.access.standing import Standing
+from twisted_qmon.core.guard import ASKING
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qapi.signature import compile_signature
-from twisted_qmon.qmp._server.messages import check_message, encode_event, encode_greeting, id_of
+from twisted_qmon.qmp._server.messages import check_message, encode_error, encode_event, encode_greeting, id_of
 from twisted_qmon.qmp._server.queue import RequestQueue
 from twisted_qmon.qmp._server.replies import ReplyBuffer
 from twisted_qmon.qmp.json.reader import MAX_MESSAGE, CommandMessage, MessageReader
+from twisted_qmon.qmp.json.writer import NEWLINE
 
 if TYPE_CHECKING:
     from twisted_qmon._transport.write_queue import WriteQueue
     from twisted_qmon.core.dispatcher import Dispatcher
     from twisted_qmon.core.events import EventMessage, Receiver
-    from twisted_qmon.info import JSON
+    from twisted_qmon.info import JSON, Level
     from twisted_qmon.qmp.json.reader import Decoded
 
 __all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_OUT_OF_BAND", "ServedMonitor", "Session"]
@@ -75,11 +78,16 @@ class Session:
     :param monitor: what serves the requests
     :param write_queue: where the bytes go
     :param name: the session's name, for logs and C{query-pending}
+    :param standing: who the client is, and what it may do; by default it is part of this program
     :param peer: where the client comes from
     :param changed: called when L{suspended} or L{finished} may have changed because of what was received or has completed
     :param in_flight: in-band requests that may be running or waiting before the session is suspended
     :param max_message: bytes of the longest message
     :ivar negotiated: the client has negotiated its capabilities
+    :ivar standing: who the client is, and what it may do
+    :ivar requests: how many messages were looked at
+    :ivar errors: how many of them were answered with an error
+    :ivar last_command: the command of the last one
     """
 
     kind = "qmp"
@@ -90,13 +98,17 @@ class Session:
         write_queue: WriteQueue,
         *,
         name: str,
+        standing: Standing | None = None,
         peer: str = "",
         changed: Callable[[], None] = lambda: None,
         in_flight: int = IN_FLIGHT,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self.name = name
+        self.standing = Standing(session=name) if standing is None else standing
         self.peer = peer
+        self.requests = 0
+        self.last_command = ""
         self.negotiated = False
         self.oob = False
         self._monitor = monitor
@@ -117,11 +129,30 @@ class Session:
         self._closed = False
         self._unsubscribe: Callable[[], None] | None = None
 
+    @property
+    def identity(self) -> str:
+        """The text of the client's identity."""
+        return self.standing.identity.text
+
+    @property
+    def level(self) -> Level:
+        """What the client may do, from now on."""
+        return self.standing.level
+
+    @property
+    def errors(self) -> int:
+        """How many requests were answered with an error."""
+        return self._out.errors
+
     # -- what the protocol tells
 
     def greet(self) -> None:
         """Send the greeting: the first thing that a client sees."""
         self._write_queue.reply(encode_greeting(self._monitor.version, ["oob"]))
+
+    def turn_away(self, error: CommandError) -> None:
+        """Send the one line that a client sees who may do nothing."""
+        self._write_queue.reply(encode_error(error, ABSENT) + NEWLINE)
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and serve the messages in them as far as the session is not suspended."""
@@ -151,7 +182,8 @@ class Session:
         """Send only these events from now on; C{None}: all."""
         if self._unsubscribe is not None:
             self._unsubscribe()
-        self._unsubscribe = self._monitor.subscribe(self._event, names)
+        receive = self._event_if_permitted if self.standing.guarded else self._event
+        self._unsubscribe = self._monitor.subscribe(receive, names)
 
     def close(self) -> None:
         """The client has gone. What it has pending is cancelled or runs on, as each command says."""
@@ -202,6 +234,7 @@ class Session:
         changed = not self._clear or self._ended
         out = self._out
         self._pumping = True
+        asking = ASKING.set(self.standing) if self.standing.guarded else None
         try:
             while (self._clear and not self._write_queue.blocked) or self._may_go_on():
                 if self._batch is None and not self._reader.chunk:
@@ -217,6 +250,8 @@ class Session:
                     self._write_queue.push()
         finally:
             self._pumping = False
+            if asking is not None:
+                ASKING.reset(asking)
         if self._closed:
             # By one of its handlers, which may have begun something since.
             self._dispatcher.leave(self)
@@ -235,8 +270,11 @@ class Session:
         """Serve, queue or reject the next messages, until one of them suspends the session."""
         if self._batch is None:
             # What is not looked at now is found here.
-            self._batch = iter(self._reader.next_batch())
-        serve = self._dispatcher.serve
+            messages = self._reader.next_batch()
+            self._batch = iter(messages)
+            self.requests += len(messages)
+            self.last_command = getattr(messages[-1], "execute", self.last_command) if messages else ""
+        serve = self._dispatcher.serve_guarded if self.standing.guarded else self._dispatcher.serve
         queue = self._in_band
         out = self._out
         for message in self._batch:
@@ -318,6 +356,10 @@ class Session:
             self._pump()
 
     # -- events out
+
+    def _event_if_permitted(self, message: EventMessage) -> None:
+        if message.level <= self.standing.verdict.level:
+            self._event(message)
 
     def _event(self, message: EventMessage) -> None:
         data = encode_event(message)

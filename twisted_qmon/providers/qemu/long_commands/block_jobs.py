@@ -16,7 +16,7 @@ from zope.interface import implementer
 from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.info import CommandInfo
+from twisted_qmon.info import CommandInfo, Level
 from twisted_qmon.interfaces import ICommand
 from twisted_qmon.providers.qemu.long_commands.base import LongCommands
 from twisted_qmon.providers.qemu.long_commands.job import JOB_COMMANDS, WhenReady, run_job
@@ -79,6 +79,7 @@ class BlockJobs(LongCommands):
 
     @command(
         name="qmon-block-stream",
+        level="operate",
         args_type="device:B,speed:o?,base:s?",
         params="device [speed [base]]",
         help="copy data from a backing file into a block device",
@@ -100,6 +101,7 @@ class BlockJobs(LongCommands):
 
     @command(
         name="qmon-drive-backup",
+        level="admin",
         args_type="reuse:-n,full:-f,compress:-c,device:B,target:s,format:s?",
         params="[-n] [-f] [-c] device target [format]",
         help="copy a device as it is now to a new image file",
@@ -131,6 +133,7 @@ class BlockJobs(LongCommands):
 
     @command(
         name="qmon-drive-mirror",
+        level="admin",
         args_type="reuse:-n,full:-f,device:B,target:s,format:s?",
         params="[-n] [-f] device target [format]",
         help="copy a device to a new image file, what is written meanwhile included",
@@ -162,6 +165,7 @@ class BlockJobs(LongCommands):
 
     @command(
         name="qmon-commit",
+        level="admin",
         args_type="device:B",
         params="device|all",
         help="commit changes to the disk images (if -snapshot is used) or backing files",
@@ -206,7 +210,7 @@ class _Waited:
         self._command = command
         self._when_ready = when_ready
         self.name = f"qmon-{command}"
-        self.info = CommandInfo(self.name, parameters=None, help=help)
+        self.info = CommandInfo(self.name, parameters=None, help=help, level=Level.ADMIN)
 
     def invoke(self, request: Request, arguments: Mapping[str, JSON] | None) -> Deferred[None]:
         return self._jobs.run(request, self._command, arguments or {}, self._when_ready)

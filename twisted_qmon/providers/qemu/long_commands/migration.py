@@ -36,6 +36,7 @@ class Migration(LongCommands):
 
     @command(
         name="qmon-migrate",
+        level="admin",
         args_type="detach:-d,blk:-b,inc:-i,resume:-r,uri:s",
         params="[-d] [-b] [-i] [-r] uri",
         help="migrate to URI (using -d to not wait for completion)",

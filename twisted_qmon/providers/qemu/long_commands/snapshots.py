@@ -52,6 +52,7 @@ class Snapshots(LongCommands):
 
     @command(
         name="qmon-savevm",
+        level="admin",
         args_type="name:s?",
         params="tag",
         help="save a VM snapshot. If no tag is provided, a new snapshot is created",
@@ -71,6 +72,7 @@ class Snapshots(LongCommands):
 
     @command(
         name="qmon-loadvm",
+        level="admin",
         args_type="name:s",
         params="tag",
         help="restore a VM snapshot from its tag",
@@ -87,6 +89,7 @@ class Snapshots(LongCommands):
 
     @command(
         name="qmon-delvm",
+        level="admin",
         args_type="name:s",
         params="tag",
         help="delete a VM snapshot from its tag",

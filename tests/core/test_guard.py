@@ -1,0 +1,640 @@
+"""
+Who may do what, and who did it, as clients of every kind meet it: in memory, with identities that are given.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_qmon import CommandProvider, Event, GenericError, HMPFactory, Monitor, QMPFactory, Request, command
+from twisted_qmon.core.access.file import Access
+from twisted_qmon.core.access.identity import Identity, tcp_identity, unix_identity
+from twisted_qmon.core.access.rules import parse_rules
+from twisted_qmon.core.access.standing import Standing
+from twisted_qmon.core.audit.trail import Audit
+from twisted_qmon.info import Level
+from twisted_qmon.providers.clients import Clients
+from twisted_qmon.providers.human import HumanMonitorCommand
+from twisted_qmon.providers.jobs import Job, Jobs
+from twisted_qmon.providers.quit import Quit
+from twisted_qmon.testing import HMPConnection, QMPConnection
+
+
+def user(name: str, pid: int = 1) -> Identity:
+    """Somebody on a unix socket."""
+    uid = {"alice": 1000, "bob": 1001, "eve": 1002}[name]
+    return unix_identity(uid, pid, [uid], {uid: name}, {uid: name})
+
+
+RULES: dict[str, Any] = {
+    "default": "none",
+    "grant": [
+        {"who": ["uid:alice"], "level": "observe"},
+        {"who": ["uid:bob"], "level": "operate", "also": ["quit"], "never": ["set-*"]},
+        {"who": ["uid:root"], "level": "admin"},
+    ],
+}
+
+ROOT = unix_identity(0, 9, [0], {0: "root"}, {0: "root"})
+
+
+class Lamp(CommandProvider):
+    """Commands of every level, and one that takes its time."""
+
+    events = [Event("LAMP_CHANGE", on=bool), Event("LAMP_SECRET", level="operate", text=str)]
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[None]] = []
+        self.done: list[str] = []
+        self.asked_by: list[tuple[str, str]] = []
+
+    @command
+    def query_lamp(self) -> bool:
+        """whether it is on"""
+        self.done.append("query-lamp")
+        return True
+
+    @command(aliases=["sw"])
+    def switch(self, on: bool) -> None:
+        """switch it"""
+        self.done.append("switch")
+
+    @command
+    def set_colour(self, colour: str) -> None:
+        """change it"""
+        self.done.append("set-colour")
+
+    @command(level="observe", oob=True)
+    def glow(self) -> Deferred[None]:
+        """wait for it to glow"""
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    @command(level="admin", oob=True)
+    def smash(self) -> None:
+        """break it"""
+        self.done.append("smash")
+
+    @command(level="observe")
+    def burn(self, request: Request, id: str) -> None:
+        """start a job"""
+        self.asked_by.append((request.caller.identity, str(request.caller.level)))
+        Jobs.of(self.monitor).start(id, "burn", lambda job: self._burn(job))
+
+    def _burn(self, job: Job) -> Deferred[None]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+class Fixture(SynchronousTestCase):
+    """A monitor with rules."""
+
+    rules: dict[str, Any] = RULES
+    folder: Path
+
+    @pytest.fixture(autouse=True)
+    def _in_a_folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lamp = Lamp()
+        self.monitor = Monitor(clock=self.clock, access=Access(parse_rules(self.rules, "rules")))
+        self.stopped: list[Request] = []
+        self.jobs = Jobs()
+        for provider in (self.lamp, self.jobs, HumanMonitorCommand(), Clients(), Quit(self._stop)):
+            self.monitor.register(provider)
+
+    def _stop(self, request: Request) -> Deferred[None]:
+        self.stopped.append(request)
+        return Deferred()
+
+    def qmp(self, who: Identity, **options: Any) -> QMPConnection:
+        """A machine's connection."""
+        return QMPConnection(self.monitor, identity=who, **options)
+
+    def hmp(self, who: Identity, **options: Any) -> HMPConnection:
+        """A person's connection."""
+        return HMPConnection(self.monitor, identity=who, **options)
+
+
+def denied(name: str, needs: str, who: str, has: str) -> dict[str, Any]:
+    """The answer to a command that is refused for its level."""
+    return {"error": {"class": "GenericError", "desc": f"Permission denied: '{name}' needs {needs}, {who} has {has}"}}
+
+
+class RefusalTests(Fixture):
+    """Each way in gets the same verdict."""
+
+    def test_qmp(self) -> None:
+        """A command beyond one's level is refused before its arguments are looked at; one within it runs."""
+        alice = self.qmp(user("alice"))
+        self.assertEqual(alice.execute("query-lamp"), {"return": True})
+        self.assertEqual(
+            alice.execute("switch", {"no": "sense"}), denied("switch", "operate", "uid:1000(alice)", "observe")
+        )
+        self.assertEqual(alice.execute("quit"), denied("quit", "admin", "uid:1000(alice)", "observe"))
+        self.assertEqual(self.lamp.done, ["query-lamp"])
+        self.assertEqual(self.stopped, [])
+
+    def test_also_and_never(self) -> None:
+        """C{also} lets one command more through; C{never} holds back what the level would allow."""
+        bob = self.qmp(user("bob"))
+        self.assertEqual(bob.execute("switch", {"on": True}), {"return": {}})
+        self.assertEqual(
+            bob.execute("set-colour", {"colour": "red"})["error"]["desc"],
+            "Permission denied: 'set-colour' is never allowed to uid:1001(bob)",
+        )
+        bob.send({"execute": "quit"})
+        self.assertEqual(len(self.stopped), 1)
+
+    def test_batch(self) -> None:
+        """In one chunk with many others a refused command gets its error in its place."""
+        alice = self.qmp(user("alice"))
+        alice.send(
+            *({"execute": name, "id": n} for n, name in enumerate(["query-lamp", "smash", "query-lamp", "nothing"]))
+        )
+        self.assertEqual(
+            [next(iter(reply.keys() - {"id"})) for reply in alice.received()], ["return", "error", "return", "error"]
+        )
+        self.assertEqual(self.lamp.done, ["query-lamp", "query-lamp"])
+
+    def test_out_of_band(self) -> None:
+        """C{exec-oob} is no way around."""
+        alice = self.qmp(user("alice"), oob=True)
+        alice.send(
+            {"exec-oob": "smash", "id": 1},
+            {"exec-oob": "quit", "id": 2},
+            {"exec-oob": "cancel-command", "id": 3, "arguments": {"number": 1}},
+        )
+        self.assertEqual(
+            [reply["error"]["desc"].partition(",")[0] for reply in alice.received()],
+            [
+                "Permission denied: 'smash' needs admin",
+                "Permission denied: 'quit' needs admin",
+                "Permission denied: 'cancel-command' with 'number' needs admin",
+            ],
+        )
+
+    def test_waiting_request(self) -> None:
+        """A request that waits for its turn is judged when it starts."""
+        alice = self.qmp(user("alice"), in_flight=1)
+        alice.send({"execute": "glow", "id": 1}, {"execute": "smash", "id": 2})
+        self.assertEqual(alice.received(), [])
+        self.lamp.waiting.pop().callback(None)
+        glow, smash = alice.received()
+        self.assertEqual(glow["return"], {})
+        self.assertIn("Permission denied: 'smash'", smash["error"]["desc"])
+
+    def test_person(self) -> None:
+        """A typed line gets the same verdict, by name and by alias, whatever stands behind it; so does typed JSON."""
+        alice = self.hmp(user("alice"))
+        for line in ("switch on", "sw on", "switch", "switch no sense at all", "  sw"):
+            self.assertIn(
+                "Error: Permission denied: 'switch' needs operate, uid:1000(alice) has observe", alice.type(line)
+            )
+        self.assertIn("'quit' needs admin", alice.type("q"))
+        self.assertIn("unknown command", alice.type('{"execute":"quit"}'))
+        self.assertIn("true", alice.type("info lamp"))
+        self.assertEqual(self.lamp.done, ["query-lamp"])
+
+    def test_human_monitor_command(self) -> None:
+        """Each line inside C{human-monitor-command} is judged as if its caller had typed it."""
+        alice = self.qmp(user("alice"))
+        for line in ("quit", "q", "sw on", "\nquit", "client-disconnect qmp-1"):
+            answer = alice.execute("human-monitor-command", {"command-line": line})
+            self.assertIn("Permission denied", answer["return"])
+        answer = alice.execute("human-monitor-command", {"command-line": "info lamp"})
+        self.assertEqual(answer, {"return": "true\r\n"})
+        answer = alice.execute("human-monitor-command", {"command-line": "info whoami"})
+        self.assertIn("uid:1000(alice) pid:1, level observe", answer["return"])
+
+    def test_unknown_command(self) -> None:
+        """A command that there is not is unknown, whoever asks."""
+        answer = self.qmp(user("alice")).execute("nothing")
+        self.assertEqual(answer["error"]["class"], "CommandNotFound")
+
+    def test_needs_nothing(self) -> None:
+        """Negotiation, events, C{query-whoami} and cancelling by id need no level."""
+        alice = self.qmp(user("alice", 77))
+        self.assertEqual(
+            alice.execute("query-whoami"),
+            {"return": {"identity": "uid:1000(alice) pid:77", "level": "observe", "session": alice.protocol.name}},
+        )
+        self.assertEqual(alice.execute("select-events", {"names": ["LAMP_CHANGE"]}), {"return": {}})
+        alice.send({"execute": "glow", "id": 5})
+        alice.send({"execute": "cancel-command", "arguments": {"id": 5}, "id": 6})
+        self.assertEqual(sorted((reply["id"], "error" in reply) for reply in alice.received()), [(5, True), (6, False)])
+
+    def test_program(self) -> None:
+        """The program that has the monitor may do everything, and a caller that it stands in for, what that one may."""
+        self.assertEqual(self.successResultOf(self.monitor.execute("switch", {"on": True})), {})
+        alice = self.qmp(user("alice"))
+        failure = self.failureResultOf(self.monitor.execute("smash", caller=alice.protocol.session), GenericError)
+        self.assertIn("uid:1000(alice) has observe", failure.value.desc)
+
+
+class NoAccessTests(Fixture):
+    """Who may do nothing."""
+
+    def test_machine(self) -> None:
+        """A machine gets one error line instead of the greeting, and the end of file."""
+        eve = self.qmp(user("eve"), negotiate=False)
+        self.assertEqual(
+            eve.greeting,
+            {"error": {"class": "GenericError", "desc": "Permission denied: uid:1002(eve) has no access here"}},
+        )
+        self.assertEqual(eve.received(), [])
+        self.assertTrue(eve.closed)
+
+    def test_person(self) -> None:
+        """A person gets one line of text, and the end of file."""
+        eve = self.hmp(user("eve"))
+        self.assertEqual(eve.banner, "Permission denied: uid:1002(eve) has no access here\r\n")
+        self.assertTrue(eve.closed)
+
+    def test_unknown_credentials(self) -> None:
+        """Where nothing is known but an address, the default applies."""
+        self.assertTrue(QMPConnection(self.monitor, negotiate=False).closed)
+
+
+class EndpointLevelTests(Fixture):
+    """The level of an endpoint, with and without rules."""
+
+    def test_cap(self) -> None:
+        """The lower of the endpoint's level and that of the rules holds, also for what C{also} adds."""
+        bob = self.qmp(user("bob"), level="observe")
+        self.assertEqual(bob.execute("switch", {"on": True}), denied("switch", "operate", "uid:1001(bob)", "observe"))
+        self.assertEqual(bob.execute("quit"), denied("quit", "admin", "uid:1001(bob)", "observe"))
+
+    def test_without_rules(self) -> None:
+        """Without rules the endpoint's level is all there is, for machines and people."""
+        monitor = Monitor(clock=self.clock)
+        monitor.register(Lamp())
+        one = QMPConnection(monitor, identity=user("eve"), level="operate")
+        self.assertEqual(one.execute("switch", {"on": True}), {"return": {}})
+        self.assertEqual(one.execute("smash"), denied("smash", "admin", "uid:1002(eve)", "operate"))
+        self.assertIn("Permission denied", HMPConnection(monitor, identity=user("eve"), level="observe").type("sw on"))
+        self.assertEqual(QMPConnection(monitor).execute("smash"), {"return": {}})
+
+    def test_wrong_level(self) -> None:
+        """A level that there is not is refused when the factory is made; so is one for a monitor that is elsewhere."""
+        for factory in (QMPFactory, HMPFactory):
+            with self.assertRaisesRegex(ValueError, "'root' is not a level"):
+                factory(self.monitor, level="root")
+        elsewhere: Any = object()
+        with self.assertRaisesRegex(ValueError, "the monitor is behind a connection"):
+            HMPFactory(elsewhere, level="observe")
+
+    def test_monitor_without_rules_asks_nobody(self) -> None:
+        """Without rules, level or audit, a request is not even looked at by the guard."""
+        monitor = Monitor(clock=self.clock)
+        QMPConnection(monitor, identity=user("eve")).execute("query-version")
+        self.assertIsNone(monitor.dispatcher.guard)
+
+
+class ListTests(Fixture):
+    """What is listed is what the caller may run."""
+
+    def test_query_commands(self) -> None:
+        """C{query-commands} and C{query-command-help} list what the caller may run; the schema lists all."""
+        names = {
+            who: {entry["name"] for entry in self.qmp(user(who)).execute("query-commands")["return"]}
+            for who in ("alice", "bob")
+        }
+        self.assertIn("query-lamp", names["alice"])
+        self.assertIn("query-whoami", names["alice"])
+        self.assertEqual(names["alice"] & {"switch", "smash", "quit", "set-colour", "client-disconnect"}, set())
+        self.assertEqual(names["bob"] & {"switch", "smash", "quit", "set-colour"}, {"switch", "quit"})
+        alice = self.qmp(user("alice"))
+        described = {entry["name"] for entry in alice.execute("query-command-help")["return"]}
+        self.assertEqual(described, names["alice"])
+        self.assertEqual(
+            alice.execute("query-command-help", {"name": "smash"}),
+            denied("smash", "admin", "uid:1000(alice)", "observe"),
+        )
+        schema = alice.execute("query-qmp-schema")["return"]
+        self.assertIn("smash", [entry["name"] for entry in schema])
+        everything = self.qmp(ROOT).execute("query-commands")["return"]
+        self.assertEqual({entry["name"] for entry in everything}, set(self.monitor.registry.active))
+
+    def test_help(self) -> None:
+        """C{help} and C{info} show a person what they may type."""
+        alice, root = self.hmp(user("alice")), self.hmp(ROOT)
+        self.assertNotIn("smash", alice.type("help"))
+        self.assertIn("smash", root.type("help"))
+        self.assertIn("info lamp", alice.type("info"))
+        self.assertNotIn("info connections-monitor", alice.type("info"))
+        self.assertIn("unknown command", alice.type("help smash"))
+        self.assertIn("break it", root.type("help smash"))
+
+    def test_pending(self) -> None:
+        """One's own requests are shown, whatever the session; those of others from the level operate up."""
+        alice, again, bob = self.qmp(user("alice", 1)), self.qmp(user("alice", 2)), self.qmp(user("bob"))
+        alice.send({"execute": "glow", "id": 1})
+        bob.send({"execute": "glow", "id": 2})
+
+        def shown(client: QMPConnection) -> set[Any]:
+            return {entry.get("id") for entry in client.execute("query-pending")["return"]}
+
+        self.assertEqual(shown(alice), {1})
+        self.assertEqual(shown(again), {1})
+        self.assertEqual(shown(bob), {1, 2})
+
+    def test_pending_over_tcp(self) -> None:
+        """Where the identity is only an address, one's own is the same session's."""
+        rules = Access(parse_rules({"default": "observe"}, "rules"))
+        monitor = Monitor(clock=self.clock, access=rules)
+        monitor.register(Lamp())
+        one, other = (QMPConnection(monitor, identity=tcp_identity("127.0.0.1", 4444)) for _ in range(2))
+        one.send({"execute": "glow", "id": 1})
+        self.assertEqual(len(one.execute("query-pending")["return"]), 1)
+        self.assertEqual(other.execute("query-pending")["return"], [])
+
+
+class EventTests(Fixture):
+    """An event has a level too."""
+
+    def test_event_below_the_level(self) -> None:
+        """Who is below an event's level does not get it, asked for or not."""
+        alice, bob = self.qmp(user("alice")), self.qmp(user("bob"))
+        self.monitor.emit("LAMP_SECRET", {"text": "x"})
+        self.monitor.emit("LAMP_CHANGE", {"on": True})
+        self.assertEqual([event["event"] for event in alice.received()], ["LAMP_CHANGE"])
+        self.assertEqual([event["event"] for event in bob.received()], ["LAMP_SECRET", "LAMP_CHANGE"])
+        alice.execute("select-events", {"names": ["LAMP_SECRET"]})
+        self.monitor.emit("LAMP_SECRET", {"text": "x"})
+        self.assertEqual(alice.received(), [])
+
+
+class JobTests(Fixture):
+    """A job belongs to who started it."""
+
+    rules = {
+        "grant": [
+            {"who": ["uid:alice"], "level": "observe"},
+            {"who": ["uid:bob"], "level": "operate"},
+            {"who": ["uid:root"], "level": "admin"},
+        ]
+    }
+
+    def test_cancel(self) -> None:
+        """One's own job may be cancelled at any level, another's by admin only; another's may be paused from operate up."""
+        alice, bob, root = self.qmp(user("alice")), self.qmp(user("bob")), self.qmp(ROOT)
+        for client in (alice, bob, root):
+            client.execute("select-events", {"names": []})
+        alice.execute("burn", {"id": "a"})
+        bob.execute("burn", {"id": "b"})
+        self.assertEqual(self.lamp.asked_by, [("uid:1000(alice) pid:1", "observe"), ("uid:1001(bob) pid:1", "operate")])
+        for client, job in ((alice, "b"), (bob, "a")):
+            self.assertIn(
+                "of another caller's job needs admin", client.execute("job-cancel", {"id": job})["error"]["desc"]
+            )
+        self.assertIn("needs operate", alice.execute("job-pause", {"id": "b"})["error"]["desc"])
+        self.assertIn("needs operate", alice.execute("job-cancel", {"id": "none"})["error"]["desc"])
+        self.assertEqual(alice.execute("job-cancel", {"id": "a"}), {"return": {}})
+        self.assertEqual(root.execute("job-cancel", {"id": "b"}), {"return": {}})
+
+    def test_started_in_a_batch(self) -> None:
+        """A job that is started by a command among many belongs to the same caller."""
+        alice = self.qmp(user("alice"))
+        alice.send({"execute": "burn", "arguments": {"id": "a"}}, {"execute": "burn", "arguments": {"id": "b"}})
+        self.assertEqual({job.owner.identity.name for job in self.jobs}, {"uid:1000(alice)"})
+
+    def test_started_by_the_program(self) -> None:
+        """A job that the program starts is its own."""
+        self.monitor.execute("burn", {"id": "a"})
+        self.jobs.start("b", "burn", lambda job: Deferred())
+        self.assertEqual({job.owner.identity.text for job in self.jobs}, {"local"})
+
+
+class ReloadTests(Fixture):
+    """The rules change while clients are connected."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.folder / "file"
+        self.path.write_text("default = 'operate'")
+        self.monitor.set_guard(access=str(self.path))
+
+    def test_change(self) -> None:
+        """A change holds from the next command on, also of one that came in the same chunk."""
+        alice, root = self.qmp(user("alice")), self.qmp(user("bob"))
+        self.path.write_text("default = 'observe'")
+        self.monitor.guard.reload()
+        self.assertEqual(
+            alice.execute("switch", {"on": True}), denied("switch", "operate", "uid:1000(alice)", "observe")
+        )
+        self.path.write_text("default = 'admin'")
+        self.monitor.guard.reload()
+        self.path.write_text("default = 'observe'")
+        root.send({"execute": "access-reload"}, {"execute": "smash"})
+        reload, smash = root.received()
+        self.assertEqual(reload, {"return": {}})
+        self.assertIn("Permission denied", smash["error"]["desc"])
+
+    def test_nothing_left(self) -> None:
+        """A session that now has none is told so, and closed."""
+        alice, person = self.qmp(user("alice")), self.hmp(user("bob"))
+        person.output()
+        self.path.write_text("")
+        self.monitor.guard.reload()
+        self.assertIn("has no access here", alice.received()[0]["error"]["desc"])
+        self.assertTrue(alice.closed)
+        self.assertIn("has no access here", person.output())
+        self.assertTrue(person.closed)
+
+    def test_invalid(self) -> None:
+        """Rules that can't be used are an error of the command, and the old ones stay."""
+        self.path.write_text("default = 'admin'")
+        self.monitor.guard.reload()
+        root = self.qmp(ROOT)
+        self.path.write_text("default = 'root'")
+        self.assertEqual(
+            root.execute("access-reload")["error"]["desc"],
+            f"{self.path}: default: 'root' is not a level: none, observe, operate or admin",
+        )
+        self.assertEqual(root.execute("smash"), {"return": {}})
+
+    def test_without_rules(self) -> None:
+        """Where there are no rules there is nothing to read again."""
+        monitor = Monitor(clock=self.clock)
+        monitor.register(Clients())
+        self.assertEqual(QMPConnection(monitor).execute("access-reload")["error"]["desc"], "There are no access rules")
+
+
+class ClientTests(Fixture):
+    """Who is connected."""
+
+    def test_list(self) -> None:
+        """Each client is listed with who it is, what it may do, and what it has done."""
+        self.clock.advance(100)
+        bob = self.qmp(user("bob"))
+        self.clock.advance(2)
+        person = self.hmp(user("alice"), level="observe")
+        person.type("sw on")
+        bob.execute("nothing")
+        self.clock.advance(3)
+        infos = {info["session"]: info for info in bob.execute("query-connections-monitor")["return"]}
+        self.assertEqual(
+            infos[bob.protocol.name],
+            {
+                "session": bob.protocol.name,
+                "kind": "qmp",
+                "endpoint": "",
+                "identity": "uid:1001(bob) pid:1",
+                "level": "operate",
+                "since": {"seconds": 100, "microseconds": 0},
+                "idle": 0.0,
+                "requests": 3,
+                "errors": 1,
+                "events-queued": 0,
+                "last-command": "query-connections-monitor",
+            },
+        )
+        about = infos[person.protocol.name]
+        self.assertEqual(
+            {key: about[key] for key in ("kind", "level", "idle", "requests", "errors", "last-command")},
+            {"kind": "hmp", "level": "observe", "idle": 3.0, "requests": 1, "errors": 1, "last-command": "switch"},
+        )
+        text = self.hmp(user("bob")).type("info clients")
+        self.assertIn("uid:1000(alice) pid:1", text)
+        self.assertIn("last command", text)
+        self.assertIn("Permission denied", person.type("info clients"))
+
+    def test_disconnect(self) -> None:
+        """Admin ends another's connection; nobody else does; a client that is not there is an error."""
+        bob, root = self.qmp(user("bob")), self.qmp(ROOT)
+        self.assertIn("needs admin", bob.execute("client-disconnect", {"session": root.protocol.name})["error"]["desc"])
+        self.assertEqual(root.execute("client-disconnect", {"session": bob.protocol.name}), {"return": {}})
+        self.assertTrue(bob.closed)
+        self.assertEqual(
+            root.execute("client-disconnect", {"session": bob.protocol.name})["error"]["desc"],
+            f"There is no client '{bob.protocol.name}'",
+        )
+        self.assertEqual(list(self.monitor.guard.clients), [root.protocol.name])
+
+
+class AuditTests(Fixture):
+    """What is recorded."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.folder / "file"
+        self.audit = Audit(str(self.path), self.clock.seconds)
+        self.monitor.set_guard(audit=self.audit)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What has been written since the last call."""
+        self.audit.close()
+        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+        self.path.write_text("")
+        return lines
+
+    def recorded(self) -> list[tuple[Any, ...]]:
+        """The same, the essentials."""
+        return [
+            (line["phase"], line.get("command"), line.get("arguments"), line.get("outcome")) for line in self.lines()
+        ]
+
+    def test_commands(self) -> None:
+        """A command above observe has a line before it runs and one before it is answered; one at observe has none."""
+        bob = self.qmp(user("bob"))
+        self.lines()
+        bob.execute("query-lamp")
+        bob.execute("switch", {"on": True})
+        self.assertEqual(self.recorded(), [("start", "switch", {"on": True}, None), ("end", "switch", None, "ok")])
+
+    def test_before_and_after(self) -> None:
+        """The first line is there while the command runs; the second when the reply is, joined to the first by the number."""
+        bob = self.qmp(user("bob"))
+        bob.send({"execute": "quit"})
+        [start] = [line for line in self.lines() if line["phase"] == "start"]
+        self.clock.advance(2)
+        self.monitor.pending.by_number(start["number"])
+        bob.send({"execute": "switch", "arguments": {"on": True}, "id": 1})
+        self.lines()
+        for request in self.monitor.pending:
+            request.cancel()
+        [end] = [line for line in self.lines() if line["phase"] == "end" and line["command"] == "quit"]
+        self.assertEqual((end["number"], end["outcome"], end["seconds"]), (start["number"], "cancelled", 2.0))
+        self.assertEqual(end["identity"], "uid:1001(bob) pid:1")
+
+    def test_refused_unknown_invalid(self) -> None:
+        """What does not run has one line with names of arguments, and no value."""
+        bob = self.qmp(user("bob"))
+        self.lines()
+        bob.execute("set-colour", {"colour": "marker"})
+        bob.execute("nothing", {"x": "marker"})
+        bob.execute("switch", {"on": "marker", "more": 1})
+        self.assertEqual(
+            [(phase, name, arguments) for phase, name, arguments, _ in self.recorded()],
+            [("refused", "set-colour", ["colour"]), ("end", "nothing", ["x"]), ("end", "switch", ["on", "more"])],
+        )
+
+    def test_people(self) -> None:
+        """A typed line is recorded as the command it is; C{human-monitor-command} as the line inside."""
+        bob = self.hmp(user("bob"))
+        self.lines()
+        bob.type("sw on")
+        self.assertEqual(self.recorded(), [("start", "switch", {"on": True}, None), ("end", "switch", None, "ok")])
+        machine = self.qmp(user("bob"))
+        self.lines()
+        machine.execute("human-monitor-command", {"command-line": "switch on"})
+        self.assertEqual(self.recorded(), [("start", "switch", {"on": True}, None), ("end", "switch", None, "ok")])
+
+    def test_connections(self) -> None:
+        """Connections, their ends and those that were turned away are recorded."""
+        self.qmp(user("bob")).lose()
+        self.qmp(user("eve"), negotiate=False)
+        self.assertEqual([line["phase"] for line in self.lines()], ["connect", "disconnect", "refused"])
+
+    def test_cancel_by_number(self) -> None:
+        """To cancel another's request is recorded, as much as needs admin; to cancel one's own is not."""
+        root = self.qmp(ROOT)
+        self.lines()
+        root.execute("cancel-command", {"number": 12345})
+        self.assertEqual(
+            [line[:3] for line in self.recorded()],
+            [("start", "cancel-command", {"number": 12345}), ("end", "cancel-command", None)],
+        )
+        root.execute("cancel-command", {"id": 12345})
+        self.assertEqual(self.recorded(), [])
+
+    def test_program(self) -> None:
+        """What the program itself asks for is recorded as its own."""
+        self.monitor.execute("switch", {"on": True})
+        self.assertEqual([line["identity"] for line in self.lines()], ["local", "local"])
+
+    def test_required(self) -> None:
+        """With a required audit that can't be written, nothing above observe runs; looking goes on."""
+        self.monitor.set_guard(audit=Audit("/nowhere/at/all", self.clock.seconds, required=True))
+        bob = self.qmp(user("bob"))
+        self.assertIn("the audit can't be written", bob.execute("switch", {"on": True})["error"]["desc"])
+        self.assertEqual(bob.execute("query-lamp"), {"return": True})
+        self.assertEqual(self.lamp.done, ["query-lamp"])
+
+
+def test_standing_remembers_a_bounded_number_of_commands() -> None:
+    """Commands that come and go don't pile up in the standing of a caller who stays."""
+    monitor = Monitor(clock=Clock())
+    standing = Standing()
+    standing.judge(Access(parse_rules({"default": "observe"}, "rules")))
+    for number in range(5000):
+        monitor.register_command(f"query-{number}", lambda: None)
+        assert standing.is_free(monitor.registry.active[f"query-{number}"])
+        monitor.unregister(f"query-{number}")
+    assert len(standing._free) <= 4096
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_level_is_written_in_small_letters(level: Level) -> None:
+    """Wherever a level is shown it is the word that is written in rules."""
+    assert f"{level}" == str(level) == level.name.lower()

@@ -1,0 +1,140 @@
+"""
+The lines of the audit: JSON, whole, and of a bounded length.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+__all__ = ["MAX_ARGUMENTS", "MAX_LINE", "LineMaker", "argument_names"]
+
+#: Bytes of the longest line, with its end.
+MAX_LINE = 16 << 10
+
+#: How many arguments are named of a command that was refused.
+MAX_ARGUMENTS = 16
+
+#: Characters of a name, and of an error's text.
+_MAX_NAME = 64
+_MAX_TEXT = 512
+
+_encode = msgspec.json.Encoder().encode
+
+
+class LineMaker:
+    """
+    Makes lines. What is the same in many of them is encoded once.
+    """
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = b""
+
+    def time(self, seconds: float) -> bytes:
+        """:return: a time since the epoch, in the form of RFC 3339, to the microsecond"""
+        whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+        if whole != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode("ascii")
+            self._second = whole
+        return b"%b.%06dZ" % (self._prefix, micro)
+
+    def line(
+        self,
+        seconds: float,
+        phase: bytes,
+        number: int | None,
+        caller: bytes,
+        command: str | None = None,
+        arguments: Mapping[str, object] | list[str] | None = None,
+        rest: Mapping[str, object] | None = None,
+    ) -> bytes:
+        """
+        :param seconds: when, since the epoch
+        :param phase: the step: C{b"start"}
+        :param number: the request's
+        :param caller: what L{members} made of the caller
+        :param command: its name
+        :param arguments: what may be shown of its arguments, or only their names
+        :param rest: more members
+        :return: the line, with its end
+        """
+        head = b'{"time":"%b","phase":"%b"' % (self.time(seconds), phase)
+        if number is not None:
+            head += b',"number":%d' % number
+        head += caller
+        if command is not None:
+            head += b',"command":' + _encode(_sayable(command, _MAX_TEXT))
+        tail = members(rest) + b"}\n" if rest else b"}\n"
+        if not arguments:
+            return head + tail
+        return _with_arguments(head, arguments, tail)
+
+
+def _with_arguments(head: bytes, arguments: Mapping[str, object] | list[str], tail: bytes) -> bytes:
+    space = MAX_LINE - len(head) - len(tail) - len(b',"arguments":')
+    text = _encode_within(arguments, space)
+    if text is not None:
+        return b'%b,"arguments":%b%b' % (head, text, tail)
+    text = _encode_within(argument_names(arguments), space - len(b',"truncated":true'))
+    if text is None:
+        return head + b',"truncated":true' + tail
+    return b'%b,"arguments":%b,"truncated":true%b' % (head, text, tail)
+
+
+def members(values: Mapping[str, object]) -> bytes:
+    """
+    :param values: strings and numbers
+    :return: them as members of a JSON object, each behind a comma
+    """
+    shown = {key: _sayable(value, _MAX_TEXT) if isinstance(value, str) else value for key, value in values.items()}
+    return b"," + _encode(shown)[1:-1] if shown else b""
+
+
+def argument_names(arguments: Iterable[str] | None) -> list[str]:
+    """:return: the names of some arguments: all that is kept of those that nobody has checked"""
+    names: list[str] = []
+    for name in arguments or ():
+        if len(names) == MAX_ARGUMENTS:
+            break
+        names.append(_sayable(name, _MAX_NAME))
+    return names
+
+
+def _encode_within(value: object, space: int) -> bytes | None:
+    """:return: the JSON text, or C{None} when it takes more space, or is nothing that JSON can say"""
+    if not _is_within(value, space):
+        return None
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # A lone surrogate, a number beyond 64 bits, an object of the program's own.
+        return None
+    return text if len(text) <= space else None
+
+
+def _is_within(value: object, space: int) -> bool:
+    """Whether it may have room: what is far too long is not encoded to find that out."""
+    stack = [value]
+    while stack and space >= 0:
+        each = stack.pop()
+        space -= 1
+        if isinstance(each, str):
+            space -= len(each)
+        elif isinstance(each, Mapping):
+            space -= len(each)
+            stack.extend(each.keys() if space >= 0 else ())
+            stack.extend(each.values() if space >= 0 else ())
+        elif isinstance(each, (list, tuple)):
+            space -= len(each)
+            stack.extend(each if space >= 0 else ())
+    return space >= 0
+
+
+def _sayable(text: str, limit: int) -> str:
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    # A lone surrogate is nothing that UTF-8 can say.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

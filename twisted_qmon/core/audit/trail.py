@@ -1,0 +1,189 @@
+"""
+The audit trail: what has happened, as records for the log and lines for a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.logger import Logger
+
+from twisted_qmon._text import printable
+from twisted_qmon.core.access.standing import Standing
+from twisted_qmon.core.audit.file import AuditFile
+from twisted_qmon.core.audit.record import LineMaker, argument_names, members
+from twisted_qmon.errors import CommandCancelled, CommandError, CommandTimedOut, GenericError
+
+__all__ = ["Audit"]
+
+#: Characters of an error's text that are kept.
+MAX_DESC = 512
+
+
+_log = Logger(namespace="twisted_qmon.audit")
+
+
+class Audit:
+    """
+    Keeps a record of each command above C{observe}, each refusal, each connection: one event of C{twisted.logger} in the
+    namespace C{twisted_qmon.audit}, and lines in a file if there is one.
+
+    :param path: the file's; C{None}: only the log
+    :param required: a command whose line can't be written is refused
+    :param seconds: the time, in seconds since the epoch
+    :ivar file: the file, or C{None}
+    """
+
+    def __init__(self, path: str | None, seconds: Callable[[], float], *, required: bool = False) -> None:
+        self.file = AuditFile(path, seconds) if path is not None else None
+        self.required = required
+        self._seconds = seconds
+        self._lines = LineMaker()
+
+    # -- the file
+
+    def open(self) -> None:
+        """Open the file, or open it again after it was moved away."""
+        if self.file is not None:
+            self.file.open()
+
+    def close(self) -> None:
+        """Close the file. What comes later opens it again."""
+        if self.file is not None:
+            self.file.close()
+
+    # -- connections
+
+    def connected(self, standing: Standing) -> None:
+        """A session begins."""
+        _log.info(
+            "{identity} connected: {session} at {endpoint}, level {access_level}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+            access_level=str(standing.verdict.level),
+        )
+        self._write(b"connect", None, standing, rest={"level": str(standing.verdict.level)})
+
+    def disconnected(self, standing: Standing) -> None:
+        """A session has ended."""
+        _log.info(
+            "{identity} disconnected: {session} at {endpoint}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+        )
+        self._write(b"disconnect", None, standing)
+
+    def turned_away(self, standing: Standing) -> None:
+        """A connection is ended because its caller may do nothing here."""
+        _log.warn(
+            "{identity} was turned away at {endpoint}: it has level {access_level}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+            access_level=str(standing.verdict.level),
+        )
+        self._write(b"refused", None, standing, rest={"outcome": "refused"})
+
+    # -- commands
+
+    def refused(
+        self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | None, error: CommandError
+    ) -> None:
+        """A command was refused: nothing of it was done. Of its arguments only names are kept."""
+        _log.warn(
+            "{identity} ({session}): {command} was refused: {reason}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+            command=_shown(name),
+            reason=_shown(error.desc),
+        )
+        names = argument_names(arguments)
+        self._write(b"refused", number, standing, name, names, {"outcome": "refused", "desc": _shown(error.desc)})
+
+    def rejected(
+        self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | None, error: CommandError
+    ) -> None:
+        """There is no such command, or its arguments are wrong: no handler ran. Of its arguments only names are kept."""
+        _log.info(
+            "{identity} ({session}): {command}: {outcome}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+            command=_shown(name),
+            outcome=_shown(error.desc),
+            seconds=0.0,
+        )
+        rest = {"outcome": _outcome(error), "seconds": 0.0}
+        self._write(b"end", number, standing, name, argument_names(arguments), rest)
+
+    def begin(
+        self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | list[str] | None
+    ) -> None:
+        """
+        A command is about to run.
+
+        :param arguments: what may be shown of them
+        :raise GenericError: when it must not run, because that can't be written
+        """
+        if self.file is None:
+            return
+        if not self._write(b"start", number, standing, name, arguments) and self.required:
+            raise GenericError(f"'{name}' is refused: the audit can't be written")
+
+    def end(self, standing: Standing, number: int, name: str, seconds: float, error: CommandError | None) -> None:
+        """
+        A command is about to be answered.
+
+        :param seconds: how long it took
+        :param error: what it is answered with; C{None}: it succeeded
+        """
+        outcome = _outcome(error)
+        _log.info(
+            "{identity} ({session}): {command}: {outcome}",
+            identity=standing.identity.text,
+            session=standing.session,
+            endpoint=standing.endpoint,
+            command=_shown(name),
+            outcome=outcome if isinstance(outcome, str) else outcome["desc"],
+            seconds=seconds,
+        )
+        self._write(b"end", number, standing, name, None, {"outcome": outcome, "seconds": round(seconds, 6)})
+
+    def _write(
+        self,
+        phase: bytes,
+        number: int | None,
+        standing: Standing,
+        command: str | None = None,
+        arguments: Mapping[str, object] | list[str] | None = None,
+        rest: Mapping[str, object] | None = None,
+    ) -> bool:
+        if self.file is None:
+            return True
+        line = self._lines.line(self._seconds(), phase, number, _members(standing), command, arguments, rest)
+        return self.file.write(line)
+
+
+def _members(standing: Standing) -> bytes:
+    if standing.encoded is None:
+        standing.encoded = members(
+            {"identity": standing.identity.text, "session": standing.session, "endpoint": standing.endpoint}
+        )
+    return standing.encoded
+
+
+def _outcome(error: CommandError | None) -> str | dict[str, str]:
+    if error is None:
+        return "ok"
+    if isinstance(error, CommandCancelled):
+        return "cancelled"
+    if isinstance(error, CommandTimedOut):
+        return "timed-out"
+    return {"class": error.error_class[:64], "desc": _shown(error.desc)}
+
+
+def _shown(text: str) -> str:
+    return printable(text if len(text) <= MAX_DESC else text[: MAX_DESC - 3] + "...")

@@ -1,0 +1,199 @@
+"""
+Where the dispatcher asks whether a request may run, and tells what became of it; and the clients that are there.
+
+The decision is made in L{twisted_qmon.core.access}, the record in L{twisted_qmon.core.audit}. This joins them to requests and
+connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+from twisted_qmon.core.access.standing import Standing, need_of, standing_of
+from twisted_qmon.core.access.verdict import PermissionDenied
+from twisted_qmon.core.audit.record import argument_names
+from twisted_qmon.errors import CommandError
+from twisted_qmon.info import Level
+
+if TYPE_CHECKING:
+    from twisted_qmon.core.access.file import Access
+    from twisted_qmon.core.audit.trail import Audit
+    from twisted_qmon.core.request import Request
+    from twisted_qmon.info import JSON, Need
+    from twisted_qmon.interfaces import ICommand
+
+__all__ = ["ASKING", "Client", "Guard"]
+
+#: Whose request the code that runs is part of: what a job that is started takes for its owner. It is known where callers have
+#: different levels, or there is an audit.
+ASKING: ContextVar[Standing | None] = ContextVar("ASKING", default=None)
+
+
+# A command may have more than an L{ICommand} must, if its name and its level do not say it all:
+#  - needs(request): what the caller needs, a list of Need, instead of the command's level
+#  - called(request): what the audit calls the request
+#  - show(request): what the audit may show of the arguments; raises CommandError when they are wrong
+
+
+class Client(Protocol):
+    """A connection, as the monitor knows it."""
+
+    @property
+    def standing(self) -> Standing:
+        """Who it is, and what it may do."""
+
+    def describe(self) -> dict[str, JSON]:
+        """What C{query-connections-monitor} says of it besides its standing."""
+
+    def turn_away(self) -> None:
+        """Say that nothing is allowed, and end the connection."""
+
+    def disconnect(self) -> None:
+        """End the connection, once everything has been said."""
+
+
+class Guard:
+    """
+    The part of a monitor that knows who may run what.
+
+    :param seconds: the time, in seconds since the epoch
+    :ivar access: the rules; C{None}: there are none
+    :ivar audit: the record of what is done; C{None}: none is kept
+    :ivar clients: the connections, by the names of their sessions
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.access: Access | None = None
+        self.audit: Audit | None = None
+        self.clients: dict[str, Client] = {}
+        self._seconds = seconds
+
+    # -- connections
+
+    def judge(self, standing: Standing) -> None:
+        """Have a verdict on a caller, by the rules as they are now."""
+        standing.judge(self.access, audited=self.audit is not None)
+
+    def join(self, client: Client) -> bool:
+        """
+        A connection is established.
+
+        :return: whether its caller may do anything here
+        """
+        standing = client.standing
+        self.judge(standing)
+        if standing.verdict.level is Level.NONE:
+            if self.audit is not None:
+                self.audit.turned_away(standing)
+            return False
+        self.clients[standing.session] = client
+        if self.audit is not None:
+            self.audit.connected(standing)
+        return True
+
+    def part(self, client: Client) -> None:
+        """A connection has ended."""
+        standing = client.standing
+        if self.clients.pop(standing.session, None) is not None and self.audit is not None:
+            self.audit.disconnected(standing)
+
+    def reload(self) -> None:
+        """
+        Read the rules again. They hold from the next command of each client on; one that may do nothing any more is
+        disconnected.
+
+        :raise AccessError: when they can't be read or used; the old ones stay
+        """
+        if self.access is not None:
+            self.access.reload()
+            for client in list(self.clients.values()):
+                self.judge(client.standing)
+                if client.standing.verdict.level is Level.NONE:
+                    client.turn_away()
+
+    # -- requests
+
+    def permit(self, request: Request, command: ICommand) -> None:
+        """
+        Decide whether a request may run.
+
+        :raise PermissionDenied: when its caller may not run the command, or not so
+        """
+        standing = standing_of(request.caller)
+        if not standing.guarded:
+            return
+        needs = _needs(command)
+        try:
+            if needs is None:
+                standing.require(need_of(command))
+            else:
+                for need in needs(request):
+                    standing.require(need)
+        except PermissionDenied as error:
+            if self.audit is not None:
+                self.audit.refused(standing, request.number, _called(request, command), request.arguments, error)
+            raise
+
+    def unknown(self, request: Request, error: CommandError) -> None:
+        """Record that there is no such command."""
+        if self.audit is not None:
+            self.audit.rejected(standing_of(request.caller), request.number, request.name, request.arguments, error)
+
+    def invoke(self, request: Request, command: ICommand) -> object:
+        """
+        Run the handler of a request that is permitted.
+
+        :return: what it returns
+        :raise CommandError: when the arguments are wrong, or the audit is required and can't be written
+        """
+        standing = standing_of(request.caller)
+        if not standing.guarded:
+            return command.invoke(request, request.arguments)
+        if self.audit is not None and _is_recorded(request, command):
+            self._begin(self.audit, standing, request, command)
+        asking = ASKING.set(standing)
+        try:
+            return command.invoke(request, request.arguments)
+        finally:
+            ASKING.reset(asking)
+
+    def _begin(self, audit: Audit, standing: Standing, request: Request, command: ICommand) -> None:
+        show: Callable[[Request], Mapping[str, JSON] | list[str]] | None = getattr(command, "show", None)
+        name = _called(request, command)
+        try:
+            # Of a command of another make it is not known which arguments are secrets: their names are all that is kept.
+            arguments = argument_names(request.arguments) if show is None else show(request)
+        except CommandError as error:
+            audit.rejected(standing, request.number, name, request.arguments, error)
+            raise
+        audit.begin(standing, request.number, name, arguments)
+        request.begun = (self._seconds(), name)
+
+    def settled(self, request: Request, error: CommandError | None) -> None:
+        """Record that a request, which L{invoke} recorded the beginning of, is about to be answered."""
+        begun = request.begun
+        if self.audit is not None and begun is not None:
+            start, name = begun
+            seconds = max(0.0, self._seconds() - start)
+            self.audit.end(standing_of(request.caller), request.number, name, seconds, error)
+
+
+def _needs(command: ICommand) -> Callable[[Request], Iterable[Need]] | None:
+    """:return: what says what a request for a command needs, where that depends on more than the command"""
+    needs: Callable[[Request], Iterable[Need]] | None = getattr(command, "needs", None)
+    return needs
+
+
+def _is_recorded(request: Request, command: ICommand) -> bool:
+    if need_of(command).level > Level.OBSERVE:
+        return True
+    needs = _needs(command)
+    return needs is not None and any(need.level > Level.OBSERVE for need in needs(request))
+
+
+def _called(request: Request, command: ICommand) -> str:
+    """:return: what the audit calls a request: the command, or what a person typed"""
+    called: Callable[[Request], str] | None = getattr(command, "called", None)
+    return request.name if called is None else called(request)
