@@ -115,6 +115,8 @@ def test_flush() -> None:
     table.flush()
     assert numbers(seen) == [0, 1, 2, 4, 5, 6]
     assert not clock.getDelayedCalls()
+    # No limit is remembered for events that may never come again.
+    assert not table._limits
     table.emit("B", {"n": 7})
     assert numbers(seen)[-1] == 7
 

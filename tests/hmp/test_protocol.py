@@ -556,6 +556,17 @@ class EndTests(ProtocolCase):
         self.clock.pump([1] * 8)
         self.assertTrue(person.closed)
 
+    def test_a_completed_command_is_no_input(self) -> None:
+        """The idle timeout counts from the last input, not from the output that came since."""
+        person = self.connect(idle_timeout=10)
+        person.type("slow a")
+        self.clock.advance(5)
+        self.assertEqual(person.output(), f"a\r\n{P}")
+        self.clock.advance(4.9)
+        self.assertFalse(person.closed)
+        self.clock.advance(0.1)
+        self.assertTrue(person.closed)
+
     def test_closing_the_factory(self) -> None:
         """Ends every session; what is typed then runs nothing."""
         person = self.connect()

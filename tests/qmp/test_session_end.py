@@ -182,8 +182,11 @@ class FromWithinTests(SessionTests):
         """Its client leaves: nobody is answered, nothing fails."""
         client = self.client()
         self.call(lambda: client.protocol.connectionLost())
-        client.send({"execute": "within", "id": 1})
+        client.send({"execute": "within", "id": 1}, {"execute": "now", "id": 2})
         self.assertEqual(client.received(), [])
+        # What came with it, and what comes after it, is not served.
+        client.protocol.session.receive(b'{"execute":"now","id":3}')
+        self.assertEqual(self.provider.started, [])
 
     def test_unregistered(self) -> None:
         """Its command is taken out, and completes all the same."""

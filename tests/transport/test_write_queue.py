@@ -112,6 +112,7 @@ def test_too_big_for_the_queue() -> None:
     wire.write_queue.event(b"y")
     wire.read(100)
     assert wire.taken == [b"lost 2", b"y"]
+    assert wire.write_queue.lost == 2
 
 
 def test_latest_per_key() -> None:
