@@ -5,11 +5,11 @@ The error tree.
 
     MonitorError
      +-- RegistrationError            a command, event or provider that can't be registered (raised at the caller)
-     +-- EventError                   an event that was not defined, or data that does not fit it (raised at the emitter)
+     +-- EventError                   an event that is not defined, or data that does not match it (raised at the emitter)
      +-- CommandError                 an answer to a command; crosses the wire as {"class", "desc"}
           +-- GenericError
           |    +-- CommandTimedOut    its deadline passed
-          |    +-- CommandCancelled   somebody cancelled it
+          |    +-- CommandCancelled   it was cancelled
           |    +-- ShuttingDown       the monitor takes no new requests
           |    +-- ConnectionClosed   a remote monitor went away before it answered
           +-- CommandNotFound
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-#: How the one error ends that stands for everything that must not be told to a client.
+#: The end of the error's text where the reason is not for clients.
 LOGGED = "failed for a reason that was logged"
 
 
@@ -51,20 +51,20 @@ class MonitorError(Exception):
 
 
 class RegistrationError(MonitorError, ValueError):
-    """A command, event or provider can't be registered: its name is taken, or its declaration makes no sense."""
+    """A command, event or provider can't be registered: its name is taken, or its declaration is not valid."""
 
 
 class EventError(MonitorError, ValueError):
-    """An event that nobody defined, or data that does not fit its definition."""
+    """An event that is not defined, or data that does not match its definition."""
 
 
 class CommandError(MonitorError):
     """
-    The answer to a command that failed. Raise it, or one of its subclasses, in a handler: it is answered as it is.
+    The reply to a command that failed. Raise it, or one of its subclasses, in a handler: the client gets it as it is.
 
-    :param desc: what went wrong, in words for a person
-    :param error_class: the QMP error class; by default the one of the Python class. A name that came from elsewhere
-        (a QEMU of another version, say) is kept.
+    :param desc: what went wrong, for a person to read
+    :param error_class: the QMP error class; by default the one of the Python class. An unknown name from another server
+        (a QEMU of another version, for example) is kept.
     """
 
     error_class: str = "GenericError"
@@ -80,13 +80,16 @@ class CommandError(MonitorError):
     @staticmethod
     def from_wire(error_class: str, desc: str) -> CommandError:
         """
-        The exception for an error that came over the wire: QEMU's five classes become ours, any other name is kept.
+        Make the exception for an error of another server.
+
+        :param error_class: the QMP error class; an unknown one is kept as a name
+        :param desc: the error's text
         """
         known = CommandError._by_class.get(error_class)
         return known(desc) if known is not None else CommandError(desc, error_class)
 
     def to_wire(self) -> dict[str, str]:
-        """The C{error} member of a QMP reply."""
+        """:return: the C{error} member of a QMP reply"""
         return {"class": self.error_class, "desc": self.desc}
 
     def __str__(self) -> str:
@@ -94,7 +97,7 @@ class CommandError(MonitorError):
 
 
 class GenericError(CommandError):
-    """Any failure for which there is no class of its own: nearly all of them."""
+    """Any failure without a class of its own."""
 
     error_class = "GenericError"
 

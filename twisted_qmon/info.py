@@ -1,7 +1,7 @@
 """
-Plain data that describes commands: what crosses between the core, the protocols and a remote monitor.
+Plain data that describes commands, for the core, the protocols and remote monitors.
 
-Nothing here does anything. L{twisted_qmon.qapi.signature} makes it out of annotations, L{twisted_qmon.qapi.args_type} out of
+L{twisted_qmon.qapi.signature} makes it out of annotations, L{twisted_qmon.qapi.args_type} out of
 C{args_type} declarations, L{twisted_qmon.qapi.schema} out of a QMP schema.
 """
 
@@ -97,7 +97,7 @@ class Need(NamedTuple):
 
 class TypeInfo(msgspec.Struct, eq=False):
     """
-    A type of QAPI's world. Types may refer to themselves, so they are compared by identity.
+    A QAPI type. Types may refer to themselves, so they are compared by identity.
 
     :ivar kind: C{"str"}, C{"int"} (any width), C{"size"} (bytes, an unsigned 64-bit integer), C{"number"}, C{"bool"}, C{"null"},
         C{"any"}, C{"enum"}, C{"list"}, C{"object"} or C{"alternate"}
@@ -171,11 +171,11 @@ class CommandInfo:
     :ivar completes: it runs here, and completes what an upstream QEMU only begins. In the human monitor it comes before the
         QEMU's commands of the same names.
     :ivar level: what a caller needs to run it; C{None}: the default for its name. See L{level_of}.
-    :ivar boxed: the type that the arguments are as a whole, where that is more than a list of parameters: a flat union, say. Its
-        members are the parameters, those of one variant only as optional ones.
+    :ivar boxed: the type of the arguments as a whole, where that is more than a list of parameters: a flat union. Its members
+        are the parameters, those of one variant only as optional ones.
     :ivar line_need: of the command that runs lines of an upstream QEMU: what a line needs. Local only.
-    :ivar printer: makes text for a person out of a result; one with a second parameter is given the arguments as well. Local
-        only: it never crosses a wire and the core never calls it.
+    :ivar printer: makes text for a person of a result; one with a second parameter is given the arguments as well. It is not
+        sent to remote monitors, and the core never calls it.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """
-The interfaces: what you provide (L{ICommandProvider}, L{ICommand}), and what you are given (L{IMonitor}, L{ICaller},
-L{ISuspendable}).
+The interfaces: those that you provide (L{ICommandProvider}, L{ICommand}), and those that you are given (L{IMonitor},
+L{ICaller}, L{ISuspendable}).
 
-Each method says what it returns, every way it fails, and in what unit it counts. Implementations don't repeat it.
+Each method says what it returns, how it fails, and in which unit it counts. Implementations don't repeat it.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ class ICommand(Interface):
 
     name: str = Attribute("The QMP name (C{str}), unique in a monitor.")
     info: CommandInfo = Attribute(
-        "What a client can know of it (L{CommandInfo}): parameters, args_type, params, help, aliases, hidden; and C{printer}, "
-        "an opaque place for a human printer, which the core never reads."
+        "What a client can know of it (L{CommandInfo}): parameters, args_type, params, help, aliases, hidden. Its C{printer} is "
+        "for the human monitor; the core never calls it."
     )
     oob: bool = Attribute("It may be executed out of band (C{exec-oob}), and so must be quick.")
     timeout: float | None = Attribute("Seconds from its start to its deadline; C{None}: the monitor's default.")
-    on_disconnect: str = Attribute("C{'continue'} or C{'cancel'}: what becomes of it when its caller leaves.")
+    on_disconnect: str = Attribute("C{'continue'} or C{'cancel'}: what happens to it when its caller leaves.")
 
     def invoke(request: Any, arguments: Mapping[str, JSON] | None) -> object:
         """
-        Check the arguments and run the handler.
+        Validate the arguments and call the handler.
 
         :param request: the L{twisted_qmon.Request} being served
         :param arguments: the arguments as they came, member names as on the wire; C{None}: none
-        :return: whatever the handler returns: a value, a Deferred or a coroutine
+        :return: what the handler returns: a value, a Deferred or a coroutine
         :raise CommandError: when an argument is missing, unexpected or wrong, before any side effect
         """
 
     def finish(result: Any) -> Any:
         """
-        Turn what the handler returned into plain JSON data, or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>}.
+        Convert the handler's result.
 
-        :raise TypeError: when it does not fit the command's return annotation, or JSON has no form for it
+        :return: plain JSON data, or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>}
+        :raise TypeError: when it does not match the command's return annotation, or JSON has no form for it
         """
 
 
 class ICommandProvider(Interface):
-    """Something that has commands: a subclass of L{twisted_qmon.CommandProvider}, or any object that provides this."""
+    """A source of commands: a subclass of L{twisted_qmon.CommandProvider}, or any object that provides this."""
 
     events: Sequence[Any] = Attribute("The L{twisted_qmon.Event}s that it may emit.")
 
@@ -69,27 +70,26 @@ class ICommandProviderFactory(Interface):
     name: str = Attribute("What C{--provider} takes (C{str}): no colon in it, and unique among those installed.")
     description: str = Attribute("One line (C{str}) for C{twistd qmon --help}.")
     options: Any = Attribute(
-        "C{None}, or an instance of C{twisted.python.usage.Options}: what may follow the name. C{--provider NAME:size=10:fast} "
-        "is parsed by it as C{--size=10 --fast} before L{provider} is called; without anything after the name it has its "
-        "defaults."
+        "C{None}, or an instance of C{twisted.python.usage.Options} that parses what follows the name: "
+        "C{--provider NAME:size=10:fast} as C{--size=10 --fast}, before L{provider} is called."
     )
 
     def provider(reactor: Any, application: Any) -> Any:
         """
-        Make the provider. Called once for each time that the name is given.
+        Make the provider. Called once for each C{--provider} with the name.
 
         :param reactor: the reactor that will run
         :param application: the root of the tree of services (C{IService}, C{IServiceCollection}); its services may not be
             started, and not all be there yet
         :return: provides L{ICommandProvider}
-        :raise Exception: when it can't be made: C{twistd qmon} ends with one line that says so
+        :raise Exception: when it can't be made: C{twistd qmon} ends with its text in one line
         """
 
 
 class ICaller(Interface):
-    """Who asks. A L{twisted_qmon.Request} holds one of these instead of a transport."""
+    """The origin of requests: a session, or the program itself. A L{twisted_qmon.Request} has one of these, no transport."""
 
-    name: str = Attribute("A short name that tells it from the others of this monitor, for logs (C{'qmp-3'}).")
+    name: str = Attribute("A short name that is unique in this process, for logs (C{'qmp-3'}).")
     kind: str = Attribute("C{'qmp'}, C{'hmp'}, C{'local'} or a provider's own.")
     peer: str = Attribute("Where it comes from, as text; may be empty.")
     identity: str = Attribute("Who it is, as its connection established it (C{'uid:1000(alice) pid:4711'}).")
@@ -98,7 +98,7 @@ class ICaller(Interface):
 
 class ISuspendable(Interface):
     """
-    A protocol whose reading can be held up. The calls nest: reading goes on when each C{suspend} has had its C{resume}.
+    A protocol whose reading can be suspended. The calls nest: reading goes on after as many C{resume} as C{suspend}.
     """
 
     def suspend() -> None:
@@ -106,9 +106,9 @@ class ISuspendable(Interface):
 
     def resume() -> None:
         """
-        Undo one C{suspend}. The last one tells the transport C{resumeProducing}; what had arrived before is served first.
+        Undo one C{suspend}. The last one serves what had arrived before, and tells the transport C{resumeProducing}.
 
-        :raise RuntimeError: when there was no C{suspend} to undo
+        :raise RuntimeError: when it is not suspended
         """
 
 
@@ -131,23 +131,23 @@ class IMonitor(Interface):
         :param arguments: its arguments, member names as on the wire
         :param progress: called with (current, total), in the command's own unit, only where the monitor can tell
         :param caller: on whose behalf; by default the monitor's own local one. A remote monitor ignores it.
-        :return: fires with the result as plain JSON data (member names as on the wire), and fails with L{CommandError} and
-            with nothing else. Cancelling it cancels the command where the server has C{cancel-command} (sent out of band if
-            negotiated) or the request is not sent yet; elsewhere the later reply is dropped. A cancelled one fails with
+        :return: fires with the result as plain JSON data (member names as on the wire), and fails with L{CommandError} only.
+            Cancelling it cancels the command where the server has C{cancel-command} (sent out of band if negotiated) or the
+            request is not sent yet; elsewhere the reply is dropped when it comes. A cancelled one fails with
             L{CommandCancelled}.
         """
 
     def leave(caller: ICaller) -> None:
         """
-        The caller is gone: what it has pending is cancelled or runs on, as each command says (C{on_disconnect}). Its Deferreds
-        don't fire any more.
+        The caller has gone: each of its pending requests is cancelled or runs on, as its command says (C{on_disconnect}). The
+        Deferreds that C{execute} returned for it don't fire any more.
         """
 
     def subscribe(
         receiver: Callable[[Mapping[str, Any]], None], names: Iterable[str] | None = None
     ) -> Callable[[], None]:
         """
-        Be told of events, in the order in which they happened.
+        Receive events, in the order in which they happened.
 
         :param receiver: called with the event message as on the wire: C{"event"}, C{"timestamp"} (C{"seconds"},
             C{"microseconds"}) and, if it has any, C{"data"}. It must not change it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -190,6 +192,19 @@ class UnattendedTests(SynchronousTestCase):
         self.assertFalse(request.done)
         (listed,) = self.successResultOf(self.monitor.execute("query-pending"))
         self.assertNotIn("id", listed)
+
+    def test_connection_is_dropped(self) -> None:
+        """A request whose client has left keeps neither its connection nor a message that it had begun to send."""
+        client = QMPConnection(self.monitor)
+        client.send({"execute": "wait", "id": 1})
+        client.send_bytes(b'{"execute":"' + b"x" * 100_000)
+        session = client.protocol.session
+        transport = weakref.ref(client.transport)
+        client.lose()
+        del client
+        gc.collect()
+        self.assertIsNone(transport())
+        self.assertEqual((len(self.monitor.pending), session._reader.buffered), (1, 0))
 
     def test_left_by_its_own_handler(self) -> None:
         """A handler that disconnects its own client, and only then begins what takes time, is treated as if it were left then."""

@@ -214,7 +214,7 @@ def test_forward() -> None:
         {"timestamp": now, "event": "OURS", "data": {"degrees": "hot"}},
         {"timestamp": now, "event": "OURS", "data": {"degrees": "hotter"}},
     ]
-    with pytest.raises(EventError, match="is no timestamp"):
+    with pytest.raises(EventError, match="is not a valid timestamp"):
         table.forward("NOPE", timestamp={"seconds": 5})
 
 

@@ -1,5 +1,5 @@
 """
-The commands that every monitor has: who it is, what it can do, what it is doing.
+The commands that every monitor has: its version, name and status, its commands and events, its pending requests.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class NameInfo(TypedDict, total=False):
 
 
 class StatusInfo(TypedDict):
-    """What C{query-status} returns. C{singlestep} is there for clients that look for it."""
+    """What C{query-status} returns. C{singlestep} is there for clients that expect it."""
 
     running: bool
     singlestep: bool
@@ -97,7 +97,7 @@ class CommandName(TypedDict):
 
 
 class PendingProgress(TypedDict):
-    """How far a request is, in its own unit."""
+    """The progress of a request, in its own unit."""
 
     current: int
     total: int
@@ -115,7 +115,7 @@ class _PendingInfo(TypedDict):
 class PendingInfo(_PendingInfo, total=False):
     """
     One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one, of at most 1,024 bytes and without
-    infinite numbers; C{progress} if it told any.
+    infinite numbers; C{progress} if it has reported any.
     """
 
     id: Any
@@ -124,7 +124,7 @@ class PendingInfo(_PendingInfo, total=False):
 
 class Builtin(CommandProvider):
     """
-    What every L{Monitor<twisted_qmon.Monitor>} registers first.
+    The provider that every L{Monitor<twisted_qmon.Monitor>} registers first.
 
     :param owner: the monitor
     """

@@ -200,8 +200,8 @@ class Dispatcher:
 
     def _admit(self, request: Request) -> ICommand:
         """
-        Decide whether a request may run: the one place for that, before its arguments are looked at. (L{serve} comes past it
-        only with a command for which there is nothing to decide.)
+        Decide whether a request may run: the one place for that, before its arguments are looked at. (L{serve} skips it where
+        there is nothing to decide.)
 
         :raise CommandError: when it may not
         """

@@ -1,9 +1,9 @@
 """
-Events: their definitions, QEMU's rate limit, and the delivery to those who subscribed.
+Events: their definitions, QEMU's rate limit, and the delivery to subscribers.
 
-L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that knows the definitions,
-checks what is emitted, holds back what comes too often, and calls the receivers. Nothing here encodes: a receiver that
-writes to a wire keeps the bytes in the message (L{EventMessage.encoded}), so that the next one finds them there.
+L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that has the definitions, validates what is
+emitted, applies the rate limits, and calls the receivers. Nothing here encodes: a receiver that writes an event to a connection
+keeps the bytes in the message (L{EventMessage.encoded}) for the next one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class EventMessage(dict[str, Any]):
         return cast("Mapping[str, Any]", self.get("data", {}))
 
 
-#: What a subscriber hands in: called with each message.
+#: What a subscriber passes: called with each message.
 Receiver: TypeAlias = Callable[[EventMessage], object]
 
 
@@ -84,16 +84,16 @@ class Event:
     with C{_} for C{-}; C{T | None} is a member that may be absent.
 
     :param name: its name, C{UPPER_CASE}
-    :param rate_limit: seconds in which it goes out at most once (per key): the first at once, then the latest at the
-        end of the period, with its own timestamp. C{None}: every one goes out at once.
-    :param key: the members whose values are limited each on their own (C{("id",)}); none: all of them together
+    :param rate_limit: seconds in which it is sent at most once (per key): the first at once, then the latest at the end
+        of the period, with its own timestamp. C{None}: each is sent at once.
+    :param key: the members each of whose values has a period of its own (C{("id",)}); none: one period for all
     :param level: what a subscriber needs to get it: C{"observe"}, C{"operate"} or C{"admin"}. A type is
         that of a member of this name, as with any other name.
     :param check: C{False}: the data of C{emit} is passed on as it is. For events that were defined elsewhere.
-    :param data: the members as a mapping, for names that are taken here (C{data={"key": str}}) or have a dash
+    :param data: the members as a mapping, for names that are parameters here (C{data={"key": str}}) or have a dash
     :param members: the members: name and type
     :raise RegistrationError: when the name is not C{UPPER_CASE}, the period is not positive, a key is not a member, the
-        level is none, a type is nothing that JSON can say, or a member is given twice
+        level is not valid, JSON has no form for a type, or a member is given twice
     """
 
     __slots__ = ("check", "data_of", "key", "level", "members", "name", "rate_limit")
@@ -176,7 +176,7 @@ class EventTable:
 
     def define(self, events: Iterable[Event], *, shadow: bool = False) -> None:
         """
-        Make events known: all of them, or none.
+        Define events: all of them, or none.
 
         :param shadow: a name that is taken is no error: the new definition covers the old one until it is removed
         :raise RegistrationError: when a name is taken
@@ -222,9 +222,8 @@ class EventTable:
 
     def subscribe(self, receiver: Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
         """
-        See L{IMonitor.subscribe}. A receiver that raises is logged, and the others get the event all the same. It gets
-        what is delivered from now on, and nothing any more once it is unsubscribed, also while an event is being
-        delivered.
+        See L{IMonitor.subscribe}. What a receiver raises is logged, and the others get the event all the same. It gets what is
+        delivered from now on, and nothing once it is unsubscribed, also while an event is being delivered.
 
         :raise TypeError: when C{names} is a string
         """
@@ -256,15 +255,13 @@ class EventTable:
         self, name: str, data: Mapping[str, object] | None = None, *, timestamp: float | Mapping[str, int] | None = None
     ) -> None:
         """
-        Tell everybody.
-
-        A receiver that emits makes an event that comes after this one, at every receiver.
+        Deliver an event to its subscribers, within its rate limit. What a receiver emits comes after it, at every receiver.
 
         :param name: a defined event
         :param data: its members, in Python's names or those of the wire
         :param timestamp: when it happened: seconds since the epoch, or C{"seconds"} and C{"microseconds"} as on the
             wire. By default now.
-        :raise EventError: when it is not defined, or the data or the timestamp does not fit
+        :raise EventError: when it is not defined, or the data or the timestamp does not match
         """
         definition = self._definitions.get(name)
         if definition is None:
@@ -293,7 +290,7 @@ class EventTable:
         L{emit}, for an event that comes from elsewhere: it need not be defined, its data is passed on as it is, and no rate
         limit of ours applies.
 
-        :raise EventError: when the timestamp is none
+        :raise EventError: when the timestamp is not valid
         """
         self._send(EventMessage(name, self._when(timestamp), data))
 
@@ -310,10 +307,11 @@ class EventTable:
         return wire_timestamp(self._get_clock().seconds() if timestamp is None else timestamp)
 
     def mute(self, muted: bool = True) -> None:
-        """Emit nothing any more, without a word: nothing comes after C{SHUTDOWN}. C{False}: emit again."""
+        """Drop what is emitted from now on: nothing comes after C{SHUTDOWN}. C{False}: deliver again."""
         self._muted = muted
 
     def _send(self, message: EventMessage) -> None:
+        """Deliver an event that its rate limit has let pass: the one place that all events go through, in their final order."""
         if self._muted:
             return
         if self._delivering and len(self._queue) >= MAX_NESTED:
@@ -362,7 +360,9 @@ class _Subscribers:
             try:
                 receive(message)
             except Exception:
-                log.failure("while telling {receiver!r} of the event {event}", receiver=receive, event=message["event"])
+                log.failure(
+                    "while delivering the event {event} to {receiver!r}", receiver=receive, event=message["event"]
+                )
 
 
 def _ignore(message: EventMessage) -> None:
@@ -388,4 +388,4 @@ def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
             pass  # refused below, with one text for all
         else:
             return {"seconds": seconds, "microseconds": microseconds}
-    raise EventError(f"{when!r} is no timestamp")
+    raise EventError(f"{when!r} is not a valid timestamp")

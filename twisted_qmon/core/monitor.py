@@ -71,7 +71,7 @@ class Monitor:
         C{None}: each endpoint's level is all
     :param audit: keeps the record of what is done: L{Audit<twisted_qmon.core.audit.trail.Audit>}; C{None}: none is kept
     :param max_abandoned: how many executions of one command may be unattended before new ones are refused; see L{MAX_ABANDONED}
-    :raise ValueError: when the timeout is no positive number of seconds
+    :raise ValueError: when the timeout is not a positive number of seconds
     :raise AccessError: when the file of rules can't be used
     :ivar registry: the commands as C{query-commands} and C{query-qmp-schema} see them
     :ivar dispatcher: serves the requests
@@ -117,7 +117,7 @@ class Monitor:
         progress: Callable[[int, int], None] | None = None,
     ) -> Request:
         """
-        Serve one request. Every request is served so, whatever asks and whatever its handler returns.
+        Serve one request, whatever its caller and whatever its handler returns.
 
         :param name: the command's name
         :param arguments: its arguments, as they came
@@ -229,7 +229,7 @@ class Monitor:
         Register a provider's commands and events: all of them, or nothing.
 
         :param provider: provides L{ICommandProvider}
-        :param shadow: names that are taken are no error: the new ones cover the old until they are unregistered
+        :param shadow: a name that is taken is no error: the new command or event covers the old one until it is unregistered
         :raise RegistrationError: when a name is taken, or it provides something else
         """
         if not ICommandProvider.providedBy(provider):
@@ -264,7 +264,7 @@ class Monitor:
 
     @property
     def providers(self) -> tuple[ICommandProvider, ...]:
-        """The providers that are registered, oldest first: how one finds another."""
+        """The providers that are registered, the oldest first. A provider finds another one here."""
         return tuple(provider for provider, _, _ in self._providers.values() if provider is not None)
 
     def register_command(
@@ -306,15 +306,15 @@ class Monitor:
 
     def set_upstream(self, upstream: FrontedServer | None) -> None:
         """
-        Front a server: from now on the greeting waits for it and has its version, and it words the error for an unknown command.
+        Front a server: from now on the greeting waits for it and has its version, and an unknown command gets its error.
 
-        :param upstream: the server; C{None}: the monitor stands for itself again
+        :param upstream: the server; C{None}: none any more
         """
         self.upstream = upstream
 
     @property
     def version(self) -> Mapping[str, Any]:
-        """What the greeting and C{query-version} say. It can be set, for a program that has a version of its own to tell."""
+        """The version in the greeting and in C{query-version}. A program that has a version of its own can set it."""
         upstream = None if self.upstream is None else self.upstream.version
         return self._version if upstream is None else upstream
 
@@ -324,9 +324,9 @@ class Monitor:
 
     def ready(self) -> Deferred[None] | None:
         """
-        Asked by the protocols before they greet.
+        Called by the protocols before the greeting.
 
-        :return: C{None}, or a Deferred worth waiting a moment for
+        :return: C{None}, or a Deferred that the greeting waits for, for a limited time
         """
         return None if self.upstream is None else self.upstream.when_ready()
 
@@ -340,12 +340,12 @@ class Monitor:
         self, name: str, data: Mapping[str, object] | None = None, *, timestamp: float | Mapping[str, int] | None = None
     ) -> None:
         """
-        Tell every subscriber of an event, within its rate limit.
+        Emit an event, within its rate limit.
 
         :param name: an event that a registered provider defines
         :param data: its members, in Python's spelling or that of the wire
         :param timestamp: when it happened: seconds since the epoch, or C{{"seconds", "microseconds"}}; by default now
-        :raise EventError: when it is not defined, or the data does not fit
+        :raise EventError: when it is not defined, or the data does not match
         """
         self.events.emit(name, data, timestamp=timestamp)
 

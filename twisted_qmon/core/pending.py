@@ -24,8 +24,8 @@ class Pending:
     """
     Requests by caller and number. Adding, finding and removing one costs the same however many there are.
 
-    An execution is I{unattended} when the request was answered before its handler was done (it is abandoned), and when its caller
-    has left and it runs on (it is detached).
+    An execution is I{unattended} if the request was answered before its handler was done (it is abandoned), or if its caller has
+    left and it runs on (it is detached).
 
     :param max_unattended: how many unattended executions of one command there may be before L{full} has its name
     :ivar abandoned: by number, the requests that were answered before their handlers were done
@@ -89,7 +89,7 @@ class Pending:
                 return request
         return None
 
-    # -- executions that nobody attends to
+    # -- unattended executions
 
     def detach(self, request: Request) -> None:
         """The caller of a pending request has left, and it runs on."""

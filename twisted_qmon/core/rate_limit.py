@@ -25,9 +25,14 @@ _sequence = count()
 
 class RateLimit:
     """
-    QEMU's rate limit of one event: the first of a key goes out at once and starts a period; of those that come while it
-    runs the latest is kept; at its end that one goes out and another period starts; with nothing kept the key is
-    forgotten.
+    QEMU's rate limit of one event. The first of a key is sent at once and starts a period. Of those that come during the period
+    the latest is kept. At the end of the period it is sent, and another period starts; if none was kept, the key is forgotten.
+
+    :param name: the event's name
+    :param period: in seconds
+    :param key: the members whose values have periods of their own
+    :param get_clock: gives the clock of the periods
+    :param send: called with each event whose time has come
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class RateLimit:
             self._send(entry[1])
 
     def stop(self) -> list[tuple[int, EventMessage]]:
-        """End all periods. Returns what was kept, each with a number that says when."""
+        """End all periods. :return: the events that were kept, each with a number that gives their order"""
         for timer in self._timers.values():
             timer.cancel()
         kept = list(self._kept.values())
@@ -79,5 +84,5 @@ class RateLimit:
 
 
 def _hashable(value: object) -> Hashable:
-    """Of a key member's value, something that can be a part of a dictionary's key."""
+    """:return: for a key member's value, something that can be a part of a dictionary's key"""
     return repr(value) if isinstance(value, (dict, list)) else (type(value), value)

@@ -7,7 +7,7 @@ The rules are those of QEMU's C{qapi/qmp-dispatch.c} as seen on the wire (QMP sp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, GenericError
@@ -47,6 +47,10 @@ def check_message(message: Decoded, oob: bool) -> tuple[str, Mapping[str, JSON] 
         raise GenericError(message.desc)
     if type(message) is not dict:
         raise GenericError("QMP input must be a JSON object")
+    return _check_members(message, oob)
+
+
+def _check_members(message: dict[str, Any], oob: bool) -> tuple[str, Mapping[str, JSON] | None, bool]:
     command = None
     for key, value in message.items():
         if key == "execute" or (key == "exec-oob" and oob):

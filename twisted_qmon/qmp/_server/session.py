@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from zope.interface import implementer
 
+from twisted_qmon._transport.write_queue import WriteQueue
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.guard import ASKING
 from twisted_qmon.core.request import ABSENT, Request
@@ -30,7 +31,6 @@ from twisted_qmon.qmp.json.reader import MAX_MESSAGE, CommandMessage, MessageRea
 from twisted_qmon.qmp.json.writer import NEWLINE
 
 if TYPE_CHECKING:
-    from twisted_qmon._transport.write_queue import WriteQueue
     from twisted_qmon.core.dispatcher import Dispatcher
     from twisted_qmon.core.events import EventMessage, Receiver
     from twisted_qmon.info import JSON, Level
@@ -53,6 +53,15 @@ def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:
 
 
 _CAPABILITIES = compile_signature(_capabilities)
+
+
+def _nothing(*_: object) -> None:
+    """Takes the place of a callback that is not called any more."""
+
+
+# Takes the place of the write queue of a session that has been closed.
+_CLOSED = WriteQueue(_nothing, limit_exceeded=_nothing, blocked=_nothing, unblocked=_nothing)
+_CLOSED.close()
 
 
 class ServedMonitor(Protocol):
@@ -192,12 +201,15 @@ class Session:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        # A request that runs on keeps its caller, which need not keep what came or was to be sent.
+        # A request that runs on keeps its caller, which keeps nothing of what came or was to be sent, nor the connection.
         self._batch = None
         self._reader = MessageReader()
-        self._out.clear()
         self._in_band.waiting.clear()
         self._out_of_band.waiting.clear()
+        self._out.clear()
+        self._out = ReplyBuffer(_CLOSED)
+        self._write_queue = _CLOSED
+        self._changed = _nothing
         self._dispatcher.leave(self)
 
     @property

@@ -114,7 +114,7 @@ _ZERO_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
 
 
-def decode_plain(data: bytes) -> list[Any] | None:
+def decode_plain(data: bytes) -> list[Decoded] | None:
     """
     Decode messages, if they are plain: ASCII without escapes, commands whose id is a string or an int64 and whose arguments are
     strings, int64, booleans, null and objects of those.
@@ -140,7 +140,7 @@ def decode_plain(data: bytes) -> list[Any] | None:
     return None
 
 
-def decode_checked(data: bytes, *, commands: bool = False) -> list[Any] | None:
+def decode_checked(data: bytes, *, commands: bool = False) -> list[Decoded] | None:
     """
     Decode messages that are objects, if it is sure that QEMU reads the same.
 
@@ -166,7 +166,7 @@ def decode_checked(data: bytes, *, commands: bool = False) -> list[Any] | None:
     return None
 
 
-def _count_inner_keys(messages: list[Any], objects: int) -> int:
+def _count_inner_keys(messages: list[_AnyCommand], objects: int) -> int:
     """
     How many keys plain messages have for their arguments and in them, at all levels together.
 
@@ -182,7 +182,7 @@ def _count_inner_keys(messages: list[Any], objects: int) -> int:
     return keys
 
 
-def _count_colons(messages: list[Any]) -> int:
+def _count_colons(messages: list[Decoded]) -> int:
     """
     How many colons the messages need: one for each key, and those in their strings.
 

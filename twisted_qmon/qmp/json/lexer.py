@@ -82,8 +82,9 @@ _RUNS = {
     KEYWORD: re.compile(rb"[a-z]*"),
 }
 
-_KEY_STATES = (KEY, FIRST_KEY)
+# Where L{Lexer._run} may find more than one token.
 _ITEM_STATES = (ITEM, FIRST_ITEM)
+_RUN_STATES = (KEY, FIRST_KEY, *_ITEM_STATES)
 _STRINGS = (DOUBLE, DOUBLE_ESCAPE, SINGLE, SINGLE_ESCAPE)
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -104,6 +105,7 @@ _TOKEN = re.compile(
 )
 _STRUCTURAL, _DQ_TEXT, _SQ_TEXT, _INT, _NUMBER, _WORD, _STRING = range(1, 8)
 _TEXTS = (_DQ_TEXT, _SQ_TEXT)
+_OTHERS = {_NUMBER: Parser.number, _WORD: Parser.keyword, _STRING: Parser.string}
 
 # A whole member of an object, up to and with what follows it: four tokens at once.
 _MEMBER = re.compile(
@@ -186,47 +188,39 @@ class Lexer:
         parser = self.parser
         match = _TOKEN.match
         while at < end:
-            if parser.error is None:
-                state = parser.state
-                if state in _KEY_STATES:
-                    found = _MEMBER.match(data, at, end)
-                    if found is not None and self._member(found):
-                        at = found.end()
-                        if not parser.count:
-                            return at
-                        continue
-                elif state in _ITEM_STATES:
-                    found = _ITEMS.match(data, at, end)
-                    if found is not None and self._items(found.group()):
-                        at = found.end()
-                        continue
-            found = match(data, at, end)
-            if found is None:
-                space = _SPACE.match(data, at, end)
-                assert space is not None
-                if at == space.end():
-                    return self._begin(data, at)
-                at = space.end()
+            if parser.state in _RUN_STATES and (after := self._run(data, at, end)) > at:
+                at = after
+            elif (found := match(data, at, end)) is None:
+                at = self._begin(data, at, end)
+                if self._state != START:
+                    return at
                 continue
-            at = found.end()
-            kind = found.lastindex
-            if kind == _STRUCTURAL:
-                parser.structural(found[1][0])
-            elif kind in _TEXTS:
-                text = found[kind]
-                parser.scalar(str(text, "ascii"), len(text) + 2)
-            elif kind == _INT:
-                text = found[kind]
-                parser.scalar(int(text), len(text))
-            elif kind == _NUMBER:
-                parser.number(found[kind])
-            elif kind == _WORD:
-                parser.keyword(found[kind])
             else:
-                parser.string(found[_STRING])
+                at = found.end()
+                kind = found.lastindex
+                assert kind is not None
+                token = found[kind]
+                if kind == _STRUCTURAL:
+                    parser.structural(token[0])
+                elif kind in _TEXTS:
+                    parser.scalar(str(token, "ascii"), len(token) + 2)
+                elif kind == _INT:
+                    parser.scalar(int(token), len(token))
+                else:
+                    _OTHERS[kind](parser, token)
             if not parser.count:
                 return at
         return at
+
+    def _run(self, data: bytes, at: int, end: int) -> int:
+        """Take several tokens at once, if they are of the usual forms. :return: where they end; C{at} if they are not"""
+        if self.parser.error is not None:
+            return at
+        if self.parser.state in _ITEM_STATES:
+            found = _ITEMS.match(data, at, end)
+            return at if found is None or not self._items(found.group()) else found.end()
+        found = _MEMBER.match(data, at, end)
+        return at if found is None or not self._member(found) else found.end()
 
     def _member(self, found: re.Match[bytes]) -> bool:
         """Take a whole member, if nothing is to be said against it."""
@@ -247,8 +241,12 @@ class Lexer:
         self.parser.items(items, len(run))
         return True
 
-    def _begin(self, data: bytes, at: int) -> int:
-        """Begin a token that is not whole or not good."""
+    def _begin(self, data: bytes, at: int, end: int) -> int:
+        """Pass over blanks; if there are none, begin a token that is not whole or not good."""
+        space = _SPACE.match(data, at, end)
+        assert space is not None
+        if at < space.end():
+            return space.end()
         byte = data[at]
         self._state = _NEXT[START][byte]
         if self._state == BAD:

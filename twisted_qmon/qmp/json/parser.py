@@ -9,9 +9,11 @@ message ends, and is forgotten if a lexical error or a limit comes before that e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from twisted_qmon.qmp.json.fast import MAX_NESTING, Malformed
+from twisted_qmon.info import JSON
+from twisted_qmon.qmp.json.fast import MAX_NESTING, Decoded, Malformed
 from twisted_qmon.qmp.json.strings import decode_string, show_token
 
 __all__ = ["MAX_TOKENS", "Parser"]
@@ -25,10 +27,10 @@ TOP, FIRST_ITEM, ITEM, ITEM_END, FIRST_KEY, KEY, COLON, VALUE, MEMBER_END = rang
 _EXPECTING_VALUE = "expecting value"
 
 # The error for a token that does not fit, by what was waited for.
-_MISFITS = [_EXPECTING_VALUE] * 9
-_MISFITS[ITEM_END] = "expected separator in list"
-_MISFITS[COLON] = "missing : in object pair"
-_MISFITS[MEMBER_END] = "expected separator in dict"
+_EXPECTED = [_EXPECTING_VALUE] * 9
+_EXPECTED[ITEM_END] = "expected separator in list"
+_EXPECTED[COLON] = "missing : in object pair"
+_EXPECTED[MEMBER_END] = "expected separator in dict"
 
 # In which of them a value may begin (a key is parsed as any value and then looked at).
 _TAKES_VALUE = [state not in (ITEM_END, COLON, MEMBER_END) for state in range(9)]
@@ -81,7 +83,7 @@ class Parser:
 
     def __init__(self, max_message: int) -> None:
         self.max_message = max_message
-        self.out: list[Any] = []
+        self.out: list[Decoded] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -125,16 +127,16 @@ class Parser:
 
     def _fail(self, error: str) -> None:
         self.error = error
-        # Nobody will see what there is of the value.
+        # What there is of the value is of no use.
         self.container = None
         self._stack.clear()
 
-    def _end_of_message(self, value: Any) -> None:
+    def _end_of_message(self, value: JSON) -> None:
         error = self.error
         self._reset()
         self.out.append(value if error is None else Malformed(f"JSON parse error, {error}"))
 
-    def _store(self, value: Any) -> None:
+    def _store(self, value: JSON) -> None:
         """Put a complete value, which may begin here, in its place."""
         state = self.state
         if state == VALUE:
@@ -152,7 +154,7 @@ class Parser:
         else:
             self._fail("key is not a string in object")
 
-    def scalar(self, value: Any, size: int) -> None:
+    def scalar(self, value: JSON, size: int) -> None:
         """A token that is a good string, number or keyword."""
         if not self._admit(size):
             return
@@ -162,7 +164,7 @@ class Parser:
             elif _TAKES_VALUE[self.state]:
                 self._store(value)
             else:
-                self._fail(_MISFITS[self.state])
+                self._fail(_EXPECTED[self.state])
         # Inside a message no scalar ends it; outside there is nothing to remember an error for.
 
     def bad_scalar(self, error: str, size: int) -> None:
@@ -170,7 +172,7 @@ class Parser:
         if not self._admit(size):
             return
         if self.error is None:
-            self._fail(error if _TAKES_VALUE[self.state] else _MISFITS[self.state])
+            self._fail(error if _TAKES_VALUE[self.state] else _EXPECTED[self.state])
         if self.state == TOP:
             self._end_of_message(None)
 
@@ -215,7 +217,7 @@ class Parser:
         if braces < 0 or brackets < 0 or (braces == 0 and brackets == 0):
             self._end_of_message(value)
 
-    def member(self, key: str, value: Any, size: int, more: bool) -> None:
+    def member(self, key: str, value: JSON, size: int, more: bool) -> None:
         """
         A whole member of the object at hand, which has none of that name: four tokens, for which there is room.
 
@@ -232,14 +234,14 @@ class Parser:
             self.state = MEMBER_END
             self.structural(0x7D)
 
-    def items(self, values: list[Any], size: int) -> None:
+    def items(self, values: Sequence[JSON], size: int) -> None:
         """Items of the list at hand, each with a comma behind it, for which there is room."""
         self.container += values
         self.size += size
         self.count += 2 * len(values)
         self.state = ITEM
 
-    def _build(self, byte: int) -> Any:
+    def _build(self, byte: int) -> JSON:
         """What a structural token does to the value; returns the value if that completed it."""
         state = self.state
         if byte == 0x2C and state == MEMBER_END:
@@ -255,11 +257,11 @@ class Parser:
             self.container = {} if byte == 0x7B else []
             self.state = FIRST_KEY if byte == 0x7B else FIRST_ITEM
         else:
-            self._fail(_MISFITS[state])
+            self._fail(_EXPECTED[state])
         return None
 
-    def _close(self) -> Any:
-        value = self.container
+    def _close(self) -> JSON:
+        value: JSON = self.container
         self.container, self.key, self.state = self._stack.pop()
         if self.state != TOP:
             self._store(value)

@@ -2,7 +2,7 @@
 From values to bytes: one line of pure ASCII for each message, always valid JSON. No I/O.
 
 An integer is written with all its digits; beyond 64 bits QEMU reads a double. An infinite double, for which JSON has no word,
-is written as C{1e999}, which whoever reads it takes for infinite again. What QEMU's parser would refuse in a string (a lone
+is written as C{1e999}, which readers take for infinite again. What QEMU's parser would refuse in a string (a lone
 surrogate, a noncharacter) is written as U+FFFD, as QEMU does. So whatever is written here can be read by
 L{twisted_qmon.qmp.json.reader} and by QEMU.
 """
@@ -62,7 +62,7 @@ _ESCAPES = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), _DELETE)} | {
 _PLAIN_TYPES = frozenset({str, int, bool, type(None), msgspec.Raw})
 
 
-def encode(value: Any) -> bytes:
+def encode(value: object) -> bytes:
     """
     One value as JSON.
 
@@ -83,7 +83,7 @@ def encode(value: Any) -> bytes:
     return "".join(_slowly(value)).encode("ascii")
 
 
-def encode_message(message: Any) -> bytes:
+def encode_message(message: object) -> bytes:
     """
     One message, without its line end.
 
@@ -105,7 +105,7 @@ def encode_message(message: Any) -> bytes:
     return to_ascii(data)
 
 
-def encode_line(message: Any) -> bytes:
+def encode_line(message: object) -> bytes:
     """
     One message as it goes over the wire: a line ended by CR LF.
 
@@ -116,7 +116,7 @@ def encode_line(message: Any) -> bytes:
     return encode_message(message) + NEWLINE
 
 
-def _encode_deep(value: Any) -> bytes:
+def _encode_deep(value: object) -> bytes:
     """
     msgspec's encoder, with room for what the parser takes: its nesting is close to Python's limit of recursion.
 
@@ -195,7 +195,7 @@ def _number(value: int | float) -> str:
     return float.__repr__(value)
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
