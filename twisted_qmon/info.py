@@ -165,6 +165,7 @@ class CommandInfo:
     :ivar help: one line for help
     :ivar aliases: other names in the human monitor
     :ivar hidden: left out of help
+    :ivar confirm: what else it does (C{"this ends 'web' as well"}), for which a person has to say it twice; empty: once is enough
     :ivar doc: the text after the first line of the docstring: more help
     :ivar returns: the type of its result, where known
     :ivar origin: where it runs: empty for here, or L{UPSTREAM}
@@ -186,6 +187,7 @@ class CommandInfo:
     help: str = ""
     aliases: tuple[str, ...] = ()
     hidden: bool = False
+    confirm: str = ""
     doc: str = ""
     returns: TypeInfo | None = None
     origin: str = ""

@@ -272,7 +272,7 @@ def makeService(options: Options) -> MultiService:
         ready_timeout=options["ready-timeout"],
         owner=_owner(options.parent),
     )
-    _register(monitor, service, options["qemu"], reactor)
+    _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
     signals = EndSignals(reactor, service.hurry)
     service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
     root: MultiService = service
@@ -296,7 +296,7 @@ def _owner(twistd: Mapping[str, Any] | None) -> Owner | None:
     return None if twistd is None else owner_of(twistd.get("uid"), twistd.get("gid"))
 
 
-def _register(monitor: Monitor, service: MonitorService, qemu: str | None, reactor: Any) -> None:
+def _register(monitor: Monitor, service: MonitorService, qemu: str | None, reactor: Any, beside: str) -> None:
     """Register C{quit}; in front of a QEMU, whose own C{quit} is, the QEMU's commands and C{qmon-quit}."""
     from twisted_qmon.providers.quit import Quit
 
@@ -306,11 +306,11 @@ def _register(monitor: Monitor, service: MonitorService, qemu: str | None, react
         return done.addCallback(lambda _: reactor.callLater(0, stop_reactor, reactor)).addCallback(lambda _: None)
 
     if qemu is None:
-        monitor.register(Quit(stop))
+        monitor.register(Quit(stop, beside=beside))
         return
     from twisted_qmon.providers.qemu import Qemu
 
     upstream = Qemu(qemu, reactor)
     upstream.service.setServiceParent(service)
     monitor.register(upstream)
-    monitor.register(Quit(stop, "qmon-quit", ()))
+    monitor.register(Quit(stop, "qmon-quit", (), beside=beside))

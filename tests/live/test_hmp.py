@@ -185,6 +185,24 @@ class SocketTests(unittest.TestCase):
 
 
 @pytest.mark.live
+class QuitTests(unittest.TestCase):
+    """C{quit} where another plugin runs beside the monitor."""
+
+    def test_said_twice(self) -> None:
+        """The first time one is asked; the second time it ends, and the log says who did it."""
+        with monitor("web", "--listen", "tcp:0:interface=127.0.0.1", "--path", ".") as twistd:
+            person = Person(twistd.folder / "hmp.sock")
+            person.until(P)
+            person.type("quit\n")
+            self.assertIn("this ends 'web' as well. Say 'quit' again, or 'quit now'", person.until(P))
+            person.type("quit\n")
+            self.assertEqual(person.rest(), "")
+            twistd.ends()
+            self.assertRegex(twistd.output(), r"hmp-\d+ at unix quits this process")
+            person.socket.close()
+
+
+@pytest.mark.live
 class ProgramTests(unittest.TestCase):
     """The programs that people have."""
 
@@ -256,6 +274,22 @@ class ProgramTests(unittest.TestCase):
             terminal.read("was cancelled\r\n" + P, times=2)
             terminal.type("echo three")
             terminal.read("three\r\n" + P)
+
+    def test_ctrl_d_in_telnet(self) -> None:
+        """Leaves the session."""
+        with monitor_for_telnet() as (_, terminal):
+            terminal.press(b"\x04")
+            terminal.read("Connection closed by foreign host.")
+
+    def test_watch_in_telnet(self) -> None:
+        """Repeats a line until Ctrl-C."""
+        with monitor_for_telnet() as (_, terminal):
+            terminal.type("watch 0.1 echo tick")
+            terminal.read("\r\ntick\r\n", times=5)
+            terminal.press(b"\x03")
+            terminal.read(f"^C\r\n{P}")
+            terminal.type("exit")
+            terminal.read("Connection closed by foreign host.")
 
     def test_ctrl_c_during_a_flood(self) -> None:
         """Telnet throws away what it has not shown, and the session goes on."""

@@ -274,6 +274,7 @@ def test_described() -> None:
         help="one line",
         aliases=("h",),
         hidden=True,
+        confirm="this ends all",
         doc="more",
         returns=compile_signature(_help).returns,
         origin="qemu",
@@ -307,6 +308,7 @@ def test_described() -> None:
         "origin": "qemu",
         "aliases": ["h"],
         "hidden": True,
+        "confirm": "this ends all",
         "returns": {"kind": "object", "element": {"kind": "enum", "name": "Color", "values": ["red", "blue"]}},
     }
 

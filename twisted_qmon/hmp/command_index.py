@@ -15,7 +15,7 @@ from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
 from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["HMC", "OWN", "CommandIndex", "Entry", "Names", "make_names"]
+__all__ = ["HMC", "OWN", "SESSION", "CommandIndex", "Entry", "Names", "make_names"]
 
 _log = Logger()
 
@@ -75,6 +75,36 @@ OWN = (
 )
 
 
+#: What consoles know in addition where a person is at the other end. A command of the monitor, or of a QEMU behind it, that has
+#: one of these names comes first.
+SESSION = (
+    Entry(CommandInfo("exit", help="leave this session"), ("exit", "logout")),
+    Entry(
+        CommandInfo(
+            "events",
+            params="on|off [names]",
+            help="print events as they happen, all of them or those named",
+        ),
+        ("events",),
+    ),
+    Entry(
+        CommandInfo(
+            "watch",
+            params="[seconds] line",
+            help="run a line again and again, every 2 seconds or as often as given; Ctrl-C in telnet or the next line ends it",
+        ),
+        ("watch",),
+    ),
+    Entry(
+        CommandInfo(
+            "log",
+            params="follow",
+            help="print the log as it grows; Ctrl-C in telnet or the next line ends it",
+        ),
+        ("log",),
+    ),
+)
+
 # No command is called so: these words are always the console's.
 _RESERVED = frozenset(word for entry in OWN for word in entry.names) - {"progress"}
 
@@ -119,7 +149,9 @@ class Names:
         """
 
         def kept(table: dict[str, Entry]) -> dict[str, Entry]:
-            return {word: entry for word, entry in table.items() if entry in OWN or permits(entry.info)}
+            return {
+                word: entry for word, entry in table.items() if entry in OWN or entry in SESSION or permits(entry.info)
+            }
 
         upstream = self.upstream
         if upstream is not None:
@@ -136,11 +168,14 @@ class Names:
         return list(unique.values())
 
 
-def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | None = None) -> Names:
+def make_names(
+    commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | None = None, *, interactive: bool = False
+) -> Names:
     """
     Give commands their human names: C{query-x} is C{info x}, others have their own and their aliases.
 
     :param upstream: the human commands of the QEMU behind, where there is one
+    :param interactive: with the words of L{SESSION}
     """
     hmc = commands.get(HMC)
     # A QEMU itself has no query-command-help; our proxy in front of one marks what is QEMU's.
@@ -155,7 +190,7 @@ def make_names(commands: Mapping[str, CommandInfo], upstream: UpstreamHelp | Non
     # Ours come before those of a QEMU behind, whose names our long commands have as aliases.
     for ours in (True, False):
         _enter([entry for entry in entries if entry is not None and entry.ours is ours], names)
-    for entry in OWN:
+    for entry in OWN + SESSION if interactive else OWN:
         for word in entry.names:
             names.top.setdefault(word, entry)
     return names
@@ -198,10 +233,12 @@ class CommandIndex:
     The names of a monitor's commands, kept until the monitor says that they have changed. All sessions of a factory share one.
 
     :param monitor: whose
+    :param interactive: a person is at the other end: with the words of L{SESSION}
     """
 
-    def __init__(self, monitor: IMonitor) -> None:
+    def __init__(self, monitor: IMonitor, *, interactive: bool = False) -> None:
         self.monitor = monitor
+        self.interactive = interactive
         self._names: Names | None = None
         self._upstream: UpstreamHelp | None = None
         self._waiting: list[Deferred[None]] | None = None
@@ -222,7 +259,7 @@ class CommandIndex:
 
     def _got_commands(self, commands: Mapping[str, CommandInfo]) -> Names:
         if self._names is None or self._names.commands is not commands:
-            self._names = make_names(commands, self._upstream)
+            self._names = make_names(commands, self._upstream, interactive=self.interactive)
             self._asked = False
         if self._names.behind and not self._asked and self._waiting is None:
             self._ask()
@@ -253,7 +290,7 @@ class CommandIndex:
                 self._asked = True
                 self._upstream = parse_upstream(*texts)
                 if self._names is not None:
-                    self._names = make_names(self._names.commands, self._upstream)
+                    self._names = make_names(self._names.commands, self._upstream, interactive=self.interactive)
             waiting, self._waiting = self._waiting, None
             for deferred in waiting or ():
                 if not deferred.called:

@@ -17,17 +17,22 @@ from zope.interface import implementer
 from twisted_qmon._text import printable
 from twisted_qmon.errors import LOGGED, CommandError
 from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.command_index import HMC, OWN, CommandIndex, Entry, Names
+from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, CommandIndex, Entry, Names
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
 from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
+from twisted_qmon.hmp.session_words import SessionWords
+from twisted_qmon.hmp.suggest import begins_with, suggest
 from twisted_qmon.info import JSON, CommandInfo, Level, Need, level_of
 from twisted_qmon.interfaces import ICaller, IMonitor
 
-__all__ = ["PREPARE_TIMEOUT", "Console", "Person"]
+__all__ = ["MAX_UNKNOWN", "PREPARE_TIMEOUT", "Console", "Person"]
+
+#: For how many unknown words in succession something is suggested.
+MAX_UNKNOWN = 5
 
 #: How long the first prompt waits for what there is to know of the commands, in seconds.
 PREPARE_TIMEOUT = 2.0
@@ -104,17 +109,21 @@ class Console:
     :param write: called with text, whole lines that end in C{\\n}
     :param on_suspend: called when it is suspended
     :param on_resume: called when it takes lines again
-    :param command_index: shared with other sessions of the same monitor; by default its own
+    :param command_index: shared with other sessions of the same monitor; by default its own. If that is interactive, a person is
+        at the other end: one who has the words of L{SESSION<twisted_qmon.hmp.command_index.SESSION>}, may abbreviate the words
+        behind C{info}, is told what an unknown word may have meant and where to read on after a failure that was logged, and has
+        to say twice what needs to be confirmed
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
     :param prepare_timeout: seconds that the first prompt waits for what there is to know of the commands
     :param stalled: whether the person does not read at present: then no progress is printed
     :param announce: called with text that was not asked for, whole lines; by default there is none
-    :param interactive: a person is at the other end: after a failure that was logged, one is told where
+    :param on_leave: called when the person wants to leave; by default there is no way
     :ivar suspended: a command is pending; it takes no line
     :ivar requests: how many commands were asked for
     :ivar errors: how many of them failed
     :ivar last_command: the last one
+    :ivar terminal: a terminal is known to be at the other end: progress is printed unless the person has switched it off
     """
 
     _log = Logger()
@@ -133,7 +142,7 @@ class Console:
         prepare_timeout: float = PREPARE_TIMEOUT,
         stalled: Callable[[], bool] = lambda: False,
         announce: Callable[[str], object] | None = None,
-        interactive: bool = False,
+        on_leave: Callable[[], object] | None = None,
     ) -> None:
         self.monitor = monitor
         self.caller = caller
@@ -151,13 +160,40 @@ class Console:
         self._stalled = stalled
         self._announce = announce
         self._unsubscribe = _nothing
-        self._interactive = interactive
+        self._interactive = self._command_index.interactive
+        self._session = self._make_session(on_leave) if self._interactive else None
+        # The command that is run if it is said once more.
+        self._confirming = ""
+        # How many unknown words came one after another: a stream of them gets no suggestions.
+        self._unknown = 0
+        # A line that is watched has been run before.
+        self._repeated = False
         self._commands: Mapping[str, CommandInfo] = {}
-        self._progress = False
+        self.terminal = False
+        self._progress: bool | None = None
         self._pending: Deferred[Any] | None = None
         # The QMP name of what runs, or ran last.
         self._running = ""
         self._closed = False
+
+    def _make_session(self, on_leave: Callable[[], object] | None) -> SessionWords:
+        return SessionWords(
+            self.monitor,
+            self.caller,
+            clock=self._clock,
+            leave=on_leave,
+            show=self._print,
+            announce=self._print_notice,
+            run=self._repeat,
+            stalled=self._stalled,
+            busy=lambda: self.suspended or self._stalled(),
+        )
+
+    def _repeat(self, text: str) -> None:
+        if self._repeated:
+            self._print("\n")
+        self._repeated = True
+        self._wait(self._command_index.names(), lambda names: self._run(text, names))
 
     # -- what its owner calls
 
@@ -184,6 +220,7 @@ class Console:
             return
         if self.suspended:
             raise RuntimeError("this console waits for a command to complete")
+        self._stop_following()
         if not text.strip(BLANKS):
             return
         controls = [c for c in text if (c < " " and c not in BLANKS) or "\x7f" <= c <= "\x9f"]
@@ -193,7 +230,8 @@ class Console:
         self._wait(self._command_index.names(), lambda names: self._run(text, names))
 
     def cancel(self) -> None:
-        """Cancel what it waits for. Nothing happens if it does not wait."""
+        """Cancel what it waits for, and end what goes on at the prompt. Nothing happens if there is neither."""
+        self._stop_following()
         if self._pending is not None:
             self._pending.cancel()
 
@@ -202,7 +240,19 @@ class Console:
         if not self._closed:
             self._closed = True
             self._unsubscribe()
+            if self._session is not None:
+                self._session.close()
             self.monitor.leave(self.caller)
+
+    @property
+    def following(self) -> bool:
+        """Something goes on until the next line or L{cancel} (C{watch}, C{log follow}): no prompt is due."""
+        return self._session is not None and self._session.following
+
+    def _stop_following(self) -> None:
+        self._repeated = False
+        if self._session is not None:
+            self._session.stop()
 
     def complain(self, text: str) -> None:
         """Tell the person of an error."""
@@ -288,6 +338,11 @@ class Console:
 
     def _run(self, text: str, names: Names) -> None:
         self._commands = names.commands
+        confirming, self._confirming = self._confirming, ""
+        if self._session is not None and text.split() == ["log", "follow"]:
+            # Comes before QEMU's own "log".
+            self._session.run(text, names)
+            return
         cursor = Cursor(text)
         word = _word(cursor)
         entry = names.find(word)
@@ -300,16 +355,48 @@ class Console:
                 return
             word = _word(cursor)
             entry = names.find(word, sub=True)
+            if entry is None and self._interactive and not names.behind:
+                entry = begins_with(word, names)
             if not word:
                 cursor.at = max(behind_info, cursor.at)
-        if names.is_upstream(word, sub=sub) or (entry is None and names.behind):
+        if names.is_upstream(word, sub=sub):
             self._execute(HMC, {"command-line": text}, self._print)
         elif entry is None:
-            self._print(f"unknown command: '{text[: cursor.at]}'")
-        elif entry is _HELP:
+            self._unknown_command(text, text[: cursor.at], word, names, sub=sub)
+        else:
+            self._unknown = 0
+            self._dispatch(entry, text, cursor, names, confirming)
+
+    def _dispatch(self, entry: Entry, text: str, cursor: Cursor, names: Names, confirming: str) -> None:
+        if entry is _HELP:
             self._help(text, cursor.text[cursor.at :], names)
+        elif entry in SESSION:
+            assert self._session is not None
+            if not self._session.run(text, names):
+                self._unknown_command(text, text.strip(BLANKS), entry.names[0], names, sub=False)
+        elif self._interactive and entry.info.confirm and not self._is_confirmed(entry, cursor, confirming):
+            self._confirming = entry.info.name
+            word = entry.names[0]
+            self._print(f"{word}: {entry.info.confirm}. Say '{word}' again, or '{word} now'")
         else:
             self._command(entry, cursor)
+
+    def _is_confirmed(self, entry: Entry, cursor: Cursor, confirming: str) -> bool:
+        if cursor.text[cursor.at :].strip(BLANKS) == "now":
+            cursor.at = len(cursor.text)
+            return True
+        return confirming == entry.info.name
+
+    def _unknown_command(self, line: str, typed: str, word: str, names: Names, *, sub: bool) -> None:
+        if names.behind:
+            # A QEMU behind may know it, and says so if it does not.
+            self._execute(HMC, {"command-line": line}, self._print)
+            return
+        text = f"unknown command: '{typed}'"
+        if self._interactive and self._unknown < MAX_UNKNOWN:
+            self._unknown += 1
+            text = f"{text}\n{suggest(word, self._permitted(names), sub=sub)}"
+        raise LineError(text)
 
     def _command(self, entry: Entry, cursor: Cursor) -> None:
         path = cursor.text[: cursor.at]
@@ -332,7 +419,7 @@ class Console:
         self.requests += 1
         self.last_command = name
         line = None
-        if self._progress and self._clock is not None:
+        if self._shows_progress and self._clock is not None:
             line = ProgressLine(name, self._clock, self._print_progress)
         deferred = self.monitor.execute(
             name, arguments or None, progress=line.update if line is not None else None, caller=self.caller
@@ -372,7 +459,11 @@ class Console:
         if "state" in arguments:
             self._progress = bool(arguments["state"])
         else:
-            self._print("progress is on" if self._progress else "progress is off")
+            self._print("progress is on" if self._shows_progress else "progress is off")
+
+    @property
+    def _shows_progress(self) -> bool:
+        return self.terminal if self._progress is None else self._progress
 
 
 def _shown(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["subscribe_notices"]
+__all__ = ["NOTICES", "subscribe_notices"]
 
 
 def _connected(data: Mapping[str, Any]) -> str:
@@ -28,6 +28,10 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "QEMU_CONNECTED": _connected,
     "QEMU_DISCONNECTED": _disconnected,
 }
+
+
+#: The events that are told in this way.
+NOTICES = frozenset(_LINES)
 
 
 def subscribe_notices(monitor: IMonitor, show: Callable[[str], object]) -> Callable[[], None]:

@@ -40,6 +40,9 @@ MAX_LINE = 4095
 MAX_HELD = 65536
 
 
+_CTRL_D = b"\x04"
+
+
 @implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
 class HMPProtocol(ConnectionMixin, LineReceiver):
     """
@@ -88,7 +91,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             prepare_timeout=factory.ready_timeout,
             stalled=lambda: self.write_queue.blocked,
             announce=self._announce,
-            interactive=True,
+            on_leave=self.finish,
         )
         self.establish()
 
@@ -143,12 +146,29 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
                 commands.append(part)
                 continue
             self._obey(commands)
+            if self._half_closed:
+                # Behind Ctrl-D there are no lines.
+                continue
+            part, ended = self._up_to_ctrl_d(part)
             self._may_interrupt = self._may_interrupt or b"\r\n" in part
             if typed_ahead:
                 self._typed_ahead += part.count(self.delimiter)
             self._serve(part)
+            if ended:
+                self.readConnectionLost()
         self._obey(commands)
-        self._may_interrupt = self._may_interrupt or self._telnet.seen
+        if self._telnet.seen:
+            self._may_interrupt = self.console.terminal = True
+
+    def _up_to_ctrl_d(self, text: bytes) -> tuple[bytes, bool]:
+        """:return: the text in front of a Ctrl-D at the beginning of a line, which ends the input; and whether there is one"""
+        at_beginning = self.line_mode and (not self._buffer or self._buffer.endswith(self.delimiter))
+        begin = 0
+        if not (at_beginning and text.startswith(_CTRL_D)):
+            begin = text.find(self.delimiter + _CTRL_D) + 1
+            if not begin:
+                return text, False
+        return text[:begin], True
 
     def _serve(self, text: bytes = b"") -> None:
         """Run the lines that are held, then those of more text, until one of them suspends the session."""
@@ -178,7 +198,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         if len(line) > MAX_LINE:
             self._refuse_long_line()
             return
-        if echo:
+        if echo and not self.console.following:
             self._write_text(printable(line.decode("utf-8", "backslashreplace"), keep="\t") + "\n")
         try:
             text = line.decode("utf-8")
@@ -232,9 +252,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         interrupted, marks = TelnetCommand.INTERRUPT in commands, commands.count(TelnetCommand.TIMING_MARK)
         commands.clear()
         self.write_queue.reply(TIMING_MARK_REFUSED * marks + b"\r\n")
-        if interrupted and self.console.suspended:
+        waiting = self.console.suspended
+        if interrupted:
             self.console.cancel()
-        elif not self._suspensions:
+        if not (waiting or self._suspensions):
             self._prompt()
         self.write_queue.push()
 
@@ -247,7 +268,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         """Write what was not asked for: above a new prompt, if the person is at one."""
         if self.finishing:
             return
-        at_prompt = self._prompted and not self._suspensions and not self._serving
+        at_prompt = self._prompted and not (self._suspensions or self._serving or self.console.following)
         self._write_text(f"\n{text}" if at_prompt else text)
         if at_prompt:
             self._prompt()
@@ -259,7 +280,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._prompt_due = True
         else:
             self._prompt_due = False
-            if not self.finishing and not self.factory.ending:
+            if not (self.finishing or self.factory.ending or self.console.following):
                 self._prompted = True
                 self._write_text(self.factory.prompt)
 
@@ -382,7 +403,7 @@ class HMPFactory(MonitorFactory):
         )
         self.prompt = prompt
         self.banner = _banner() if banner is None else banner
-        self.command_index = CommandIndex(monitor)
+        self.command_index = CommandIndex(monitor, interactive=True)
 
 
 def _banner() -> str:

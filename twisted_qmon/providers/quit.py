@@ -5,10 +5,11 @@ C{quit}: what ends C{twistd qmon}.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import inf
-from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from twisted_qmon.core.command import Command, CommandOptions, CommandProvider
 from twisted_qmon.core.request import Request
@@ -24,19 +25,32 @@ class Quit(CommandProvider):
         everything is said but the reply to C{quit} itself.
     :param name: the command's name, where C{quit} is another one's
     :param aliases: other names for it in the human monitor
+    :param beside: what else runs in this process and ends with it; a person who quits is asked to confirm that
     """
 
+    _log = Logger()
+
     def __init__(
-        self, stop: Callable[[Request], Deferred[None]], name: str = "quit", aliases: Sequence[str] = ("q",)
+        self,
+        stop: Callable[[Request], Deferred[None]],
+        name: str = "quit",
+        aliases: Sequence[str] = ("q",),
+        *,
+        beside: str = "",
     ) -> None:
         self._stop = stop
         # The drain has a limit of its own.
         self._options = CommandOptions(name, aliases=aliases, timeout=inf, level="admin")
+        self._confirm = f"this ends '{beside}' as well" if beside else ""
 
-    def commands(self) -> Iterable[Any]:
+    def commands(self) -> Iterable[Command]:
         """:return: the one command"""
-        return [Command(self.quit, self._options)]
+        command = Command(self.quit, self._options)
+        command.info = replace(command.info, confirm=self._confirm)
+        return [command]
 
     def quit(self, request: Request) -> Deferred[None]:
         """quit this process"""
+        caller = request.caller
+        self._log.info("{caller} at {peer} quits this process", caller=caller.name, peer=caller.peer or "this process")
         return self._stop(request)

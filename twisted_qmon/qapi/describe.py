@@ -36,7 +36,7 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
         described["parameters"] = [_write_member(member, known) for member in info.parameters]
     if info.args_type is not None:
         described["args-type"] = info.args_type
-    for key in ("params", "help", "doc", "origin"):
+    for key in ("params", "help", "doc", "origin", "confirm"):
         if value := getattr(info, key):
             described[key] = value
     if info.aliases:
@@ -113,6 +113,7 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
             help=str(described.get("help", "")),
             aliases=tuple(str(alias) for alias in described.get("aliases", ())),
             hidden=described.get("hidden") is True,
+            confirm=str(described.get("confirm", "")),
             doc=str(described.get("doc", "")),
             returns=None if returns is None else _read_type(returns, known),
             boxed=boxed,

@@ -293,16 +293,17 @@ class LogKeeper:
     # -- what is asked
 
     def last(
-        self, limit: int | None, level: Level | None, namespace: str | None, part: str | None = None
+        self, limit: int | None, level: Level | None, namespace: str | None, part: str | None = None, after: int = 0
     ) -> list[LogInfo]:
         """
         :param limit: at most so many, the latest
         :param level: only from this one upwards
         :param namespace: only of this one and what is below it
         :param part: only what has this text
+        :param after: only those with a number above this one
         :return: what is kept, oldest first
         """
-        found = list(self._kept)
+        found = [info for info in self._kept.copy() if info.number > after]
         if level is not None:
             found = [info for info in found if LEVELS.index(info.level) >= LEVELS.index(level)]
         if namespace:

@@ -27,7 +27,7 @@ from twisted_qmon.providers.process.latency import INTERVAL, Latency
 from twisted_qmon.providers.process.logs import KEEP, LEVELS, Level, LevelInfo, LogInfo, LogKeeper
 from twisted_qmon.providers.process.services import ServiceInfo, Services, describe, find, is_inside, walk
 from twisted_qmon.providers.process.stacks import StacksInfo, stacks
-from twisted_qmon.qapi.types import UInt32
+from twisted_qmon.qapi.types import UInt32, UInt64
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -354,6 +354,7 @@ class Process(CommandProvider):
         namespace: str | None = None,
         filter: str | None = None,
         sort: Literal["number", "level", "namespace"] = "number",
+        after: UInt64 = 0,
     ) -> list[LogInfo]:
         """
         show the last log events
@@ -363,8 +364,9 @@ class Process(CommandProvider):
         :param namespace: only of this namespace and those below it
         :param filter: only those that contain this text
         :param sort: by number, which is by time; or by level, the lowest first, or namespace
+        :param after: only those whose number is larger
         """
-        found = self._log_keeper.last(limit or None, level, namespace, filter)
+        found = self._log_keeper.last(limit or None, level, namespace, filter, after)
         if sort == "level":
             found.sort(key=lambda info: LEVELS.index(info.level))
         elif sort == "namespace":
@@ -374,12 +376,9 @@ class Process(CommandProvider):
     @query_log.printer
     def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
         def total() -> int:
-            level = arguments.get("level")
-            return len(
-                self._log_keeper.last(
-                    None, None if level is None else Level(level), arguments.get("namespace"), arguments.get("filter")
-                )
-            )
+            level = None if arguments.get("level") is None else Level(arguments["level"])
+            namespace, part, after = arguments.get("namespace"), arguments.get("filter"), arguments.get("after", 0)
+            return len(self._log_keeper.last(None, level, namespace, part, after))
 
         return text.log(infos, arguments, total)
 
