@@ -12,13 +12,13 @@ from msgspec import UNSET, Struct, UnsetType
 
 from twisted_qmon.errors import CommandError
 from twisted_qmon.info import JSON
+from twisted_qmon.interfaces import ICaller
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall
 
     from twisted_qmon.core.dispatcher import Dispatcher
-    from twisted_qmon.interfaces import ICaller
     from twisted_qmon.qapi.json_text import JSONText
 
 __all__ = ["ABSENT", "Request", "RequestId"]
