@@ -196,7 +196,7 @@ class Options(_Options):
 
     def postOptions(self) -> None:
         """
-        :raise UsageError: when a description makes no sense, or a provider can't be found
+        :raise UsageError: when a description is not valid, or a provider can't be found
         """
         try:
             self._check()

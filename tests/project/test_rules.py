@@ -55,8 +55,8 @@ WORDS = {
     "somebody": "a client, a caller, another process",
     "whoever": "a client that, a caller that",
 }
-# Those that the package has still.
-STILL = {"misfit", "road", "shape", "unfit", "makes? no sense", "nobody", "somebody", "whoever"}
+# Where some of them still stand.
+STILL = ("/qapi/", "/core/builtin.py")
 
 
 def _name(path: Path) -> str:
@@ -253,7 +253,8 @@ def test_words(word: str) -> None:
     pattern = re.compile(rf"(?<![a-zA-Z]){word}s?(?![a-zA-Z])", re.IGNORECASE)
     found = [
         f"{path.relative_to(ROOT)}:{number}"
-        for path in (pages if word in STILL else [*FILES, *pages])
+        for path in [*FILES, *pages]
+        if not any(part in path.as_posix() for part in STILL)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if pattern.search(line)
     ]

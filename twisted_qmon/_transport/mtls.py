@@ -96,8 +96,8 @@ class TLSFiles:
         except ImportError as e:
             raise ValueError(f"mtls: TLS is not installed (pip install 'twisted-qmon[tls]'): {e}") from e
         chain = _certificates("cert", self._cert)
-        # Without session tickets, which are Twisted's default not to have: a session that was resumed would be one whose
-        # certificate nobody looked at again.
+        # Without session tickets, which are Twisted's default not to have: the certificate of a resumed session is not
+        # verified again.
         options = ssl.CertificateOptions(
             privateKey=_private_key(self._key),
             certificate=chain[0].original,

@@ -140,9 +140,9 @@ def _checked(name: str, make: Callable[[], Any]) -> Any:
 
 def register_provider(monitor: Any, name: str, provider: Any) -> None:
     """
-    Register a provider that somebody named on a command line.
+    Register a provider that was named on a command line.
 
-    :raise ProviderError: when one of its names is taken or a declaration makes no sense; nothing of it is registered then
+    :raise ProviderError: when one of its names is taken or a declaration is not valid; nothing of it is registered then
     """
     try:
         monitor.register(provider)

@@ -87,7 +87,7 @@ class Command:
     :param printer: makes text for a person out of a result; the core only carries it
     :param needs: see L{CommandMethod.needs}
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
-    :raise RegistrationError: when the name, the annotations or the C{args_type} make no sense
+    :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
     """
 
     __slots__ = (
@@ -249,7 +249,7 @@ def command(function: Callable[..., Any] | None = None, /, **options: Any) -> An
 
     The annotations of its parameters are the types of the arguments, that of its result the type of the reply.
 
-    :raise RegistrationError: when an option makes no sense
+    :raise RegistrationError: when an option is not valid
     """
     if function is not None:
         return CommandMethod(function, CommandOptions())

@@ -467,7 +467,7 @@ class Console:
 
 
 def _shown(text: str) -> str:
-    """The one place that everything goes through that a person is shown, whoever wrote it."""
+    """All text that a person is shown goes through this, whatever it comes from."""
     text = printable(text.replace("\r\n", "\n"), keep="\n\t")
     return text if text.endswith("\n") else text + "\n"
 

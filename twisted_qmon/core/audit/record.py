@@ -94,7 +94,7 @@ def members(values: Mapping[str, object]) -> bytes:
 
 
 def argument_names(arguments: Iterable[str] | None) -> list[str]:
-    """:return: the names of some arguments: all that is kept of those that nobody has checked"""
+    """:return: the names of some arguments: all that is kept of arguments that were not checked"""
     names: list[str] = []
     for name in arguments or ():
         if len(names) == MAX_ARGUMENTS:
