@@ -283,9 +283,13 @@ class Session:
         if self._batch is None:
             # What is not looked at now is found here.
             messages = self._reader.next_batch()
+            if not messages:
+                return
             self._batch = iter(messages)
             self.requests += len(messages)
-            self.last_command = getattr(messages[-1], "execute", self.last_command) if messages else ""
+            last = messages[-1]
+            if type(last) is CommandMessage:
+                self.last_command = last.execute
         serve = self._dispatcher.serve_guarded if self.standing.guarded else self._dispatcher.serve
         queue = self._in_band
         out = self._out
