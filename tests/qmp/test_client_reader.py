@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.qmp_server import GREETING, line
-from twisted_qmon.qmp._client.replies import UNSET, Malformed, Message, MessageTooLong, RawMessage, ReplyReader, excerpt
+from twisted_qmon import ABSENT
+from twisted_qmon.qmp._client.replies import Malformed, Message, MessageTooLong, RawMessage, ReplyReader, excerpt
 
 
 def kinds(found: list[Any]) -> list[Any]:
@@ -57,7 +58,7 @@ def test_reader_pretty(raw: bool) -> None:
         for each in (GREETING, {"return": {"a": [1, {"x": {}}]}, "id": 3})
     )
     found: list[Any] = reader.feed(pretty)
-    assert [each.id for each in found] == [UNSET, 3]
+    assert [each.id for each in found] == [ABSENT, 3]
     assert found[0].greeting == GREETING["QMP"]
     if raw:
         assert json.loads(bytes(found[1].returned)) == {"a": [1, {"x": {}}]}
@@ -127,10 +128,10 @@ def test_unreadable_reply(data: bytes, reason: str, raw: bool) -> None:
     reader = ReplyReader(raw=raw)
     found: list[Any] = reader.feed(data + b'{"return": 1, "id": 13}\r\n')
     assert [each.id for each in found] == [12, 13]
-    assert found[0].returned is UNSET
+    assert found[0].returned is ABSENT
     assert found[0].error["class"] == "GenericError"
     assert found[0].error["desc"].startswith(f"The server's reply {reason}: {{")
-    assert found[1].error is UNSET
+    assert found[1].error is ABSENT
     assert reader.buffered == 0
 
 
@@ -145,7 +146,7 @@ def test_unreadable_reply_is_shown_in_part(raw: bool) -> None:
 def test_id_in_the_middle(raw: bool) -> None:
     """Where the id of a reply that is not UTF-8 can't be found without reading it, what is not UTF-8 is replaced."""
     (reply,) = ReplyReader(raw=raw).feed(b'{"return": "\xff", "id": 12, "more": 1}\r\n')
-    assert (reply.id, reply.error) == (12, UNSET)  # type: ignore[union-attr]
+    assert (reply.id, reply.error) == (12, ABSENT)  # type: ignore[union-attr]
     returned = reply.returned  # type: ignore[union-attr]
     assert json.loads(bytes(returned)) == "\ufffd" if raw else returned == "\ufffd"
 

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._reactor import global_reactor
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import (
     CommandCancelled,
     CommandError,
@@ -33,7 +34,7 @@ from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client.commands import RemoteCommands
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
-from twisted_qmon.qmp._client.replies import UNSET, Message
+from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import error_of
 from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 
@@ -71,7 +72,7 @@ class _Connection(ClientConnection[_Reply]):
 
     def replied(self, owner: _Reply, message: Message) -> None:
         owner.stop_timer()
-        if message.returned is not UNSET:
+        if message.returned is not ABSENT:
             owner.callback(message.returned)
         else:
             owner.errback(Failure(error_of(message)))
@@ -332,9 +333,9 @@ class QMPClient:
         if not self._receivers:
             return
         event: dict[str, Any] = {"event": message.event, "timestamp": message.timestamp}
-        if message.data is not UNSET:
+        if message.data is not ABSENT:
             event["data"] = message.data
-        if message.timestamp is UNSET:
+        if message.timestamp is ABSENT:
             event["timestamp"] = {"seconds": -1, "microseconds": -1}
         for token, (receiver, names) in list(self._receivers.items()):
             if (names is None or message.event in names) and token in self._receivers:

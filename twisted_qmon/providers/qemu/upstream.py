@@ -13,12 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu.heartbeat import Heartbeat
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
-from twisted_qmon.qmp._client.replies import UNSET, Message, text_of
+from twisted_qmon.qmp._client.replies import Message, text_of
 from twisted_qmon.qmp._client.session import error_of
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class UpstreamConnection(ClientConnection[Forwarded]):
             if owner.in_band:
                 self._upstream._answered()
         finally:
-            if message.returned is UNSET:
+            if message.returned is ABSENT:
                 owner.errback(Failure(error_of(message)))
             else:
                 owner.callback(text_of(message))
@@ -327,9 +328,9 @@ class Upstream:
         self._held.append(message)
 
     def _deliver(self, message: Message) -> None:
-        data = None if message.data is UNSET else message.data
+        data = None if message.data is ABSENT else message.data
         self._tell_watchers(message.event, data or {})
-        self._user.happened(message.event, data, None if message.timestamp is UNSET else message.timestamp)
+        self._user.happened(message.event, data, None if message.timestamp is ABSENT else message.timestamp)
 
     def _tell_watchers(self, name: str, data: Mapping[str, Any]) -> None:
         for watcher in list(self._watchers.values()):

@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp.json.reader import MAX_MESSAGE, Malformed, MessageReader
 from twisted_qmon.qmp.json.writer import encode
 
 __all__ = [
-    "UNSET",
     "Malformed",
     "Message",
     "MessageTooLong",
@@ -34,8 +34,6 @@ __all__ = [
     "text_of",
 ]
 
-UNSET = msgspec.UNSET
-
 # The errors of older versions of msgspec are no ValueErrors.
 _REFUSED = (msgspec.MsgspecError, RecursionError, TypeError, ValueError)
 _NAMES = {"returned": "return", "greeting": "QMP"}
@@ -43,7 +41,7 @@ _NAMES = {"returned": "return", "greeting": "QMP"}
 
 class Message(msgspec.Struct, gc=False, rename=_NAMES):
     """
-    One message of a server. What it does not have is L{UNSET}.
+    One message of a server. What it does not have is L{ABSENT}.
 
     :ivar id: of the request that is answered
     :ivar returned: the C{return} member
@@ -54,19 +52,19 @@ class Message(msgspec.Struct, gc=False, rename=_NAMES):
     :ivar greeting: the C{QMP} member of the greeting
     """
 
-    id: Any = UNSET
-    returned: Any = UNSET
-    error: Any = UNSET
-    event: Any = UNSET
-    data: Any = UNSET
-    timestamp: Any = UNSET
-    greeting: Any = UNSET
+    id: Any = ABSENT
+    returned: Any = ABSENT
+    error: Any = ABSENT
+    event: Any = ABSENT
+    data: Any = ABSENT
+    timestamp: Any = ABSENT
+    greeting: Any = ABSENT
 
 
 class RawMessage(Message, gc=False, rename=_NAMES):
     """A L{Message} whose C{return} member stays as it came: a C{msgspec.Raw}, one JSON value in ASCII."""
 
-    returned: msgspec.Raw = UNSET  # type: ignore[assignment]
+    returned: msgspec.Raw = ABSENT  # type: ignore[assignment]
 
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -75,7 +73,7 @@ _decode_undecoded = msgspec.json.Decoder(RawMessage).decode
 
 def _decode_raw(line: bytes) -> Message:
     message: Message = _decode_undecoded(line)
-    if not line.isascii() and message.returned is not UNSET:
+    if not line.isascii() and message.returned is not ABSENT:
         # It was not looked at: it may not even be UTF-8.
         message.returned = msgspec.Raw(encode(msgspec.json.decode(message.returned)))
     return message
@@ -136,7 +134,7 @@ _shorten.maxstring = _shorten.maxother = _SHOWN
 def excerpt(message: Message) -> str:
     """:return: what a message is, for an error or a log line; short, however big or deep it is"""
     members = {name: getattr(message, field) for field, name in _FIELDS}
-    return _shorten.repr({name: value for name, value in members.items() if value is not UNSET})
+    return _shorten.repr({name: value for name, value in members.items() if value is not ABSENT})
 
 
 class ReplyReader:
@@ -205,7 +203,7 @@ class ReplyReader:
         """
         message = found[-1]
         assert not isinstance(message, Malformed)
-        if any(value is not UNSET for value in (message.returned, message.error, message.event, message.greeting)):
+        if any(value is not ABSENT for value in (message.returned, message.error, message.event, message.greeting)):
             found.insert(-1, Malformed("a message that did not end"))
             self._end_slow()
         else:
@@ -247,7 +245,7 @@ class ReplyReader:
         message = Message(**{field: value[name] for field, name in _FIELDS if name in value})
         if not _is_utf8(self._slow_text) and (error := _error_in_place_of(self._slow_text)) is not None:
             return error
-        if not self._raw or message.returned is UNSET:
+        if not self._raw or message.returned is ABSENT:
             return message
         return RawMessage(id=message.id, returned=msgspec.Raw(encode(message.returned)))
 

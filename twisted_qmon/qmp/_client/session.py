@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from twisted.logger import Logger
 
+from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import (
-    UNSET,
     Malformed,
     Message,
     MessageTooLong,
@@ -183,7 +183,7 @@ class ClientSession(Generic[_Owner]):
         for message in messages:
             if not isinstance(message, Malformed) and self.state is READY:
                 number = message.id
-                if type(number) is int and message.event is UNSET:
+                if type(number) is int and message.event is ABSENT:
                     owner = pending.pop(number, None)
                     if owner is not None:
                         replied(owner, message)
@@ -198,14 +198,14 @@ class ClientSession(Generic[_Owner]):
                 self._fail(f"This is not a QMP server: {message.desc}")
             else:
                 self._log.warn("the server sent a malformed message: {desc}", desc=message.desc)
-        elif message.event is not UNSET:
+        elif message.event is not ABSENT:
             if _is_event(message):
                 self._user.happened(message)
             else:
                 self._log.warn("the server sent a malformed event: {message}", message=excerpt(message))
         elif self.state is GREETING:
             self._take_greeting(message)
-        elif self.state is NEGOTIATING and message.id in (_NEGOTIATION, UNSET):
+        elif self.state is NEGOTIATING and message.id in (_NEGOTIATION, ABSENT):
             self._take_negotiation(message)
         else:
             self._take_stray(message)
@@ -222,7 +222,7 @@ class ClientSession(Generic[_Owner]):
         self._user.send(b'{"execute": "qmp_capabilities"%b, "id": %d}\n' % (arguments, _NEGOTIATION))
 
     def _take_negotiation(self, message: Message) -> None:
-        if message.returned is UNSET:
+        if message.returned is ABSENT:
             self._fail(f"The server refuses the negotiation: {error_of(message).desc}")
             return
         self.state = READY
@@ -233,7 +233,7 @@ class ClientSession(Generic[_Owner]):
         number = message.id
         if type(number) is int and number in self._forgotten:
             del self._forgotten[number]
-        elif number is UNSET and len(self.pending) == 1 and (message.returned, message.error) != (UNSET, UNSET):
+        elif number is ABSENT and len(self.pending) == 1 and (message.returned, message.error) != (ABSENT, ABSENT):
             # A server that could not parse a request (its limits are lower than ours) answers without id. If one request
             # is pending, it is that.
             _, owner = self.pending.popitem()
@@ -248,7 +248,7 @@ class ClientSession(Generic[_Owner]):
 
 def _is_event(message: Message) -> bool:
     members = (message.data, message.timestamp)
-    return isinstance(message.event, str) and all(member is UNSET or isinstance(member, dict) for member in members)
+    return isinstance(message.event, str) and all(member is ABSENT or isinstance(member, dict) for member in members)
 
 
 def error_of(message: Message) -> CommandError:
