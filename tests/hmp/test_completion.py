@@ -230,3 +230,36 @@ def test_candidates_have_help() -> None:
 def test_quoted_words_are_read_back(text: str) -> None:
     """A quoted word is read as the text that it was made of."""
     assert read_word(Cursor(quote(text) + " x")) == text
+
+
+PERSON = make_names(COMMANDS, interactive=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "texts"),
+    [
+        ("ex", 0, ["exit"]),
+        ("lo", 0, ["load", "log", "logout"]),
+        ("events ", 7, ["on", "off"]),
+        ("events of", 7, ["off"]),
+        ("events on ", 10, []),
+        ("log ", 4, ["follow"]),
+        ("exit ", 5, []),
+        ("watch pai", 6, ["paint"]),
+        ("watch 0.5 pai", 10, ["paint"]),
+        ("  watch 2 paint gr", 16, ["green", "greenish-blue"]),
+        ("watch info st", 11, ["st", "status"]),
+        ("help wat", 5, ["watch"]),
+    ],
+)
+def test_words_of_the_session(line: str, start: int, texts: list[str]) -> None:
+    """Where a person is at the other end they are completed too; behind C{watch}, the line that is repeated."""
+    found = complete(PERSON, line)
+    assert (found.start, [each.text for each in found.candidates]) == (start, texts)
+
+
+def test_no_words_of_the_session() -> None:
+    """A machine has none, and a command of that name comes first."""
+    assert complete(OURS, "ex").candidates == ()
+    names = make_names({**COMMANDS, "events": _info("events", ("colour", COLOUR))}, interactive=True)
+    assert [each.text for each in complete(names, "events gr").candidates] == ["green", "greenish-blue"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from twisted_qmon.hmp.command_index import Names
+from twisted_qmon.hmp.command_index import SESSION, Names
 from twisted_qmon.hmp.help import entry_line
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 
@@ -21,6 +21,8 @@ FILE_NAMES = frozenset({"filename", "file", "path", "target"})
 
 _WORD = re.compile(r'[ \t]*(?P<word>"(?:[^"\\]|\\.)*(?:"|\\?$)|[^ \t]*)')
 _NEEDS_QUOTES = re.compile(r'[\s"\\]')
+_SECONDS = re.compile(r"[0-9.]+")
+_REPEATED = re.compile(r"\s*watch\s+(?:[0-9.]+\s+)?")
 _SHOWN = re.compile(r"[^\s\[\]]+")
 
 
@@ -107,8 +109,24 @@ def complete(names: Names, line: str) -> Completion:
         if not words:
             return _choose(start, word, _commands(names, sub=True))
         first = words.pop(0)[1]
+    elif names.find(first) in SESSION and not names.is_upstream(first):
+        return _session_word(names, first, line, start, word, [each for _, each in words])
     first = first.partition("/")[0]
     return _argument(_slots(names, first, sub=sub), [each for _, each in words], start, word)
+
+
+def _session_word(names: Names, first: str, line: str, start: int, word: str, before: Sequence[str]) -> Completion:
+    """What may stand behind one of the words that are about the session."""
+    if first == "watch":
+        if not before or (len(before) == 1 and _SECONDS.fullmatch(before[0])):
+            return _choose(start, word, _commands(names))
+        # The line that is repeated, as if it stood alone.
+        inner = _REPEATED.match(line)
+        begin = inner.end() if inner is not None else 0
+        found = complete(names, line[begin:])
+        return replace(found, start=begin + found.start)
+    values = {"events": ("on", "off"), "log": ("follow",)}.get(first, ())
+    return Completion(start) if before else _choose(start, word, map(Candidate, values))
 
 
 def _words(line: str) -> Iterator[tuple[int, str]]:
