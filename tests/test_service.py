@@ -329,7 +329,7 @@ class SocketTests(SynchronousTestCase):
         """A unix endpoint without a mode gets 600, one with a mode keeps it."""
         reactor = MemoryReactorClock()
         for suffix, mode in (("", 0o600), (":mode=660", 0o660)):
-            endpoint = server_endpoint(reactor, "unix:x" + suffix)
+            endpoint: Any = server_endpoint(reactor, "unix:x" + suffix)
             self.assertEqual(endpoint._mode, mode)
             self.assertFalse(endpoint._wantPID)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
+from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fronted_server import FakeFrontedServer
@@ -58,3 +60,29 @@ class TestingTests(SynchronousTestCase):
         self.monitor.set_upstream(FakeFrontedServer(Deferred()))
         with self.assertRaises(AssertionError):
             connected_client(self.monitor)
+
+    def test_otherServers(self) -> None:
+        """What a machine's client expects of its server is checked: the answer to the negotiation, lines of pure ASCII."""
+        echo = Factory.forProtocol(Echo)
+        with self.assertRaises(AssertionError) as caught:
+            QMPConnection(self.monitor, factory=echo)
+        self.assertIn("the negotiation was answered []", str(caught.exception))
+        client = QMPConnection(self.monitor, factory=echo, negotiate=False)
+        client.send_bytes("\u00e9\r\n".encode())
+        with self.assertRaises(AssertionError):
+            client.received()
+        # A protocol that knows no half-closed connections loses its connection.
+        client.half_close()
+        self.assertTrue(client.closed)
+
+    def test_buffer(self) -> None:
+        """A client that reads what is in the buffer, and no more, has the rest to come."""
+        self.monitor.register_command("big", lambda: "x" * 70_000)
+        client = QMPConnection(self.monitor)
+        client.transport.stop_reading()
+        client.send({"execute": "big", "id": 1}, {"execute": "big", "id": 2})
+        self.assertEqual(client.received(), [])
+        client.transport.read_buffer()
+        self.assertEqual([reply["id"] for reply in client.received()], [1])
+        client.transport.read_on()
+        self.assertEqual([reply["id"] for reply in client.received()], [2])

@@ -187,7 +187,7 @@ class MonitorService(MultiService):
             self._shutdown = Deferred.fromCoroutine(self._shut_down(reason, request))
         done: Deferred[None] = Deferred()
 
-        def tell(result: Any) -> Any:
+        def tell(result: object) -> object:
             done.callback(None)
             return result
 

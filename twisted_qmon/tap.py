@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon._twistd.hosting import Hosting, parse_as_under_twistd
 from twisted_qmon._twistd.plugins import (
     ProviderError,
+    ProviderFinder,
     find_provider,
     installed_providers,
     installed_services,
@@ -36,7 +37,7 @@ from twisted_qmon.qmp.json.reader import MAX_MESSAGE
 from twisted_qmon.service import DRAIN
 
 if TYPE_CHECKING:
-    from twisted.application.service import MultiService
+    from twisted.application.service import IServiceMaker, MultiService
     from twisted.internet.defer import Deferred
 
     from twisted_qmon.core.monitor import Monitor
@@ -93,10 +94,10 @@ def _slow_client(value: str) -> str:
     return value
 
 
-def _with_name(name: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The same; what it complains of says which option it was, as Twisted's own message does not."""
+def _with_name(name: str, convert: Callable[[str], object]) -> Callable[[str], object]:
+    """The same; its errors name the option, as Twisted's own message does not."""
 
-    def converted(value: str) -> Any:
+    def converted(value: str) -> object:
         try:
             return convert(value)
         except ValueError as e:
@@ -114,12 +115,13 @@ class Options(_Options):
         "With neither --qmp nor --hmp it serves both, at unix:qmp.sock and unix:hmp.sock; with either, only what is named."
     )
     optParameters: list[list[Any]] = [
-        ["qemu", None, None, "Front the QEMU whose QMP server is at this client endpoint."],
+        ["qemu", None, None, "Be a proxy in front of the QEMU whose QMP server is at this client endpoint."],
         ["name", None, None, "What query-name answers."],
         ["prompt", None, PROMPT, "The human monitor's prompt."],
         ["in-flight", None, IN_FLIGHT, "In-band requests of a client that run at a time.", _count],
-        ["timeout", None, None, "Seconds that a command has unless it says otherwise, or 'off'. [default: off]", _seconds_or_off],
-        ["drain", None, DRAIN, "Seconds that pending requests have at the end.", _seconds],
+        ["timeout", None, None,
+         "Seconds that a command has if it declares no deadline, or 'off'. [default: off]", _seconds_or_off],
+        ["drain", None, DRAIN, "Seconds that pending requests have when the service stops.", _seconds],
         ["max-connections", None, MAX_CONNECTIONS, "Connections at each endpoint.", _count],
         ["max-queued", None, MAX_QUEUED, "Bytes of events that wait for a client that does not read.", _bytes],
         ["max-message", None, MAX_MESSAGE, "Bytes of the longest message.", _some_bytes],
@@ -138,11 +140,11 @@ class Options(_Options):
         self["qmp"] = []
         self["hmp"] = []
         self["provider"] = []
-        self.providers: list[tuple[str, Any]] = []
-        self.plugins: dict[str, Any] = {}
+        self.providers: list[tuple[str, ProviderFinder]] = []
+        self.plugins: dict[str, IServiceMaker] = {}
 
     @property
-    def subCommands(self) -> Iterator[tuple[str, None, Callable[[], Any], str]]:
+    def subCommands(self) -> Iterator[tuple[str, None, Callable[[], _Options], str]]:
         """The plugins that can run beside the monitor, as Twisted's own C{twistd} lists them."""
         for plugin in installed_services():
             self.plugins[plugin.tapname] = plugin
@@ -180,9 +182,9 @@ class Options(_Options):
         """Load commands: an installed provider plugin's name, or the dotted name of a class, function or object (repeatable)."""
         self["provider"].append(name)
 
-    def parseOptions(self, options: Any = None) -> None:
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        :raise UsageError: when something is wrong with them
+        :raise UsageError: when they are not valid
         :raise SystemExit: instead of that under C{twistd}: with the usage, one line, and status 1
         """
         try:
@@ -202,7 +204,7 @@ class Options(_Options):
             self._check()
         except UsageError:
             if hasattr(self, "subOptions"):
-                # Or the usage would be that of the plugin beside us, which has no part in this.
+                # Or the usage would be that of the hosted plugin.
                 del self.subOptions
             raise
 
@@ -228,7 +230,7 @@ class Options(_Options):
                 raise UsageError(f"--provider: {e}") from e
 
 
-def _options_of(ours: Options, plugin: Any) -> _Options:
+def _options_of(ours: Options, plugin: IServiceMaker) -> _Options:
     """
     :return: an instance of the options of a plugin of twistd
     :raise UsageError: when the plugin can't be imported
@@ -291,7 +293,7 @@ def makeService(options: Options) -> MultiService:
     return root
 
 
-def _owner(twistd: Mapping[str, Any] | None) -> Owner | None:
+def _owner(twistd: _Options | None) -> Owner | None:
     """:return: the user and the group that the process changes to, as the options of twistd say, or C{None}"""
     return None if twistd is None else owner_of(twistd.get("uid"), twistd.get("gid"))
 

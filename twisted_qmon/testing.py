@@ -9,7 +9,7 @@ In-memory clients of a monitor, for tests of your commands and of ours: no socke
     client = QMPConnection(monitor)
     assert client.execute("query-balloon") == {"return": {"actual": 536870912}}
 
-L{QMPConnection} is a machine, L{HMPConnection} a person; L{connected_client} gives a L{QMPClient<twisted_qmon.QMPClient>} that is
+L{QMPConnection} is a machine, L{HMPConnection} a person; L{connected_client} makes a L{QMPClient<twisted_qmon.QMPClient>} that is
 connected to a server of the monitor.
 """
 
@@ -126,6 +126,7 @@ class Connection:
     :param identity: who connects, for rules of who may do what; by default as little is known as over TCP
     :ivar transport: the server's side of it
     :ivar protocol: the server's protocol
+    :ivar refused: the server has closed the connection at once: it has as many as it takes
     :ivar closed: the server has ended the connection
     """
 
@@ -169,7 +170,7 @@ class Connection:
             self.lose()
 
     def lose(self) -> None:
-        """Go away without a word."""
+        """Lose the connection, without an end of input."""
         self.transport.disconnect(ConnectionLost())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from tests.support.fronted_server import FakeFrontedServer
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import GenericError, QMPFactory
 
@@ -93,9 +94,40 @@ class EndTests(SessionTests):
         self.assertTrue(stuck.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_leavesBeforeItIsGreeted(self) -> None:
+        """A client that does not wait for a monitor that is not ready is not greeted any more."""
+        ready: Deferred[None] = Deferred()
+        self.monitor.set_upstream(FakeFrontedServer(ready))
+        client = self.client(negotiate=False)
+        client.lose()
+        ready.callback(None)
+        self.assertEqual(client.received(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_inputBehindTheEnd(self) -> None:
+        """What comes while a connection is being ended is not served."""
+        client = self.client(idle_timeout=5)
+        client.transport.stop_reading()
+        self.clock.advance(5)
+        client.protocol.dataReceived(b'{"execute":"now","id":1}')
+        self.assertEqual(self.provider.started, [])
+
+    def test_readsNoMore(self) -> None:
+        """A client that has shut down its reading side can't be answered: it is disconnected."""
+        client = self.client()
+        self.assertEqual(client.protocol.logPrefix(), client.protocol.name)
+        client.protocol.writeConnectionLost()
+        self.assertTrue(client.closed)
+
     def test_badLimits(self) -> None:
         """Limits that make no sense are refused."""
-        for options in ({"in_flight": 0}, {"max_message": 0}, {"slow_client": "wait"}, {"max_connections": 0}):
+        for options in (
+            {"in_flight": 0},
+            {"max_message": 0},
+            {"slow_client": "wait"},
+            {"max_connections": 0},
+            {"max_queued": -1},
+        ):
             with self.assertRaises(ValueError):
                 QMPFactory(self.monitor, **options)
 

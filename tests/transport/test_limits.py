@@ -4,11 +4,14 @@ Clients that take their time: those that don't read are ended in the end, those 
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.defer import Deferred
 
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import HMPFactory
 from twisted_qmon._transport.connection import LINGER
+from twisted_qmon._transport.hang_up import WATCH_PERIOD
 from twisted_qmon.testing import HMPConnection, QMPConnection
 
 SIZE = 70_000
@@ -110,3 +113,69 @@ class LingerTests(SessionTests):
         self.clock.advance(LINGER)
         self.assertEqual([deaf.closed, waits.closed], [True, False])
         self.assertEqual((factory.counters.idle, factory.counters.cut_off), (1, 1))
+
+    def test_finishingTwice(self) -> None:
+        """A connection that is being ended is not ended again."""
+        client = self.full(idle_timeout=10)
+        client.protocol.finish()
+        client.protocol.finish()
+        self.assertEqual(client.factory.counters.cut_off, 0)
+        client.transport.read_on()
+        self.assertTrue(client.closed)
+        client.protocol.finish()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class WatchTests(SessionTests):
+    """Clients that go while they are not read, over a pair of real sockets: nothing is waited for."""
+
+    def watched(self) -> tuple[QMPConnection, socket.socket]:
+        """A client that is suspended, and the other end of the socket that stands for its transport's."""
+        mine, other = socket.socketpair()
+        self.addCleanup(mine.close)
+        self.addCleanup(other.close)
+        client = self.client()
+        client.transport.fileno = mine.fileno  # type: ignore[attr-defined]
+        client.send(*self.run_(*range(9)))
+        self.assertEqual(client.transport.producerState, "paused")
+        return client, other
+
+    def test_gone(self) -> None:
+        """One that has closed its end is noticed at the next look; one that is still there, at none."""
+        client, other = self.watched()
+        self.clock.advance(WATCH_PERIOD)
+        self.assertFalse(client.closed)
+        other.close()
+        self.clock.advance(WATCH_PERIOD)
+        self.assertEqual((client.closed, client.factory.counters.vanished), (True, 1))
+        self.assertEqual(client.factory.connections, set())
+
+    def test_halfClosed(self) -> None:
+        """One that has only shut down its writing side is still there."""
+        client, other = self.watched()
+        other.shutdown(socket.SHUT_WR)
+        client.half_close()
+        self.clock.advance(WATCH_PERIOD)
+        self.assertFalse(client.closed)
+        other.close()
+        self.clock.advance(WATCH_PERIOD)
+        self.assertTrue(client.closed)
+
+    def test_resumed(self) -> None:
+        """One that is read again is not looked at: its transport notices."""
+        client, other = self.watched()
+        self.provider.pending[0].callback(0)
+        self.assertEqual(client.transport.producerState, "producing")
+        other.close()
+        self.clock.advance(WATCH_PERIOD)
+        self.assertFalse(client.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_noDescriptor(self) -> None:
+        """A transport that has none any more is passed over."""
+        client, _ = self.watched()
+        client.factory.peers.unwatch(client.transport)
+        client.transport.fileno = lambda: -1  # type: ignore[attr-defined]
+        client.factory.peers.watch(client.transport, client.lose)
+        self.clock.advance(WATCH_PERIOD)
+        self.assertFalse(client.closed)

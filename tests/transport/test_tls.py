@@ -7,17 +7,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.task import Clock
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.support.certificates import Authority
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import HMPFactory, QMPFactory
 from twisted_qmon._transport.connection import HANDSHAKE_TIMEOUT, LINGER
+from twisted_qmon._transport.tls import loss_reason
 from twisted_qmon.testing import MemoryTransport
 
 AUTHORITY = Authority()
@@ -301,3 +306,19 @@ class TLSTests(SessionTests):
         self.clock.advance(0)
         self.assertTrue(client.transport.disconnected)
         self.assertEqual((factory.counters.idle, factory.counters.cut_off), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SSL.Error([("SSL routines", "", "certificate verify failed")]), "certificate verify failed"),
+        (SSL.Error([("a", "b", "first"), ("a", "b", "second")]), "first; second"),
+        (SSL.Error([]), "[]"),
+        (VerificationError(errors=[]), "the certificate is for another host"),
+        (ConnectionDone(), "Connection was closed cleanly"),
+        (ConnectionLost("a\n b"), "Connection to the other side was lost in a non-clean fashion: a b"),
+    ],
+)
+def test_loss_reason(error: Exception, words: str) -> None:
+    """Why a connection was lost is said on one line, without Python's data."""
+    assert loss_reason(Failure(error)) == words

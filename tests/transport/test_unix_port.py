@@ -74,6 +74,27 @@ class UnixPortTests(SynchronousTestCase):
         self.stop(port)
         self.stop(self.listen())
 
+    def test_busy(self) -> None:
+        """One that is too busy to take a connection is taken for a live one; so is one that this process may not connect to."""
+        with socket.socket(socket.AF_UNIX) as full:
+            full.bind(self.path)
+            for error in (TimeoutError(), PermissionError(13, "Permission denied")):
+                with mock.patch("socket.socket.connect", side_effect=error):
+                    self.assertEqual(self.refused(), "another process serves this socket")
+        self.assertTrue(os.path.lexists(self.path))
+
+    def test_goneMeanwhile(self) -> None:
+        """One that its process removes at this moment is no obstacle."""
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(self.path)
+
+            def remove(*_: object) -> None:
+                os.unlink(self.path)
+                raise FileNotFoundError
+
+            with mock.patch("socket.socket.connect", side_effect=remove):
+                self.stop(self.listen())
+
     def test_noSocket(self) -> None:
         """What is no socket is named, and stays."""
         os.mkdir(self.path)

@@ -138,3 +138,22 @@ def test_a_plugin_without_an_observer() -> None:
     other = Hosting("plain")
     other.setServiceParent(IServiceCollection(Application("more")))
     assert other.parent is not None
+
+
+def test_a_usage_error_under_twistd(twistd: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the usage and one line, and status 1 with every Twisted."""
+    with pytest.raises(SystemExit) as caught:
+        twistd.parseOptions(["qmon", "--nonsense"])
+    assert caught.value.code == 1
+    output = capsys.readouterr().out
+    assert output.startswith("Usage: ")
+    assert output.endswith(": option --nonsense not recognized\n")
+
+
+def test_in_front_of_a_qemu(twistd: Any) -> None:
+    """There C{quit} is QEMU's, and ours has another name; the sockets' owner is the user that twistd changes to."""
+    twistd.parseOptions(["--uid", "3", "--gid", "4", "qmon", "--qemu", "unix:/nowhere/qmp"])
+    service: Any = tap.makeService(twistd.subOptions)
+    assert service.monitor.command("quit") is None
+    assert service.monitor.command("qmon-quit") is not None
+    assert service.owner == (3, 4)

@@ -149,20 +149,22 @@ class TestByName:
         make = find_provider("weather", _plugins(plugin))
         assert plugin.calls == []
         reactor, application = Clock(), MultiService()
-        provider = make(reactor, application)
+        provider: Any = make(reactor, application)
         assert provider.place == "there"
         assert plugin.calls == [(reactor, application)]
 
     def test_options_follow_the_name(self) -> None:
         """They are parsed by the plugin's own class, in the way of endpoint descriptions."""
         plugin = _Factory("weather", _PlaceOptions())
-        provider = find_provider(r"weather:place=C\:\\x:loud:count=3", _plugins(plugin))(Clock(), None)
+        provider: Any = find_provider(r"weather:place=C\:\\x:loud:count=3", _plugins(plugin))(Clock(), MultiService())
         assert provider.place == "C:\\x"
         assert (plugin.options["loud"], plugin.options["count"]) == (1, 3)
 
     def test_options_have_defaults(self) -> None:
         """Without any after the name, they are what they are by default."""
-        provider = find_provider("weather", _plugins(_Factory("weather", _PlaceOptions())))(Clock(), None)
+        provider: Any = find_provider("weather", _plugins(_Factory("weather", _PlaceOptions())))(
+            Clock(), MultiService()
+        )
         assert provider.place == "somewhere"
 
     @pytest.mark.parametrize(
@@ -196,7 +198,9 @@ class TestByName:
 
     def test_a_name_with_dots_can_be_a_plugins(self) -> None:
         """An installed name comes first."""
-        assert find_provider(f"{HERE}.weather", _plugins(_Factory(f"{HERE}.weather")))(None, None) is not weather
+        assert (
+            find_provider(f"{HERE}.weather", _plugins(_Factory(f"{HERE}.weather")))(None, MultiService()) is not weather
+        )
 
 
 class TestByDottedName:
@@ -207,7 +211,7 @@ class TestByDottedName:
     )
     def test_leads_to_a_class_a_function_an_object_or_a_factory(self, name: str, place: str) -> None:
         """A class and a function are called without arguments, an object is taken as it is, a factory is asked."""
-        provider = find_provider(f"{HERE}.{name}", _plugins())(Clock(), None)
+        provider: Any = find_provider(f"{HERE}.{name}", _plugins())(Clock(), MultiService())
         assert provider.place == place
         assert (provider is weather) == (name == "weather")
 
@@ -216,10 +220,10 @@ class TestByDottedName:
         [
             ("no.such.module", "no.such.module can't be imported: 'no.such.module' does not name an object"),
             (f"{HERE}.nothing", f"{HERE}.nothing can't be imported: AttributeError: "),
-            (f"{HERE}.number", f"{HERE}.number is a thing of type int, and provides no commands"),
+            (f"{HERE}.number", f"{HERE}.number is an object of type int, which provides no commands"),
             (
                 "tests.twistd.test_plugins",
-                "tests.twistd.test_plugins is a thing of type module, and provides no commands",
+                "tests.twistd.test_plugins is an object of type module, which provides no commands",
             ),
             (".", ". can't be imported: name must be a string"),
             (f"{HERE}.weather:x=1", f"{HERE}.weather is a dotted name, which takes no options"),
@@ -256,14 +260,14 @@ class TestByDottedName:
         ("name", "line"),
         [
             ("broken", "could not be made: OSError: no sensor at all"),
-            ("makes_nothing", "gave a thing of type int, which provides no commands"),
+            ("makes_nothing", "returned an object of type int, which provides no commands"),
         ],
     )
     def test_that_makes_no_provider(self, name: str, line: str) -> None:
         """What goes wrong while it is made is one line too."""
         make = find_provider(f"{HERE}.{name}", _plugins())
         with pytest.raises(ProviderError) as raised:
-            make(Clock(), None)
+            make(Clock(), MultiService())
         assert str(raised.value) == f"{HERE}.{name} {line}"
 
 

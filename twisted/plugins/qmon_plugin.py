@@ -1,8 +1,8 @@
 """
 What makes C{twistd qmon} and C{twist qmon} exist.
 
-Every C{twistd} on the machine imports this file, whatever it is about to run. So it imports nothing of twisted_qmon: the
-options and the service are named, and looked up only when somebody asks for C{qmon}.
+Every C{twistd} on the machine imports this file, whatever plugin it runs. So it imports nothing of twisted_qmon: the options
+and the service are named, and imported only when C{qmon} is run.
 """
 
 from twisted.application.service import ServiceMaker

@@ -18,14 +18,14 @@ from zope.interface import implementer
 
 from twisted_qmon._text import printable
 from twisted_qmon._transport.peer import identify
-from twisted_qmon._transport.tls import await_handshake, handshake_error, tls_layer, watch_close_notify
+from twisted_qmon._transport.tls import await_handshake, loss_reason, tls_layer, watch_close_notify
 from twisted_qmon._transport.write_queue import WriteQueue
 from twisted_qmon.core.access.identity import UNIX
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.access.verdict import PermissionDenied
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
     from twisted.python.failure import Failure
 
     from twisted_qmon._transport.factory import Counters
@@ -167,12 +167,13 @@ class ConnectionMixin:
             await_handshake(layer, self)
 
     def handshakeCompleted(self) -> None:
-        """With TLS: the client can be talked to, and who it is is known."""
+        """With TLS: the client can be talked to, and its certificate is known, if it has one."""
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
-        if not self._finishing and not self.ended:
-            watch_close_notify(tls_layer(self.transport), self.readConnectionLost)
+        layer = tls_layer(self.transport)
+        if layer is not None and not self._finishing and not self.ended:
+            watch_close_notify(layer, self.readConnectionLost)
             self._establish()
 
     def _establish(self) -> None:
@@ -237,7 +238,7 @@ class ConnectionMixin:
                 "{client} at {peer} did not complete the TLS handshake: {reason}",
                 client=self.name,
                 peer=self.peer,
-                reason=handshake_error(reason),
+                reason=loss_reason(reason),
             )
         self.write_queue.close()
         factory = self.factory
@@ -395,12 +396,18 @@ class ConnectionMixin:
 
 
 def unsent(transport: Any) -> int | None:
-    """:return: bytes that one of Twisted's transports has been given and has not sent, below TLS if that is there; or C{None}"""
-    buffered = getattr(transport, "dataBuffer", None)
-    return None if buffered is None else len(buffered) - transport.offset + transport._tempDataLen
+    """
+    :return: bytes that one of Twisted's transports has been given and has not sent, below TLS if that is there; C{None} of a
+        transport of another kind
+    """
+    try:
+        left: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    except AttributeError:
+        return None
+    return left
 
 
-def pusher(transport: Any) -> Callable[[], None] | None:
+def pusher(transport: object) -> Callable[[], None] | None:
     """
     :return: has the transport send what it has been given at once, not in the next turn of the reactor, as far as the peer
         takes it; C{None}: this one can't. One that wraps another (TLS) only looks as if it could.
@@ -417,11 +424,11 @@ def pusher(transport: Any) -> Callable[[], None] | None:
     return push
 
 
-def _peer_text(transport: Any) -> str:
+def _peer_text(transport: ITransport) -> str:
     peer = transport.getPeer()
     host = getattr(peer, "host", None)
     if host is not None:
-        return f"{host}:{peer.port}"
+        return f"{host}:{getattr(peer, 'port', '')}"
     name = getattr(peer, "name", None)
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")

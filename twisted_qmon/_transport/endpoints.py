@@ -6,26 +6,29 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.posixbase import PosixReactorBase
 
 from twisted_qmon._transport.unix_port import Owner, UnixReactor
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+
 __all__ = ["client_endpoint", "server_endpoint", "service_name", "unix_path"]
 
-#: The mode of a unix socket whose description names none. Twisted's own is 666: everybody.
+#: The mode of a unix socket whose description names none. Twisted's own is 666: all users.
 MODE = "600"
 
 # The fields of a description: separated by colons, with backslashes before what is meant literally.
 _FIELD = re.compile(r"((?:\\.|[^\\:])*)(?::|$)", re.DOTALL)
 
-# How the usual descriptions look, for the error about one that lacks something.
+# How the usual descriptions look, for the error about one that is not complete.
 _SERVER_FORMS = {"unix": "unix:PATH", "tcp": "tcp:PORT", "tcp6": "tcp6:PORT", "systemd": "systemd:domain=UNIX:index=0"}
 _CLIENT_FORMS = {"unix": "unix:PATH", "tcp": "tcp:HOST:PORT", "tls": "tls:HOST:PORT", "ssl": "ssl:HOST:PORT"}
 
-# What Twisted's parsers raise, which speaks of the functions that they call.
+# What Twisted's parsers raise, which is about the functions that they call.
 _PLAIN = [
     (re.compile(r".* missing \d+ required (?:positional|keyword-only) arguments?: (.*)"), r"it lacks \1"),
     (re.compile(r".* got multiple values for argument ('.*')"), r"\1 is given twice"),
@@ -58,14 +61,14 @@ def service_name(description: str) -> str:
     return re.sub(r"[^:=]*/", "", description)
 
 
-def server_endpoint(reactor: Any, description: str, owner: Owner | None = None) -> Any:
+def server_endpoint(reactor: Any, description: str, owner: Owner | None = None) -> IStreamServerEndpoint:
     """
     Make the server endpoint that a description names. A C{unix:} one without a mode gets 600, and without C{lockfile}
     has no lock file of Twisted's: see L{UnixPort<twisted_qmon._transport.unix_port.UnixPort>}.
 
     :param reactor: the reactor; C{None}: only check the description
     :param description: as C{twisted.internet.endpoints.serverFromString} takes it
-    :param owner: who gets a unix socket
+    :param owner: the user and the group that get a unix socket
     :return: provides C{IStreamServerEndpoint}
     :raise ValueError: when the description is not valid
     """
@@ -82,13 +85,14 @@ def server_endpoint(reactor: Any, description: str, owner: Owner | None = None) 
     try:
         if path == "":
             raise ValueError("the path is empty")
-        return serverFromString(reactor, completed)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, completed)
     except Exception as e:
-        # Whatever the endpoint's parser stumbles over: a key file that is not there, a module that is not installed.
+        # Endpoint parsers raise what they like: for a key file that is missing, for a module that is not installed.
         raise ValueError(_complaint(description, "server", e, _SERVER_FORMS)) from e
+    return endpoint
 
 
-def client_endpoint(reactor: Any, description: str) -> Any:
+def client_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
     """
     Make the client endpoint that a description names.
 
@@ -100,9 +104,10 @@ def client_endpoint(reactor: Any, description: str) -> Any:
     try:
         if unix_path(description.replace("path=", "address=")) == "":
             raise ValueError("the path is empty")
-        return clientFromString(reactor, description)
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     except Exception as e:
         raise ValueError(_complaint(description, "client", e, _CLIENT_FORMS)) from e
+    return endpoint
 
 
 def _complaint(description: str, kind: str, error: Exception, forms: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,17 +27,19 @@ class PeerWatch:
 
     def __init__(self, clock: Callable[[], IReactorTime]) -> None:
         self._clock = clock
-        self._watched: dict[Any, Callable[[], None]] = {}
+        # What gives the file descriptor, and what is to be called.
+        self._watched: dict[object, tuple[Callable[[], int], Callable[[], None]]] = {}
         self._timer: IDelayedCall | None = None
 
-    def watch(self, transport: Any, gone: Callable[[], None]) -> None:
+    def watch(self, transport: object, gone: Callable[[], None]) -> None:
         """Call C{gone}, once, when the transport's peer is seen to have gone."""
-        if hasattr(transport, "fileno") and hasattr(select, "poll"):
-            self._watched[transport] = gone
+        fileno = getattr(transport, "fileno", None)
+        if fileno is not None and hasattr(select, "poll"):
+            self._watched[transport] = (fileno, gone)
             if self._timer is None:
                 self._timer = self._clock().callLater(WATCH_PERIOD, self._look)
 
-    def unwatch(self, transport: Any) -> None:
+    def unwatch(self, transport: object) -> None:
         """Forget a transport. The timer lapses by itself: being paused and resumed all the time costs no timers."""
         self._watched.pop(transport, None)
 
@@ -51,8 +53,8 @@ class PeerWatch:
         self._timer = None
         poll = select.poll()
         by_descriptor = {}
-        for transport, gone in self._watched.items():
-            descriptor = transport.fileno()
+        for transport, (fileno, gone) in self._watched.items():
+            descriptor = fileno()
             if descriptor >= 0:
                 poll.register(descriptor, 0)
                 by_descriptor[descriptor] = (transport, gone)

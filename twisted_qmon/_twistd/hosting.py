@@ -23,7 +23,7 @@ __all__ = ["HostedParent", "Hosting", "parse_as_under_twistd"]
 _log = Logger()
 
 
-class HostedParent(MutableMapping[str, Any]):
+class HostedParent(MutableMapping[str, object]):
     """
     What the options of a hosted plugin have as their C{parent}: the options of C{twistd} (or C{twist}), to read and to change, as
     if the plugin were run by it directly.
@@ -36,12 +36,14 @@ class HostedParent(MutableMapping[str, Any]):
 
     subCommand: str
     subOptions: Options
+    _outer: Options
+    _ours: Options
 
     def __init__(self, outer: Options, ours: Options, name: str, hosted: Options) -> None:
         self.__dict__.update(_outer=outer, _ours=ours, subCommand=name, subOptions=hosted)
 
     @property  # type: ignore[misc] # read-only, unlike object's
-    def __class__(self) -> Any:
+    def __class__(self) -> type:
         """That of the options of C{twistd}, for C{isinstance}."""
         return type(self._outer)
 
@@ -50,13 +52,13 @@ class HostedParent(MutableMapping[str, Any]):
         synopsis: str = self._ours.getSynopsis()
         return synopsis
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._outer, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(self._outer, name, value)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> object:
         return self._outer[key]
 
     def __setitem__(self, key: str, value: object) -> None:
@@ -105,14 +107,14 @@ class Hosting(MultiService):
     def __init__(self, plugin: str) -> None:
         MultiService.__init__(self)
         self.plugin = plugin
-        self._hosted: Any = None
+        self._hosted: IService | None = None
         self._start_up = StartUp()
         # What the plugin's service gets as its parent: under twistd that is an application, and some give it a log observer.
         self._application: Any = Application(plugin)
         for interface in (IService, IServiceCollection):
             self._application.setComponent(interface, self)
 
-    def host(self, hosted: Any) -> None:
+    def host(self, hosted: IService) -> None:
         """
         :param hosted: the plugin's service, which gets the plugin's name if it has none
         """
@@ -121,7 +123,7 @@ class Hosting(MultiService):
             hosted.setName(self.plugin)
         hosted.setServiceParent(self._application)
 
-    def setServiceParent(self, parent: Any) -> None:
+    def setServiceParent(self, parent: object) -> None:
         """Hand on the log observer that the plugin has given its application."""
         MultiService.setServiceParent(self, parent)
         if isinstance(parent, Componentized):
@@ -144,7 +146,7 @@ class Hosting(MultiService):
                 if service is self._hosted:
                     self._watch(result)
 
-    def _watch(self, result: Any) -> None:
+    def _watch(self, result: object) -> None:
         """Some services return a Deferred or a coroutine from C{startService}, and their failure in it."""
         if isinstance(result, CoroutineType):
             result = Deferred.fromCoroutine(result)

@@ -1,5 +1,5 @@
 """
-Finding what others have installed: providers by name or dotted name, and the plugins of C{twistd} that can run beside a monitor.
+Finding what is installed: providers by name or dotted name, and the plugins of C{twistd} that can run beside a monitor.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IServiceMaker
+from twisted.application.service import IService, IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.python.reflect import InvalidName, namedAny
 from twisted.python.usage import UsageError
 
 from twisted_qmon.errors import MonitorError, RegistrationError
 from twisted_qmon.interfaces import ICommandProvider, ICommandProviderFactory
+
+if TYPE_CHECKING:
+    from twisted_qmon.core.monitor import Monitor
 
 __all__ = [
     "ProviderError",
@@ -29,7 +32,10 @@ __all__ = [
 ]
 
 #: Makes a provider: called with the reactor and the root of the services.
-ProviderFinder = Callable[[Any, Any], Any]
+ProviderFinder = Callable[[object, IService], ICommandProvider]
+
+#: Gives the plugins that provide an interface.
+_Plugins = Callable[[Any], Iterable[Any]]
 
 # A field of `NAME:key=value:flag`: a backslash takes what follows literally, as in endpoint descriptions.
 _FIELD = re.compile(r"((?:\\.|[^\\:])*)(?::|$)", re.DOTALL)
@@ -39,18 +45,18 @@ class ProviderError(MonitorError):
     """A provider that can't be found, made or registered. The text is one line."""
 
 
-def installed_providers(plugins: Callable[[Any], Iterable[Any]] = getPlugins) -> dict[str, Any]:
+def installed_providers(plugins: _Plugins = getPlugins) -> dict[str, ICommandProviderFactory]:
     """
-    :param plugins: gives the plugins that provide an interface
+    :param plugins: returns the plugins that provide an interface
     :return: the L{ICommandProviderFactory} plugins by name. Of two with the same name the first counts.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, ICommandProviderFactory] = {}
     for factory in plugins(ICommandProviderFactory):
         found.setdefault(factory.name, factory)
     return dict(sorted(found.items()))
 
 
-def installed_services(plugins: Callable[[Any], Iterable[Any]] = getPlugins) -> Iterator[Any]:
+def installed_services(plugins: _Plugins = getPlugins) -> Iterator[IServiceMaker]:
     """:return: the C{twistd} plugins that can run beside the monitor, by name: all but ours"""
     makers = sorted(plugins(IServiceMaker), key=attrgetter("tapname"))
     return (maker for maker in makers if maker.tapname != "qmon")
@@ -62,12 +68,12 @@ def _split(text: str) -> tuple[str, list[str]]:
     return name, ["--" + field for field in fields]
 
 
-def find_provider(text: str, plugins: Callable[[Any], Iterable[Any]] = getPlugins) -> ProviderFinder:
+def find_provider(text: str, plugins: _Plugins = getPlugins) -> ProviderFinder:
     """
     Find what C{--provider} names: a plugin with its options, or the dotted name of a class, a function or an object.
 
     :return: call it with the reactor and the root of the services to have the provider; it raises L{ProviderError}
-    :raise ProviderError: when there is no such thing, it can't be imported, or its options are wrong
+    :raise ProviderError: when it is not there, can't be imported, or its options are wrong
     """
     name, arguments = _split(text)
     installed = installed_providers(plugins)
@@ -86,22 +92,23 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _import(name: str) -> Any:
-    # The script twistd looks beside itself, not where it is started. Last, so that nothing installed is hidden.
+def _import(name: str) -> object:
+    # The script twistd looks beside itself, not where it is started. Last, so that no installed module is hidden.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        return namedAny(name)
+        found: object = namedAny(name)
+        return found
     except InvalidName as e:
         raise ProviderError(f"{name} can't be imported: {e}") from e
     except SystemExit as e:
-        # What it says at import time is no reason to end without a word.
+        # A module that ends the process while it is imported.
         raise ProviderError(f"{name} can't be imported: {_reason(e)}") from e
     except Exception as e:
         raise ProviderError(f"{name} can't be imported: {_reason(e)}") from e
 
 
-def _from_factory(name: str, factory: Any, arguments: list[str]) -> ProviderFinder:
+def _from_factory(name: str, factory: ICommandProviderFactory, arguments: list[str]) -> ProviderFinder:
     options = factory.options
     if options is None:
         if arguments:
@@ -112,33 +119,33 @@ def _from_factory(name: str, factory: Any, arguments: list[str]) -> ProviderFind
         except UsageError as e:
             raise ProviderError(f"the provider {name!r}: {' '.join(str(e).split())}") from e
 
-    def make(reactor: Any, application: Any) -> Any:
+    def make(reactor: object, application: IService) -> ICommandProvider:
         return _checked(name, lambda: factory.provider(reactor, application))
 
     return make
 
 
-def _from_object(name: str, found: Any) -> ProviderFinder:
+def _from_object(name: str, found: object) -> ProviderFinder:
     if isinstance(found, type) or not (ICommandProvider.providedBy(found) or ICommandProviderFactory.providedBy(found)):
         if not callable(found):
-            raise ProviderError(f"{name} is a thing of type {type(found).__name__}, and provides no commands")
+            raise ProviderError(f"{name} is an object of type {type(found).__name__}, which provides no commands")
         return lambda reactor, application: _checked(name, found)
     if ICommandProviderFactory.providedBy(found):
         return _from_factory(name, found, [])
     return lambda reactor, application: found
 
 
-def _checked(name: str, make: Callable[[], Any]) -> Any:
+def _checked(name: str, make: Callable[[], object]) -> ICommandProvider:
     try:
         provider = make()
     except Exception as e:
         raise ProviderError(f"{name} could not be made: {_reason(e)}") from e
     if not ICommandProvider.providedBy(provider):
-        raise ProviderError(f"{name} gave a thing of type {type(provider).__name__}, which provides no commands")
+        raise ProviderError(f"{name} returned an object of type {type(provider).__name__}, which provides no commands")
     return provider
 
 
-def register_provider(monitor: Any, name: str, provider: Any) -> None:
+def register_provider(monitor: Monitor, name: str, provider: ICommandProvider) -> None:
     """
     Register a provider that was named on a command line.
 

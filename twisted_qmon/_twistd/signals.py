@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
@@ -16,14 +16,24 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["EndSignals", "stop_reactor"]
+__all__ = ["EndSignals", "Reactor", "stop_reactor"]
 
-_Handler = Callable[[int, "FrameType | None"], Any]
+_Handler = Callable[[int, "FrameType | None"], object]
 
 _log = Logger()
 
 
-def stop_reactor(reactor: Any) -> None:
+class Reactor(Protocol):
+    """What is used of the reactor: see C{IReactorCore} and C{IReactorFromThreads}."""
+
+    def stop(self) -> object:
+        """Stop it."""
+
+    def callFromThread(self, callable: Callable[..., object], *args: object) -> object:
+        """Have a function called in its thread."""
+
+
+def stop_reactor(reactor: Reactor) -> None:
     """Stop the reactor, unless that is being done already."""
     with suppress(ReactorNotRunning):
         reactor.stop()
@@ -38,7 +48,7 @@ class EndSignals:
     :param hurry: called in the reactor's thread for each further signal
     """
 
-    def __init__(self, reactor: Any, hurry: Callable[[], None]) -> None:
+    def __init__(self, reactor: Reactor, hurry: Callable[[], None]) -> None:
         self._reactor = reactor
         self._hurry = hurry
         self._installed = False

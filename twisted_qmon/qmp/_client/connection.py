@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_qmon._transport.connection import pusher
-from twisted_qmon._transport.tls import tls_layer
+from twisted_qmon._transport.tls import loss_reason, tls_layer
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import GREETING, READY, ClientSession
@@ -192,7 +192,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self.session.receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._end(ConnectionClosed(f"The connection to the monitor was lost: {reason.getErrorMessage().rstrip('.')}"))
+        self._end(ConnectionClosed(f"The connection to the monitor was lost: {loss_reason(reason)}"))
         self._is_lost = True
         self._lost.tell(self._reason)
 
