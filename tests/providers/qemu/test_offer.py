@@ -4,19 +4,26 @@ What the monitor offers while a QEMU is behind it: what that QEMU has, and what 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_qemu import COMMANDS, Proxy, make_schema
-from twisted_qmon import CommandProvider, Event
+from twisted_qmon import CommandProvider, Event, Monitor, make_monitor_service
 from twisted_qmon.errors import CommandNotFound, ConnectionClosed
+from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.qemu import offer as _offer
 from twisted_qmon.providers.qemu.long_commands import PROVIDERS
 from twisted_qmon.testing import HMPConnection
 
-#: What a storage daemon has not.
+#: The names of QEMU 7.2's commands.
+QEMU_COMMANDS = Path(__file__).parent.parent.parent / "data" / "qemu-commands.json"
+
+#: What a storage daemon does not have.
 MACHINE = ("query-status", "human-monitor-command", "query-migrate", "migrate", "snapshot-save", "quit")
 
 
@@ -56,6 +63,16 @@ class SmallServerTests(SynchronousTestCase):
         person.type("info block")
         (request,) = self.proxy.qemu.asked()
         self.assertEqual(request["execute"], "query-block")
+
+    def test_without_jobs(self) -> None:
+        """In front of a server without jobs our own job commands are hidden, too."""
+        self.proxy = Proxy(start=False)
+        self.proxy.monitor.register(Jobs())
+        self.assertEqual(self.successResultOf(self.proxy.monitor.execute("query-jobs")), [])
+        self.proxy.provider.service.startService()
+        self.proxy.qemu.greet()
+        self.proxy.qemu.introduce(without=("query-jobs", "job-cancel", "job-complete", "job-dismiss"))
+        self.assertFalse([name for name in self.names() if "job" in name])
 
     def test_long_commands(self) -> None:
         """Long commands are there if it has what they need."""
@@ -181,6 +198,19 @@ class OfferTests(SynchronousTestCase):
         for degrees in ("hot", "hotter"):
             proxy.qemu.event("TEMPERATURE", {"degrees": degrees})
         self.assertEqual([event["data"] for event in proxy.events], [{"degrees": "hot"}, {"degrees": "hotter"}])
+
+
+def test_what_speaks_for_the_server() -> None:
+    """
+    Of the commands that a served monitor has, those with a name of QEMU's speak for the server; all others have names of ours,
+    or are about what the proxy itself offers.
+    """
+    clock = Clock()
+    monitor = Monitor(clock=clock)
+    make_monitor_service(clock, monitor)
+    theirs = json.loads(QEMU_COMMANDS.read_text())
+    about_the_offer = {"qmp_capabilities", "query-version", "query-commands", "query-qmp-schema"}
+    assert monitor.registry.active.keys() & set(theirs) - about_the_offer == _offer.SPEAK_FOR_THE_SERVER
 
 
 def test_needs() -> None:

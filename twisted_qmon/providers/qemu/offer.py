@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_EVENT_NAME", "MAX_MORE_EVENTS", "SPEAK_FOR_THE_SERVER", "Offer"]
 
-#: Commands that every monitor has, and whose answers are about the server as a whole. In front of a QEMU they would be
-#: taken for QEMU's: where it does not have one, the monitor has none either.
-SPEAK_FOR_THE_SERVER = frozenset(("query-name", "query-status", HMC))
+#: Commands that every monitor that is served has, with QEMU's names. In front of a server they would be taken for the
+#: server's: where it does not have one, the monitor has none either.
+SPEAK_FOR_THE_SERVER = frozenset(
+    (
+        *("query-name", "query-status", HMC),
+        *("query-jobs", "job-cancel", "job-complete", "job-dismiss", "job-finalize", "job-pause", "job-resume"),
+    )
+)
 
 #: Events that happen although QEMU's schema does not have them: how many of their names are added to the schema. The
 #: others are delivered as well.
