@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.python.usage import UsageError
 
+from twisted_qmon.info import Level
 from twisted_qmon.tap import Options
 
 
@@ -97,3 +99,31 @@ def test_help() -> None:
     ):  # fmt: skip
         assert option in text
     assert text.count("default:") == 14
+
+
+def test_access_and_audit(tmp_path: Path) -> None:
+    """The rules are read at once; the audit's file is only named."""
+    (tmp_path / "access.toml").write_text("default = 'observe'")
+    options = parse("--access", str(tmp_path / "access.toml"), "--audit", "audit.jsonl", "--audit-required")
+    assert options.access.rules.default is Level.OBSERVE
+    assert (options["audit"], options["audit-required"]) == ("audit.jsonl", True)
+    assert (parse().access, parse()["audit"], parse()["audit-required"]) == (None, None, False)
+
+
+def test_what_is_wrong_with_access(tmp_path: Path) -> None:
+    """Rules that can't be used, a level that there is not, and an audit that is required but nowhere are usage errors."""
+    path = tmp_path / "access.toml"
+    path.write_text("[[grant]]")
+    for arguments, error in (
+        (["--access", str(path)], f"--access: {path}: grant[1].who: at least one identity is expected"),
+        (["--access", "/none"], "--access: /none: No such file or directory"),
+        (
+            ["--qmp", "unix:a:level=x"],
+            "--qmp: 'unix:a:level=x' is not a valid server endpoint: 'x' is not a level: "
+            "none, observe, operate or admin",
+        ),
+        (["--audit-required"], "--audit-required: there is no --audit"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            parse(*arguments)
+        assert str(caught.value) == error

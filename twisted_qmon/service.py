@@ -10,6 +10,9 @@ A monitor as a Twisted service: what embedders and C{twistd qmon} both call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from ipaddress import ip_address
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IProcess, MultiService, Service
@@ -20,11 +23,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.endpoints import server_endpoint, service_name
+from twisted_qmon._transport.endpoints import server_endpoint, service_name, take_level
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, MonitorFactory
+from twisted_qmon._transport.mtls import reread_all
+from twisted_qmon._transport.peer import forget_names
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon._twistd.start_up import StartUp, one_line
+from twisted_qmon.core.access.rules import AccessError, endpoint_name
+from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.human import HumanMonitorCommand
@@ -36,13 +43,16 @@ from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:
     from twisted.application.service import IService, IServiceCollection
-    from twisted.internet.interfaces import IStreamServerEndpoint
+    from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
     from twisted.python.components import Componentized
 
+    from twisted_qmon.core.access.file import Access
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
 
 __all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service"]
+
+_log = Logger()
 
 #: Seconds that pending requests have when the service stops.
 DRAIN = 5.0
@@ -77,13 +87,24 @@ class Listener(Service):
         failures: list[Failure] = []
         try:
             self._port = self._endpoint.listen(self.factory)
-            self._port.addErrback(failures.append)
+            self._port.addCallbacks(self._listening, failures.append)
             if failures:
                 failures[0].raiseException()
         except (CannotListenError, OSError, OverflowError) as e:
             # OverflowError: a port number beyond 65535.
             self._port = None
             raise self._start_up.error(f"can't listen at {self.description}: {_reason(e)}") from e
+
+    def _listening(self, port: IListeningPort) -> IListeningPort:
+        host = getattr(port.getHost(), "host", None)
+        if host is not None and not _is_loopback(host) and not self.factory.is_restricted:
+            _log.warn(
+                "{endpoint} is open to each host that can reach {host}: a client has level {access_level}",
+                endpoint=self.description,
+                host=host,
+                access_level=str(self.factory.level),
+            )
+        return port
 
     def startService(self) -> None:
         """Listen, if C{privilegedStartService} has not been called."""
@@ -98,6 +119,13 @@ class Listener(Service):
         if listening is None:
             return succeed(None)
         return listening.addCallback(lambda port: port.stopListening() if port is not None else None)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _reason(error: Exception) -> str:
@@ -142,8 +170,12 @@ class MonitorService(MultiService):
         """
         Serve at one more endpoint.
 
+        :param description: as Twisted takes it, and maybe with C{level=LEVEL}: the most that a client may do there
         :raise ValueError: when the description is not valid
         """
+        description, level = take_level(description)
+        factory.level = min(factory.level, level)
+        factory.endpoint = endpoint_name(description)
         listener = Listener(self.reactor, description, factory, self.owner)
         name = listener.name
         number = 1
@@ -237,6 +269,30 @@ class MonitorService(MultiService):
             for factory in self.factories:
                 factory.abort()
 
+    @property
+    def rereads(self) -> bool:
+        """There is something that L{reread} is for."""
+        guard = self.monitor.guard
+        rules = guard.access is not None and guard.access.path is not None
+        file = guard.audit is not None and guard.audit.file is not None
+        return rules or file or any(factory.endpoint.startswith("mtls:") for factory in self.factories)
+
+    def reread(self) -> None:
+        """
+        Read the access rules and the files of C{mtls:} again, and open the audit's file again. What is wrong with one is logged,
+        and what was read before stays in use.
+        """
+        self._log.info("reading access rules and TLS files again, and opening the audit again")
+        forget_names()
+        guard = self.monitor.guard
+        try:
+            guard.reload()
+        except AccessError as e:
+            self._log.error("{reason}; the access rules stay as they were", reason=str(e))
+        if guard.audit is not None:
+            guard.audit.open()
+        reread_all()
+
     def stopService(self) -> Deferred[None]:
         """:return: fires when nothing of it is left: no listening port, no connection"""
         return Deferred.fromCoroutine(self._stop())
@@ -247,6 +303,8 @@ class MonitorService(MultiService):
         await deferLater(self.reactor, 0)
         await DeferredList([factory.close(LINGER) for factory in self.factories])
         await super().stopService()
+        if self.monitor.guard.audit is not None:
+            self.monitor.guard.audit.close()
 
 
 def _swallow(deferred: object, log: Logger) -> Deferred[Any]:
@@ -275,6 +333,9 @@ def make_monitor_service(
     idle_timeout: float | None = None,
     ready_timeout: float = READY_TIMEOUT,
     owner: tuple[int, int] | None = None,
+    access: Access | str | PathLike[str] | None = None,
+    audit: str | PathLike[str] | None = None,
+    audit_required: bool = False,
 ) -> MonitorService:
     """
     Make a service that serves a monitor, and give the monitor C{human-monitor-command}, jobs and the commands about this process.
@@ -288,12 +349,13 @@ def make_monitor_service(
     :param banner: what the human monitor says first
     :param drain: seconds that pending requests have when it stops
     :param in_flight: for this and the next two see L{QMPFactory<twisted_qmon.QMPFactory>}
-    :param max_message: bytes
-    :param negotiation_timeout: seconds; C{None}: off
     :param max_connections: for this and the next four see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
     :param owner: the ids of the user and the group that get the unix sockets, for a process that changes to them after it has
         begun to listen; by default those that C{application} was made with
-    :raise ValueError: when a description is not valid or a limit is out of range
+    :param access: the rules of who may do what, or the path of a TOML file with them; without any, the level of each endpoint
+    :param audit: a file for the record of what is done, beside the log
+    :param audit_required: refuse commands above C{observe} whose line can't be written to that file
+    :raise ValueError: when a description is not valid or a limit is out of range, or the rules can't be used
     :raise RegistrationError: when the monitor has commands of the same names
     """
     service = MonitorService(reactor, monitor, drain=drain, owner=owner or _owner(application))
@@ -304,18 +366,31 @@ def make_monitor_service(
         idle_timeout=idle_timeout,
         ready_timeout=ready_timeout,
     )
+    of_qmp = partial(QMPFactory, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout)
     for description in qmp:
-        factory = QMPFactory(
-            monitor, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout, **limits
-        )
-        service.serve(description, factory)
-    for description in hmp:
+        service.serve(description, of_qmp(monitor, **limits))
+    _serve_people(service, hmp, prompt, banner, limits)
+    _register(service, application)
+    _guard(service, access, Audit(audit, lambda: monitor.clock.seconds(), required=audit_required))
+    return service
+
+
+def _guard(service: MonitorService, access: Access | str | PathLike[str] | None, audit: Audit) -> None:
+    """Have the rules hold and the record be kept. One that the monitor has already stays, unless there is a file for this one."""
+    guard = service.monitor.guard
+    service.monitor.set_guard(access=access, audit=audit if guard.audit is None or audit.file is not None else None)
+    assert guard.audit is not None
+    service.on_start.append(guard.audit.open)
+
+
+def _serve_people(
+    service: MonitorService, descriptions: Iterable[str], prompt: str, banner: str | None, limits: Limits
+) -> None:
+    for description in descriptions:
         # Without a human monitor its modules are not loaded.
         from twisted_qmon.hmp.protocol import HMPFactory
 
-        service.serve(description, HMPFactory(monitor, prompt=prompt, banner=banner, **limits))
-    _register(service, application)
-    return service
+        service.serve(description, HMPFactory(service.monitor, prompt=prompt, banner=banner, **limits))
 
 
 def _register(service: MonitorService, application: object) -> None:

@@ -4,6 +4,7 @@ C{twistd qmon}: its options, and the service they make.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from twisted.application.app import ServerOptions
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
-from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint
+from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint, take_level
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
@@ -30,6 +31,8 @@ from twisted_qmon._twistd.plugins import (
 )
 from twisted_qmon._twistd.signals import EndSignals, stop_reactor
 from twisted_qmon._twistd.start_up import StartUp, one_line
+from twisted_qmon.core.access.file import Access
+from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.hmp import PROMPT
 from twisted_qmon.qmp._server.session import IN_FLIGHT
@@ -131,6 +134,8 @@ class Options(_Options):
         ["negotiation-timeout", None, None, "Seconds for qmp_capabilities, or 'off'. [default: off]", _seconds_or_off],
         ["idle-timeout", None, None,
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
+        ["access", None, None, "A file with the rules of who may do what (TOML)."],
+        ["audit", None, None, "A file for the record of who did what."],
         ["ready-timeout", None, READY_TIMEOUT, "Seconds that a greeting waits for a QEMU that is not connected yet.", _seconds],
     ]  # fmt: skip
     optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
@@ -140,6 +145,8 @@ class Options(_Options):
         self["qmp"] = []
         self["hmp"] = []
         self["provider"] = []
+        self["audit-required"] = False
+        self.access: Access | None = None
         self.providers: list[tuple[str, ProviderFinder]] = []
         self.plugins: dict[str, IServiceMaker] = {}
 
@@ -178,6 +185,10 @@ class Options(_Options):
         """Serve the human monitor at this server endpoint (repeatable). [default: unix:hmp.sock]"""
         self["hmp"].append(description)
 
+    def opt_audit_required(self) -> None:
+        """Refuse commands above the level observe that can't be written to --audit."""
+        self["audit-required"] = True
+
     def opt_provider(self, name: str) -> None:
         """Load commands: an installed provider plugin's name, or the dotted name of a class, function or object (repeatable)."""
         self["provider"].append(name)
@@ -215,7 +226,7 @@ class Options(_Options):
         for option in ("qmp", "hmp"):
             for description in self[option]:
                 try:
-                    server_endpoint(None, description)
+                    server_endpoint(None, take_level(description)[0])
                 except ValueError as e:
                     raise UsageError(f"--{option}: {e}") from e
         if self["qemu"] is not None:
@@ -223,11 +234,22 @@ class Options(_Options):
                 client_endpoint(None, self["qemu"])
             except ValueError as e:
                 raise UsageError(f"--qemu: {e}") from e
+        self._check_access()
         for text in self["provider"]:
             try:
                 self.providers.append((text, find_provider(text)))
             except ProviderError as e:
                 raise UsageError(f"--provider: {e}") from e
+
+    def _check_access(self) -> None:
+        if self["access"] is not None:
+            try:
+                # It is read again when the process may be in another folder.
+                self.access = Access(os.path.abspath(self["access"]))
+            except AccessError as e:
+                raise UsageError(f"--access: {e}") from e
+        if self["audit-required"] and self["audit"] is None:
+            raise UsageError("--audit-required: there is no --audit")
 
 
 def _options_of(ours: Options, plugin: IServiceMaker) -> _Options:
@@ -273,9 +295,12 @@ def makeService(options: Options) -> MultiService:
         idle_timeout=options["idle-timeout"],
         ready_timeout=options["ready-timeout"],
         owner=_owner(options.parent),
+        access=options.access,
+        audit=options["audit"],
+        audit_required=options["audit-required"],
     )
     _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
-    signals = EndSignals(reactor, service.hurry)
+    signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None)
     service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
     root: MultiService = service
     if hosting is not None:

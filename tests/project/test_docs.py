@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,25 @@ def test_layers_are_drawn() -> None:
     """The picture of the layers has those of the rules."""
     drawn = runpy.run_path(str(DOCS / "pictures.py"))["LAYERS"]
     assert [{name for name, _what in row} for row in reversed(drawn)] == [row for row in LAYERS if row != {FACADE}]
+
+
+def test_access_rules_of_the_page(tmp_path: Path) -> None:
+    """The rules that the page about access shows are rules that can be read."""
+    from twisted_qmon.core.access.file import load_rules
+
+    shown = [block.text for block in blocks(DOCS / "access.md") if block.language == "toml"]
+    assert shown
+    for text in shown:
+        (tmp_path / "access.toml").write_text(text)
+        load_rules(str(tmp_path / "access.toml"))
+
+
+def test_qemu_levels_of_the_page() -> None:
+    """The page about access names each QEMU command that needs less than admin, by its name or its family."""
+    from twisted_qmon.providers.qemu.levels import OBSERVE, OPERATE
+
+    named = re.findall(r"`([a-z_*-]+)`", (DOCS / "access.md").read_text())
+    assert [name for name in OBSERVE | OPERATE if not any(fnmatchcase(name, pattern) for pattern in named)] == []
 
 
 def test_each_option_is_documented() -> None:

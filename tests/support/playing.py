@@ -27,7 +27,7 @@ from twisted.internet.task import Clock
 
 __all__ = ["LANGUAGES", "Block", "Player", "blocks", "matches"]
 
-LANGUAGES = {"python", "qmp", "hmp", "side-by-side", "console", "sh", "ini", "text", ""}
+LANGUAGES = {"python", "qmp", "hmp", "side-by-side", "console", "sh", "ini", "toml", "text", ""}
 
 _PART = re.compile(
     r"^<!-- (?P<comment>hidden\n|not run: )(?P<said>.*?)-->$"

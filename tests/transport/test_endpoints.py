@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint, service_name
+from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint, service_name, take_level
+from twisted_qmon.info import Level
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,33 @@ def test_client_errors(description: str, reason: str) -> None:
 def test_service_names(description: str, name: str) -> None:
     """A service's name has no slash in it, or it could not be part of a path."""
     assert service_name(description) == name
+
+
+@pytest.mark.parametrize(
+    ("description", "rest", "level"),
+    [
+        ("unix:a.sock", "unix:a.sock", "admin"),
+        ("unix:a.sock:mode=660:level=observe", "unix:a.sock:mode=660", "observe"),
+        ("tcp:1:level=operate:interface=::1", "tcp:1:interface=::1", "operate"),
+        (r"unix:a\:level=observe:mode=600", r"unix:a\:level=observe:mode=600", "admin"),
+        ("level=observe", "level=observe", "admin"),
+    ],
+)
+def test_level_is_taken_out(description: str, rest: str, level: str) -> None:
+    """What is left is the description as Twisted takes it, nothing else in it changed."""
+    assert take_level(description) == (rest, Level.of(level))
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        ("unix:a:level=root", "'root' is not a level: none, observe, operate or admin"),
+        ("unix:a:level=", "'' is not a level: none, observe, operate or admin"),
+        ("unix:a:level=observe:level=admin", "'level' is given twice"),
+    ],
+)
+def test_level_that_is_wrong(description: str, reason: str) -> None:
+    """A misspelt level is an error: no endpoint is more open than it was meant to be."""
+    with pytest.raises(ValueError) as caught:
+        take_level(description)
+    assert str(caught.value) == f"{description!r} is not a valid server endpoint: {reason}"

@@ -91,3 +91,15 @@ class EndSignalsTests(SynchronousTestCase):
         before = dict(self.handlers)
         self.signals.install()
         self.assertEqual(self.handlers, before)
+
+    def test_hang_up_reads_again(self) -> None:
+        """Where there is something to read again, SIGHUP does that, however often it comes; it never ends."""
+        reread: list[int] = []
+        self.handlers[signal.SIGHUP] = signal.SIG_IGN
+        EndSignals(self.reactor, self.hurry, lambda: reread.append(1)).install()
+        for _ in range(3):
+            self.send(signal.SIGHUP)
+        self.assertEqual((len(reread), self.reactor.stopped, self.hurried), (3, 0, 0))
+        self.send(signal.SIGTERM)
+        self.send(signal.SIGHUP)
+        self.assertEqual((len(reread), self.hurried), (4, 0))

@@ -12,11 +12,12 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.posixbase import PosixReactorBase
 
 from twisted_qmon._transport.unix_port import Owner, UnixReactor
+from twisted_qmon.info import Level
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
-__all__ = ["client_endpoint", "server_endpoint", "service_name", "unix_path"]
+__all__ = ["client_endpoint", "server_endpoint", "service_name", "take_level", "unix_path"]
 
 #: The mode of a unix socket whose description names none. Twisted's own is 666: all users.
 MODE = "600"
@@ -54,6 +55,27 @@ def unix_path(description: str) -> str | None:
         if field.startswith("address="):
             return re.sub(r"\\(.)", r"\1", field[len("address=") :])
     return re.sub(r"\\(.)", r"\1", fields[0]) if fields else None
+
+
+def take_level(description: str) -> tuple[str, Level]:
+    """
+    Take the level out of a description: Twisted does not know it.
+
+    :param description: as Twisted takes it, and maybe with C{level=LEVEL} among its options
+    :return: it without that, and the most that a client may do there
+    :raise ValueError: when there is no such level, or there are two
+    """
+    kind, *fields = _fields(description)
+    levels = [field.removeprefix("level=") for field in fields if field.startswith("level=")]
+    if not levels:
+        return description, Level.ADMIN
+    try:
+        if len(levels) > 1:
+            raise ValueError("'level' is given twice")
+        level = Level.of(levels[0])
+    except ValueError as e:
+        raise ValueError(f"{description!r} is not a valid server endpoint: {e}") from e
+    return ":".join([kind, *(field for field in fields if not field.startswith("level="))]), level
 
 
 def service_name(description: str) -> str:

@@ -174,6 +174,12 @@ class MonitorFactory(ServerFactory):
         self.counters.accepted += 1
         self.connections.add(connection)
 
+    @property
+    def is_restricted(self) -> bool:
+        """Rules say who may do what here, or each client has a certificate."""
+        guard = getattr(self.monitor, "guard", None)
+        return self.endpoint.startswith("mtls:") or (guard is not None and guard.access is not None)
+
     def joined(self, connection: ConnectionMixin) -> bool:
         """A connection is established. :return: whether its client may do anything here"""
         join = getattr(self.monitor, "join", None)

@@ -1,5 +1,5 @@
 """
-The signals that end C{twistd qmon}.
+The signals that end C{twistd qmon}, or have it read its files again.
 """
 
 from __future__ import annotations
@@ -46,11 +46,14 @@ class EndSignals:
 
     :param reactor: the reactor
     :param hurry: called in the reactor's thread for each further signal
+    :param reread: called in the reactor's thread for SIGHUP, which then never ends the process; C{None}: there is nothing to
+        read again
     """
 
-    def __init__(self, reactor: Reactor, hurry: Callable[[], None]) -> None:
+    def __init__(self, reactor: Reactor, hurry: Callable[[], None], reread: Callable[[], None] | None = None) -> None:
         self._reactor = reactor
         self._hurry = hurry
+        self._reread = reread
         self._installed = False
         self._ending = False
 
@@ -63,7 +66,10 @@ class EndSignals:
             handler = signal.getsignal(number)
             if callable(handler):
                 signal.signal(number, partial(self._end, handler))
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        reread = self._reread
+        if reread is not None:
+            signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(reread))
+        elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, partial(self._end, self._hung_up))
 
     def _end(self, first: _Handler, number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ The audit trail: what has happened, as records for the log and lines for a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike, fspath
 
 from twisted.logger import Logger
 
@@ -34,8 +35,10 @@ class Audit:
     :ivar file: the file, or C{None}
     """
 
-    def __init__(self, path: str | None, seconds: Callable[[], float], *, required: bool = False) -> None:
-        self.file = AuditFile(path, seconds) if path is not None else None
+    def __init__(
+        self, path: str | PathLike[str] | None, seconds: Callable[[], float], *, required: bool = False
+    ) -> None:
+        self.file = AuditFile(fspath(path), seconds) if path is not None else None
         self.required = required
         self._seconds = seconds
         self._lines = LineMaker()
