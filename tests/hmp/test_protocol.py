@@ -663,3 +663,32 @@ def test_any_sequence_in_any_pieces(lines: list[str], data: Any) -> None:
     assert printed == "".join(text for text, _ in one_by_one)
     assert ran == [name for _, names in one_by_one for name in names]
     assert len(ran) == len(set(ran))
+
+
+_KEYS = {"interrupt": b"\xff\xf4", "mark": b"\xff\xfd\x06", "both": b"\xff\xf4\xff\xfd\x06", "nop": b"\xff\xf1"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from([*_KEYS, "now", "slow", "soon", "refuse", "fail"]), max_size=14), st.data())
+def test_any_telnet_session(keys: list[str], data: Any) -> None:
+    """Whatever is typed and interrupted: each line runs once, in order; each mark is answered; in the end there is a prompt."""
+    typed = [_KEYS.get(key) or f"{key} {n}\r\n".encode() for n, key in enumerate(keys)]
+    stream = b"\r\n" + b"".join(typed)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    clock = Clock()
+    monitor = Monitor(clock=clock)
+    commands = Commands(clock)
+    monitor.register(commands)
+    person = HMPConnection(monitor)
+    for begin, end in pairwise([0, *cuts, len(stream)]):
+        while person.transport.producerState == "paused":
+            clock.advance(1)
+        person.send_bytes(stream[begin:end])
+        clock.advance(data.draw(st.sampled_from([0, 1, 5])))
+    while list(monitor.pending):
+        clock.advance(1)
+    assert commands.ran == [str(n) for n, key in enumerate(keys) if key not in _KEYS]
+    output = person.take_bytes()
+    assert output.count(TIMING_MARK_REFUSED) == stream.count(_KEYS["mark"])
+    assert output.endswith(P.encode())
+    assert person.transport.producerState == "producing"

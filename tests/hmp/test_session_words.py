@@ -278,6 +278,26 @@ class WatchTests(SessionCase):
         self.clock.pump([1] * 10)
         self.assertEqual(len(self.person.transport.value()), before)
 
+    def test_one_who_watches_is_not_idle(self) -> None:
+        """The idle timeout counts from the end of it."""
+        person = self.connect(idle_timeout=5)
+        person.type("watch 1 info sales")
+        self.clock.pump([1] * 20)
+        self.assertFalse(person.closed)
+        person.type("")
+        self.clock.pump([1] * 12)
+        self.assertTrue(person.closed)
+
+    def test_a_connection_that_is_being_closed(self) -> None:
+        """Nothing is run for it any more, so that it comes to its end."""
+        self.person.transport.stop_reading()
+        self.type("watch 1 info sales")
+        self.person.factory.close()
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.shop.asked, 1)
+        self.person.transport.read_on()
+        self.assertTrue(self.person.closed)
+
     def test_what_can_not_be_watched(self) -> None:
         """The words of the session, what has to be confirmed, nothing at all, and too often."""
         self.monitor.register(Quit(lambda request: Deferred(), beside="web"))
@@ -401,6 +421,14 @@ class QuitTests(SessionCase):
         self.monitor.register(Quit(self.stop))
         self.type("quit")
         self.assertEqual(len(self.quits), 1)
+
+    def test_one_who_may_not(self) -> None:
+        """Is told so, and not asked for a confirmation."""
+        self.monitor.register(Quit(self.stop, beside="web"))
+        self.person.protocol.console.caller.standing = SimpleNamespace(
+            level=Level.OBSERVE, guarded=False, permits=lambda need: need.name != "quit", identity="x"
+        )
+        self.assertNotIn("Say 'quit' again", self.type("quit"))
 
     def test_machines(self) -> None:
         """Neither QMP nor C{human-monitor-command} is asked."""

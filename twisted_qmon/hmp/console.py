@@ -122,7 +122,7 @@ class Console:
     :ivar suspended: a command is pending; it takes no line
     :ivar requests: how many commands were asked for
     :ivar errors: how many of them failed
-    :ivar last_command: the last one
+    :ivar last_command: the QMP name of the last one
     :ivar terminal: a terminal is known to be at the other end: progress is printed unless the person has switched it off
     """
 
@@ -172,8 +172,6 @@ class Console:
         self.terminal = False
         self._progress: bool | None = None
         self._pending: Deferred[Any] | None = None
-        # The QMP name of what runs, or ran last.
-        self._running = ""
         self._closed = False
 
     def _make_session(self, on_leave: Callable[[], object] | None) -> SessionWords:
@@ -314,7 +312,7 @@ class Console:
         def print_hint(found: object) -> None:
             # Whatever else was logged since then is not it.
             latest = found[-1] if isinstance(found, list) and found else {}
-            mine = str(latest.get("text", "")).startswith(f"while executing {self._running} for ")
+            mine = str(latest.get("text", "")).startswith(f"while executing {self.last_command} for ")
             number = f" entry {latest['number']}" if mine and "number" in latest else ""
             self._print(f"See log{number}: info log level=error")
 
@@ -374,12 +372,15 @@ class Console:
             assert self._session is not None
             if not self._session.run(text, names):
                 self._unknown_command(text, text.strip(BLANKS), entry.names[0], names, sub=False)
-        elif self._interactive and entry.info.confirm and not self._is_confirmed(entry, cursor, confirming):
+        elif self._has_to_confirm(entry.info) and not self._is_confirmed(entry, cursor, confirming):
             self._confirming = entry.info.name
             word = entry.names[0]
             self._print(f"{word}: {entry.info.confirm}. Say '{word}' again, or '{word} now'")
         else:
             self._command(entry, cursor)
+
+    def _has_to_confirm(self, info: CommandInfo) -> bool:
+        return self._interactive and info.confirm != "" and self._permits(info)
 
     def _is_confirmed(self, entry: Entry, cursor: Cursor, confirming: str) -> bool:
         if cursor.text[cursor.at :].strip(BLANKS) == "now":
@@ -415,7 +416,6 @@ class Console:
             self._execute(info.name, arguments, lambda result: self._print(present(info, result, arguments)))
 
     def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
-        self._running = name
         self.requests += 1
         self.last_command = name
         line = None

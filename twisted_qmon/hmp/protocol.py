@@ -39,7 +39,6 @@ MAX_LINE = 4095
 #: Bytes of typed lines that are read ahead from a telnet client while it waits for a command.
 MAX_HELD = 65536
 
-
 _CTRL_D = b"\x04"
 
 
@@ -89,7 +88,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             command_index=factory.command_index,
             clock=factory.clock,
             prepare_timeout=factory.ready_timeout,
-            stalled=lambda: self.write_queue.blocked,
+            stalled=lambda: self.finishing or self.write_queue.blocked,
             announce=self._announce,
             on_leave=self.finish,
         )
@@ -338,8 +337,8 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
 
     @property
     def busy(self) -> bool:
-        """A command is pending, so that the person may well be silent."""
-        return self._suspensions > (1 if self.write_queue.blocked else 0)
+        """A command is pending, or goes on being repeated, so that the person may well be silent."""
+        return self.console.following or self._suspensions > (1 if self.write_queue.blocked else 0)
 
     def readConnectionLost(self) -> None:
         self.input_ended()
