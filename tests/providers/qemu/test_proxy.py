@@ -200,7 +200,7 @@ class TurnsTests(SynchronousTestCase):
         """The reply to what is sent and cancelled is dropped; until then it keeps its place at QEMU."""
         done = [self.execute(f"c{n}") for n in range(4)]
         done[0].cancel()
-        self.failureResultOf(done[0], CommandCancelled)
+        self.assertIn("'c0' was cancelled", str(self.failureResultOf(done[0], CommandCancelled).value))
         requests = self.qemu.asked()
         self.assertEqual(len(requests), 2)
         self.qemu.answer(requests[0], {})

@@ -14,7 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_qemu import VERSION, FakeEndpoint, Proxy
+from tests.support.fake_qemu import VERSION, FakeEndpoint, Proxy, make_schema
 from twisted_qmon import Monitor
 from twisted_qmon.errors import CommandCancelled, CommandError, CommandNotFound, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT, Qemu
@@ -129,6 +129,21 @@ class LifeAndDeathTests(SynchronousTestCase):
         proxy.qemu.answer(request, [{"meta-type": "command"}])
         self.assertTrue(proxy.qemu.transport.disconnected)
         self.assertFalse(proxy.provider.connected)
+
+    def test_dies_at_the_last_question(self) -> None:
+        """One that dies at a question whose answer does not matter counts as a failed attempt, too."""
+        proxy = Proxy(connect=False)
+        proxy.qemu.greet()
+        (request,) = proxy.qemu.asked()
+        proxy.qemu.answer(request, make_schema(without=["human-monitor-command"]))
+        self.assertEqual([each["execute"] for each in proxy.qemu.asked()], ["migrate-set-capabilities"])
+        proxy.qemu.die()
+        self.assertFalse(proxy.provider.connected)
+        self.assertEqual(proxy.event_names(), [])
+        proxy.clock.advance(1.0)
+        proxy.qemu.greet()
+        proxy.qemu.introduce()
+        self.assertTrue(proxy.provider.connected)
 
     def test_malformed_descriptions(self) -> None:
         """Whatever a server answers when it is asked what it can do, the proxy goes on, and tries again."""

@@ -233,6 +233,7 @@ class Upstream:
             Cancelling it takes back what is not sent yet; the reply to what is sent is dropped.
         """
         forwarded = Forwarded(self._cancelled)
+        forwarded.name = name
         connection = forwarded.connection = self.connection
         if connection is None:
             return _refused(forwarded, not_connected())
@@ -249,7 +250,6 @@ class Upstream:
             return _refused(forwarded, error)
         if self._waiting >= MAX_WAITING:
             return _refused(forwarded, GenericError(f"{MAX_WAITING} requests are waiting for QEMU already"))
-        forwarded.name = name
         forwarded.arguments = arguments
         forwarded.caller = caller
         queue = self._queues.get(caller)
@@ -346,6 +346,8 @@ class Upstream:
         try:
             await connection.negotiate(self.clock, self._negotiation_timeout)
             await self._user.describe(connection)
+            # It may have been lost without an error that counts.
+            await connection.when_ready()
         except (CommandError, CancelledError):
             raise
         except Exception:

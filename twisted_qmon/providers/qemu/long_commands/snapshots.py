@@ -28,7 +28,7 @@ __all__ = ["Snapshots", "choose_devices"]
 #: Block drivers that can take snapshots themselves.
 _CAN_SNAPSHOT = frozenset(("qcow2", "rbd", "sheepdog"))
 
-
+#: What all of them use, to choose the disks and to follow the job.
 _NEEDED = ("query-block", "query-named-block-nodes", *JOB_COMMANDS)
 
 
