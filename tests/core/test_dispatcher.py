@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import fail as deferred_fail
 from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balloon import Caller
-from twisted_qmon import ABSENT, CommandProvider, GenericError, Monitor, Request, command
+from twisted_qmon import ABSENT, CommandCancelled, CommandProvider, GenericError, Monitor, Request, command
+from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.core.dispatcher import MAX_DEPTH
 from twisted_qmon.testing import QMPConnection
 
@@ -103,6 +107,62 @@ class SettlingTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(calls, ["broken"] * 3)
+
+    def test_record_that_fails(self) -> None:
+        """An outcome that the audit can't record is answered all the same."""
+        audit = Audit(None, self.clock.seconds)
+        self.monitor.set_guard(audit=audit)
+        # An error made with something else than text: its length is what the audit asks for.
+        self.monitor.register_command("odd", lambda: deferred_fail(GenericError(ValueError())))  # type: ignore[arg-type]
+        client = QMPConnection(self.monitor)
+        self.assertEqual(client.execute("odd")["error"]["class"], "GenericError")
+        self.assertEqual(len(self.monitor.pending), 0)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
+
+    def late(self, fire: Callable[[Deferred[Any]], None]) -> list[str]:
+        """:return: what is logged when the handler of a request that was cancelled ends so"""
+        gate: Deferred[Any] = Deferred()
+
+        async def stubborn() -> Any:
+            try:
+                await Deferred()
+            except CancelledError:
+                return await gate
+
+        events = EventLoggingObserver.createWithCleanup(cast(Any, self), globalLogPublisher)
+        self.monitor.register_command("stubborn", stubborn)
+        request = self.monitor.submit("stubborn", None, Caller())
+        request.cancel()
+        self.assertEqual(list(self.monitor.pending.abandoned), [request.number])
+        fire(gate)
+        self.assertEqual(list(self.monitor.pending.abandoned), [])
+        self.assertIsInstance(request.error, CommandCancelled)
+        self.monitor.unregister("stubborn")
+        return [str(formatEvent(event)) for event in events]
+
+    def test_late_ends(self) -> None:
+        """What comes of a handler after its request was answered is logged, and changes nothing."""
+        self.assertEqual(self.late(lambda d: d.callback(1)), ["stubborn completed after it had been answered"])
+        self.assertEqual(
+            self.late(lambda d: d.errback(GenericError("no more"))),
+            ["stubborn failed after it had been answered: no more"],
+        )
+        self.assertEqual(
+            self.late(lambda d: d.cancel()), ["stubborn ended its cancellation after it had been answered"]
+        )
+
+    def test_canceller_that_fails(self) -> None:
+        """A canceller that raises is logged; the request is answered."""
+
+        def fail_to_cancel(_: Deferred[None]) -> None:
+            raise ZeroDivisionError
+
+        self.monitor.register_command("broken", lambda: Deferred(fail_to_cancel))
+        request = self.monitor.submit("broken", None, Caller())
+        request.cancel()
+        self.assertIsInstance(request.error, CommandCancelled)
+        self.assertEqual(list(self.monitor.pending.abandoned), [request.number])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class UnattendedTests(SynchronousTestCase):

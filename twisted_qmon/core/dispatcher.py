@@ -315,9 +315,11 @@ class Dispatcher:
             return
         if request.pending:
             self.pending.remove(request)
-        if request.begun is not None and self.guard is not None:
-            self.guard.settled(request, error)
-        request.settle(result, error)
+        try:
+            if request.begun is not None and self.guard is not None:
+                self._record(self.guard, request, error)
+        finally:
+            request.settle(result, error)
         if request.detached:
             self._log.info(
                 "{command}, asked for by {caller} who has left, {outcome}",
@@ -328,6 +330,13 @@ class Dispatcher:
         # After its answer: that of the last request is written before the drain goes on.
         if self.pending.waiters:
             self.pending.tell_waiters()
+
+    def _record(self, guard: Guard, request: Request, error: CommandError | None) -> None:
+        try:
+            guard.settled(request, error)
+        except Exception:
+            # It is answered all the same.
+            self._log.failure("while recording the outcome of {command}", command=request.name)
 
     # -- requests that stay for a while
 
