@@ -124,6 +124,7 @@ class Console:
     :ivar errors: how many of them failed
     :ivar last_command: the QMP name of the last one
     :ivar terminal: a terminal is known to be at the other end: progress is printed unless the person has switched it off
+    :ivar failed: the last line could not be run, or its command failed or was cancelled
     """
 
     _log = Logger()
@@ -150,6 +151,7 @@ class Console:
         self.requests = 0
         self.errors = 0
         self.last_command = ""
+        self.failed = False
         self._write = write
         self._on_suspend = on_suspend
         self._on_resume = on_resume
@@ -219,6 +221,7 @@ class Console:
         if self.suspended:
             raise RuntimeError("this console waits for a command to complete")
         self._stop_following()
+        self.failed = False
         if not text.strip(BLANKS):
             return
         controls = [c for c in text if (c < " " and c not in BLANKS) or "\x7f" <= c <= "\x9f"]
@@ -254,7 +257,13 @@ class Console:
 
     def complain(self, text: str) -> None:
         """Tell the person of an error."""
+        self.failed = True
         self._print(f"Error: {text}")
+
+    @property
+    def running(self) -> str:
+        """The QMP name of the command that it waits for; empty if it waits for none."""
+        return self.last_command if self._pending is not None else ""
 
     # -- suspension
 
@@ -296,6 +305,7 @@ class Console:
             else:
                 self._fail("while waiting for a command", result)
         except LineError as error:
+            self.failed = True
             self._print(error.text)
         except Exception:
             self._fail("while running a line", Failure())

@@ -198,6 +198,12 @@ class QMPClient:
         """
         return succeed(None) if self._connection is None else self._connection.close()
 
+    def when_lost(self) -> Deferred[CommandError]:
+        """:return: fires with the reason when the connection is lost or closed; at once if there is none"""
+        if self._connection is None:
+            return succeed(ConnectionClosed("There is no connection to the monitor"))
+        return self._connection.when_lost()
+
     def _connect(self, endpoint: IStreamClientEndpoint, negotiation_timeout: float) -> Deferred[_Connection]:
         async def prepare(connection: _Connection) -> None:
             await connection.negotiate(self.clock, negotiation_timeout)

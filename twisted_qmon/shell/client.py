@@ -149,14 +149,21 @@ class Client:
         """L{send}, and the L{reply}."""
         return self.reply(self.send(name, arguments, oob=oob), deadline)
 
-    def run(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> Any:
+    def run(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        oob: bool = False,
+    ) -> Any:
         """
         L{execute} for a person: it is cancelled at the server when it takes too long, and when the person interrupts it.
 
         :param timeout: in seconds
         :raise TimedOut: when it took longer
         """
-        number = self.send(name, arguments)
+        number = self.send(name, arguments, oob=oob)
         try:
             return self.reply(number, None if timeout is None else time.monotonic() + timeout)
         except TimeoutError:

@@ -1,0 +1,276 @@
+"""The parts of the prompt; its whole is tried in tests/live."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead
+from prompt_toolkit.output import DummyOutput
+
+from twisted_qmon.errors import CommandNotFound, GenericError
+from twisted_qmon.hmp.command_index import make_names
+from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.shell.prompt import pending
+from twisted_qmon.shell.prompt.completer import LineCompleter, files
+from twisted_qmon.shell.prompt.history import History, has_secret, history_path
+from twisted_qmon.shell.prompt.loop import _retry_policy, server_name
+from twisted_qmon.shell.prompt.pending import PendingBar, bar, find_progress
+from twisted_qmon.shell.prompt.screen import Screen
+
+COLOUR = TypeInfo("enum", values=("red", "greenish-blue", "\x1b[31m"))
+NAMES = make_names(
+    {
+        info.name: info
+        for info in (
+            CommandInfo("paint", (ParameterInfo("colour", COLOUR),), help="paint\x1b it"),
+            CommandInfo("load", (ParameterInfo("file", TypeInfo("str")),)),
+            CommandInfo("query-paint"),
+        )
+    }
+)
+
+
+def _completed(text: str, behind: str = "", names: Any = NAMES) -> list[str]:
+    document = Document(text + behind, len(text))
+    found = LineCompleter(lambda: names).get_completions(document, CompleteEvent())
+    return [text[: len(text) + each.start_position] + each.text for each in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("pai", ["paint "]),
+        ("paint green", ["paint greenish-blue "]),
+        ("paint co", ["paint colour="]),
+        ("info pa", ["info paint "]),
+        ('{"execute": "pa', ['{"execute": "paint']),
+        ('{ "exec-oob":"query', ['{ "exec-oob":"query-paint']),
+        ('{"execute": "paint", "arguments": {"', []),
+        ("paint \x1b", []),
+    ],
+)
+def test_completion(text: str, lines: list[str]) -> None:
+    """A line is completed word by word, dashes and all; a message up to its command's name; nothing that is not printable."""
+    assert _completed(text) == lines
+
+
+def test_completion_details() -> None:
+    """A blank follows only at the end of the line; help is beside, made printable; before commands are known there is nothing."""
+    assert _completed("pai", " red") == ["paint"]
+    [found] = LineCompleter(lambda: NAMES).get_completions(Document("pai"), CompleteEvent())
+    assert found.display_meta_text == "paint\\x1b it"
+    assert _completed("pai", names=None) == []
+
+
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are completed with what is typed of their folder, folders with a slash, hidden ones only when asked for."""
+    for name in ("b c", ".hidden", "a\x1b"):
+        (tmp_path / name).touch()
+    (tmp_path / "bin").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [each.text for each in files("b")] == ['"b c"', "bin/"]
+    assert [each.text for each in files("./bi")] == ["./bin/"]
+    assert [each.text for each in files(".h")] == [".hidden"]
+    assert [each.text for each in files("~/bi")] == [f"{tmp_path}/bin/"]
+    assert files("/nothing/here") == []
+    assert _completed("load ") == ["load file=", 'load "b c"', "load bin/"]
+
+
+# -- history
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("info status", False),
+        ("change ide0 file.iso", False),
+        (" info status", True),
+        ("set_password vnc x", True),
+        ("change vnc password", True),
+        ('{"execute": "change-vnc-password", "arguments": {"password": "x"}}', True),
+        ("object_add secret,id=s,data=x", True),
+        ('{"execute": "block_passwd"}', True),
+        ("login token=x", True),
+    ],
+)
+def test_secrets(line: str, secret: bool) -> None:
+    """A line with a secret, or with a blank before it, is not kept."""
+    assert has_secret(line) == secret
+
+
+def test_history(tmp_path: Path) -> None:
+    """Lines are kept in a private file, secrets and repetitions are not; another start has them, latest first."""
+    path = tmp_path / "a" / "history"
+    history = History(path)
+    for line in ("one", "one", "set_password x", "", "two"):
+        history.append_string(line)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(History(path).load_history_strings()) == ["two", "one"]
+
+
+def test_history_that_cannot_be_kept(tmp_path: Path) -> None:
+    """Where the file can't be read or written, the prompt goes on without."""
+    (tmp_path / "file").touch()
+    history = History(tmp_path / "file" / "history")
+    history.append_string("one")
+    assert history.get_strings() == ["one"]
+    (tmp_path / "folder").mkdir()
+    assert list(History(tmp_path / "folder").load_history_strings()) == []
+
+
+def test_history_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file is where XDG_STATE_HOME says, if that is an absolute path."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert history_path() == Path("/state/qmon/history")
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert history_path() == tmp_path / ".local/state/qmon/history"
+
+
+# -- what is pending
+
+
+@pytest.mark.parametrize(
+    ("current", "total", "text"),
+    [(0, 4, "...."), (1, 4, "#..."), (4, 4, "####"), (9, 4, "####"), (-1, 4, "...."), (1, 0, "....")],
+)
+def test_bar(current: int, total: int, text: str) -> None:
+    """A bar is filled as far as it is, whatever the server says."""
+    assert bar(current, total, 4, plain=True) == text
+    assert bar(current, total, 4) == text.replace(".", "░").replace("#", "█")
+
+
+def test_progress() -> None:
+    """Of requests of the same name, the one as old as ours is meant."""
+    half = {"current": 1, "total": 2}
+    rows = [
+        {"command": "a", "seconds": 50, "progress": {"current": 0, "total": 2}},
+        {"command": "a", "seconds": 4.9, "progress": half},
+        {"command": "a", "seconds": 5, "abandoned": True, "progress": {"current": 0, "total": 2}},
+        {"command": "b", "seconds": 5, "progress": {"current": 0, "total": 2}},
+        {"command": "a", "seconds": 5},
+    ]
+    assert find_progress(rows, "a", 5) == (1, 2)
+    assert find_progress(rows, "c", 5) is None
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending, "SHOW_AFTER", 0.0)
+    monkeypatch.setattr(pending, "POLL", 0.001)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_waiting() -> None:
+    """The bar shows what the server tells; keys are for the next prompt; Ctrl-C forgets them, and cancels."""
+    answers: list[Any] = [GenericError("busy"), "odd", [{"command": "a", "progress": {"current": 1, "total": 4}}]]
+    cancelled: list[bool] = []
+    shown: list[str] = []
+
+    async def run() -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def execute(name: str) -> Any:
+            assert name == "query-pending"
+            shown.append("".join(part[1] for part in waiting._text()))
+            if not answers:
+                if not done.done():
+                    input.send_text("x\x03yz")
+                raise CommandNotFound("no")
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def cancel() -> None:
+            cancelled.append(True)
+            asyncio.get_running_loop().call_later(0.05, done.set_result, None)
+
+        with create_pipe_input() as input:
+            clear_typeahead(input)
+            waiting = PendingBar(execute, lambda: "a", cancel, input, DummyOutput())
+            await waiting.wait(done)
+            assert [press.data for press in get_typeahead(input)] == ["y", "z"]
+
+    asyncio.run(run())
+    assert cancelled == [True]
+    assert "25 %" in shown[-1]
+    assert shown[0].startswith("a  ")
+
+
+def test_waiting_for_what_is_done() -> None:
+    """What is done already is not waited for."""
+
+    async def run() -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        with create_pipe_input() as input:
+            await PendingBar(lambda name: asyncio.sleep(0), lambda: "", lambda: None, input, DummyOutput()).wait(done)
+
+    asyncio.run(run())
+
+
+# -- the rest
+
+
+def test_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text appears soon, then no more often than once a period; errors and notes are told apart by colour."""
+
+    async def run() -> None:
+        screen = Screen(asyncio.get_running_loop(), colour=True, write=written.append)
+        screen.text("one\n")
+        screen.error("two\n")
+        await asyncio.sleep(0.01)
+        assert written == ["one\n\x1b[31mtwo\x1b[0m\n"]
+        screen.note("three\n")
+        await asyncio.sleep(0.01)
+        assert len(written) == 1
+        screen.flush()
+        screen.flush()
+        assert written[1:] == ["\x1b[2mthree\x1b[0m\n"]
+
+    written: list[str] = []
+    asyncio.run(run())
+
+
+def test_plain_screen(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without colours there are none; by default it is standard output."""
+
+    async def run() -> None:
+        screen = Screen(asyncio.get_running_loop(), colour=False)
+        screen.error("two\n")
+        screen.flush()
+
+    asyncio.run(run())
+    assert capfd.readouterr().out == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("greeting", "name"),
+    [
+        ({}, "connected"),
+        ({"version": 1}, "connected"),
+        ({"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "Debian"}}, "QEMU 7.2.22"),
+        ({"version": {"qemu": {"major": 7}}}, "QEMU 7.?.?"),
+        ({"version": {"qemu": {"major": 0}, "package": "twisted-qmon 0.1.0"}}, "twisted-qmon 0.1.0"),
+    ],
+)
+def test_server_name(greeting: Any, name: str) -> None:
+    """The greeting tells what the server is."""
+    assert server_name(greeting) == name
+
+
+def test_retries_slow_down() -> None:
+    """Attempts to reconnect come slower and slower, up to a limit."""
+    delays = [_retry_policy(n) for n in range(1, 20)]
+    assert delays == sorted(delays)
+    assert delays[-1] == 3.0
