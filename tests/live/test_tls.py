@@ -91,7 +91,16 @@ class Server(Twistd):
         endpoints = []
         for kind, port in self.ports.items():
             endpoints += [f"--{kind}", f"ssl:{port}:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1"]
-        arguments = ["--qmp", "unix:qmp.sock", *endpoints, "--provider", "commands.Commands", *options]
+        arguments = [
+            "--qmp",
+            "unix:qmp.sock",
+            *endpoints,
+            "--provider",
+            "commands.Commands",
+            "--name",
+            "the server",
+            *options,
+        ]
         super().__init__(folder, arguments, paths=[folder])
         self.look = self.qmp()
 
@@ -184,27 +193,66 @@ def test_suspension(server: Server, client: QMPOverTLS) -> None:
     assert sorted(client.read()["id"] for _ in range(9)) == list(range(9))
 
 
+def waiting(server: Server) -> int:
+    """:return: how many C{wait} commands are pending"""
+    return len([info for info in server.look.execute("query-pending") if info["command"] == "wait"])
+
+
+def answers_after_close_notify(server: Server, kind: str, data: bytes, pending: int) -> bytes:
+    """
+    Send data, then C{close_notify} while so many commands are pending, and release those.
+
+    :return: what came until the server's own C{close_notify}, which the end of the TCP connection follows
+    """
+    with socket.create_connection(("127.0.0.1", server.ports[kind]), PATIENCE) as plain:
+        connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+        plain.setblocking(True)
+        connection.set_connect_state()
+        connection.do_handshake()
+        connection.sendall(data)
+        until("they are pending", lambda: waiting(server) == pending)
+        assert connection.shutdown() is False
+        time.sleep(0.2)
+        assert waiting(server) == pending
+        received = b""
+        server.look.execute("release")
+        with pytest.raises(SSL.ZeroReturnError):
+            while True:
+                received += connection.recv(65536)
+        assert plain.recv(1) == b""
+        return received
+
+
 def test_half_close(server: Server) -> None:
     """What is pending when the client says C{close_notify} is answered; then the server says the same, and closes."""
-    plain = socket.create_connection(("127.0.0.1", server.ports["qmp"]), PATIENCE)
-    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
-    plain.setblocking(True)
-    connection.set_connect_state()
-    connection.do_handshake()
-    connection.sendall(b'{"execute":"qmp_capabilities"}{"execute":"wait","id":1}{"execute":"wait","id":2}')
-    until("two pending", lambda: len(server.look.execute("query-pending")) >= 2)
-    assert connection.shutdown() is False
-    time.sleep(0.2)
-    assert len([p for p in server.look.execute("query-pending") if p["command"] == "wait"]) == 2
-    server.look.execute("release")
-    received = b""
-    with pytest.raises(SSL.ZeroReturnError):
-        while True:
-            received += connection.recv(65536)
-    *_, first, second = [json.loads(line) for line in received.splitlines()]
-    assert [first["id"], second["id"]] == [1, 2]
-    assert plain.recv(1) == b""
-    plain.close()
+    data = b'{"execute":"qmp_capabilities"}{"execute":"wait","id":1}{"execute":"wait","id":2}'
+    *_, first, second = answers_after_close_notify(server, "qmp", data, 2).splitlines()
+    assert [json.loads(first)["id"], json.loads(second)["id"]] == [1, 2]
+
+
+def test_half_close_of_a_person(server: Server) -> None:
+    """The same at the human monitor: the command that is waited for, and what was typed ahead."""
+    received = answers_after_close_notify(server, "hmp", b"wait\ninfo name\n", 1)
+    assert 0 < received.find(b"released\r\n") < received.find(b"the server\r\n")
+
+
+def test_a_person_who_reads_late(server: Server) -> None:
+    """30 outputs of 1 MiB for a person who does not read: few are made, all of them come, and typed lines are held meanwhile."""
+    with python_client(server.ports["hmp"]) as person, person.makefile("rb") as reader:
+        person.sendall(b"blob 1048576\n" * 30 + b"wait\ninfo served\n")
+        until("the first output is made", lambda: server.look.execute("query-served") > 0)
+        time.sleep(1)
+        assert server.look.execute("query-served") < 15
+        lines: list[int] = []
+        while len(lines) < 30:
+            line = reader.readline()
+            if line.endswith(b"x\r\n"):
+                lines.append(len(line.removeprefix(b"(qmon) ").strip()))
+        assert lines == [MIB] * 30
+        until("the command is pending", lambda: waiting(server) == 1)
+        server.look.execute("release")
+        while not reader.readline().endswith(b"30\r\n"):
+            pass
 
 
 def test_socat(server: Server) -> None:

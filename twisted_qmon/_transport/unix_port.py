@@ -128,37 +128,36 @@ class UnixPort(unix.Port):
     """
     A listening unix socket.
 
+    :ivar path: where it is
     :ivar owner: who gets the socket: a process that starts as root, and goes on as another user, would lock that user out
     """
 
+    path = ""
     owner: Owner | None = None
     _identity: tuple[int, int] | None = None
     _log = Logger()
 
-    _path = ""
-
     def startListening(self) -> None:
-        self._path = os.fsdecode(self._bindPath)
-        if self._path.startswith("\0"):
+        if self.path.startswith("\0"):
             # Linux's abstract name space: no file.
             super().startListening()  # type: ignore[no-untyped-call]
             return
         # The process may change its folder before it ends.
-        self._path = os.path.abspath(self._path)
+        self.path = os.path.abspath(self.path)
         if self.wantPID:
             # Twisted's own lock has the same name.
-            claim_path(self._path)
+            claim_path(self.path)
             self._listen()
         else:
-            with locked_path(self._path, self.owner):
-                claim_path(self._path)
+            with locked_path(self.path, self.owner):
+                claim_path(self.path)
                 self._listen()
 
     def _listen(self) -> None:
         super().startListening()  # type: ignore[no-untyped-call]
-        self._identity = _identity(self._path)
+        self._identity = _identity(self.path)
         if self.owner is not None:
-            os.chown(self._path, *self.owner, follow_symlinks=False)
+            os.chown(self.path, *self.owner, follow_symlinks=False)
 
     def connectionLost(self, reason: Failure) -> None:
         self._remove()
@@ -169,12 +168,12 @@ class UnixPort(unix.Port):
 
     def _remove(self) -> None:
         """Remove the socket, unless it is gone, or another process listens at one of its own by now."""
-        if self._identity is None or _identity(self._path) != self._identity:
+        if self._identity is None or _identity(self.path) != self._identity:
             return
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except OSError as e:
-            self._log.warn("can't remove {path}: {reason}", path=self._path, reason=e.strerror)
+            self._log.warn("can't remove {path}: {reason}", path=self.path, reason=e.strerror)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -202,6 +201,7 @@ class UnixReactor:
     ) -> UnixPort:
         """See C{twisted.internet.interfaces.IReactorUNIX.listenUNIX}."""
         port = UnixPort(os.fsencode(address), factory, backlog, mode, self._reactor, wantPID)
+        port.path = address
         port.owner = self._owner
         port.startListening()
         return port
