@@ -198,7 +198,7 @@ class QuitTests(unittest.TestCase):
             person.type("quit\n")
             self.assertEqual(person.rest(), "")
             twistd.ends()
-            self.assertRegex(twistd.output(), r"hmp-\d+ at unix quits this process")
+            self.assertRegex(twistd.output(), r"uid:\S+ pid:\d+ quits this process, in the session hmp-\d+")
             person.socket.close()
 
 

@@ -52,5 +52,7 @@ class Quit(CommandProvider):
     def quit(self, request: Request) -> Deferred[None]:
         """quit this process"""
         caller = request.caller
-        self._log.info("{caller} at {peer} quits this process", caller=caller.name, peer=caller.peer or "this process")
+        self._log.info(
+            "{identity} quits this process, in the session {session}", identity=caller.identity, session=caller.name
+        )
         return self._stop(request)
