@@ -16,7 +16,7 @@ from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.info import Level, Need
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.plain import Unfit, plain
+from twisted_qmon.qapi.plain import plain
 from twisted_qmon.qapi.schema import info_to_json
 from twisted_qmon.qapi.types import UInt32
 
@@ -344,7 +344,7 @@ def _can_be_shown(id: JSON) -> bool:
         return False
     try:
         plain(id)
-    except Unfit:
+    except TypeError:
         return False
     return len(JSONText.of(id).text) <= MAX_SHOWN_ID
 

@@ -119,21 +119,9 @@ class Event:
             raise RegistrationError(
                 f"event {name}: data maps names of members to types; so a member 'data' goes into it"
             )
-        # A type is one of a member of this name: events had it before they had levels.
-        level = members.get("level")
         try:
-            self.level = Level.OBSERVE
-            if isinstance(level, str | Level):
-                self.level = Level.of(level)
-                del members["level"]
-        except ValueError as e:
-            raise RegistrationError(f"event {name}: {e}") from e
-        types = {member.replace("-", "_"): type_ for member, type_ in (data or {}).items()}
-        twice = types.keys() & members
-        if twice:
-            raise RegistrationError(f"event {name}: member {min(twice)!r} is given twice")
-        try:
-            record = compile_members({**types, **members})
+            self.level = _take_level(members)
+            record = compile_members(_merged(data or {}, members))
         except (TypeError, ValueError) as e:
             raise RegistrationError(f"event {name}: {e}") from e
         self.name = name
@@ -142,13 +130,29 @@ class Event:
         self.members: tuple[ParameterInfo, ...] = record.members
         self.data_of = record.encode
         self.key: tuple[str, ...] = tuple(part.replace("_", "-") for part in key)
-        if check:
-            unknown = set(self.key).difference(member.name for member in record.members)
-            if unknown:
-                raise RegistrationError(f"event {name}: key {min(unknown)!r} is not a member")
+        unknown = set(self.key).difference(member.name for member in record.members)
+        if check and unknown:
+            raise RegistrationError(f"event {name}: key {min(unknown)!r} is not a member")
 
     def __repr__(self) -> str:
         return f"<Event {self.name}>"
+
+
+def _take_level(members: dict[str, object]) -> Level:
+    """Take the level out of the members. A type stays: it is that of a member of this name."""
+    level = members.get("level")
+    if not isinstance(level, str | Level):
+        return Level.OBSERVE
+    del members["level"]
+    return Level.of(level)
+
+
+def _merged(data: Mapping[str, object], members: Mapping[str, object]) -> dict[str, object]:
+    types = {member.replace("-", "_"): type_ for member, type_ in data.items()}
+    twice = types.keys() & members
+    if twice:
+        raise ValueError(f"member {min(twice)!r} is given twice")
+    return {**types, **members}
 
 
 class EventTable:

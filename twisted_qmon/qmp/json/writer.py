@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from twisted_qmon.qapi.plain import plain
+
 __all__ = ["NEWLINE", "encode", "encode_line", "encode_message", "encode_quickly", "to_ascii", "verbatim"]
 
 #: Containers inside each other. The parser takes 1024; a value from elsewhere may have more, but a circular one has an end here.
@@ -58,8 +60,6 @@ _ESCAPES = {chr(code): f"\\u{code:04X}" for code in (*range(0x20), _DELETE)} | {
     "\r": "\\r",
     "\t": "\\t",
 }
-
-_PLAIN_TYPES = frozenset({str, int, bool, type(None), msgspec.Raw})
 
 
 def encode(value: object) -> bytes:
@@ -138,29 +138,12 @@ def to_ascii(lines: bytes) -> bytes:
     return lines if lines.isascii() and _DELETE not in lines else _to_ascii(lines)
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether msgspec writes exactly what JSON has for this finite value."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        kind = type(value)
-        if kind is dict:
-            for key, member in value.items():
-                if type(key) is not str:
-                    return False
-                if type(member) not in _PLAIN_TYPES:
-                    waiting.append(member)
-        elif kind is list or kind is tuple:
-            for item in value:
-                if type(item) not in _PLAIN_TYPES:
-                    waiting.append(item)
-        elif kind is float:
-            # Neither NaN nor infinite.
-            if value - value != 0.0:
-                return False
-        elif kind not in _PLAIN_TYPES:
-            return False
-    return True
+def _is_plain(value: object) -> bool:
+    """Whether msgspec writes exactly what JSON has for this value."""
+    try:
+        return plain(value) is value
+    except TypeError:
+        return False
 
 
 def _to_ascii(data: bytes) -> bytes:
