@@ -199,7 +199,7 @@ def _is_function(node: ast.AST) -> bool:
 def test_msgspec_stays_where_it_is_contained(path: Path) -> None:
     """
     msgspec takes what QEMU refuses, so its JSON functions are used by the readers and the writer of qmp, and for the
-    lines of the audit. The core may ask C{msgspec.inspect} what a type is.
+    lines of the audit. What else it does, such as the conversion of types, is not restricted.
     """
     users = {
         "twisted_qmon.core.audit.record",

@@ -14,8 +14,9 @@ import msgspec
 from zope.interface import implementer
 
 from twisted_qmon.errors import EventError, RegistrationError
-from twisted_qmon.info import CommandInfo, Level, Need
+from twisted_qmon.info import JSON, CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.qapi.plain import is_as_read
 from twisted_qmon.qapi.signature import compile_signature, default_params
 
 if TYPE_CHECKING:
@@ -86,11 +87,13 @@ class Command:
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
     :param needs: see L{CommandMethod.needs}
-    :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request; C{None} if it has
+    :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request, and for arguments that
+        are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
     """
 
     __slots__ = (
+        "_call",
         "direct",
         "finish",
         "handler",
@@ -127,7 +130,8 @@ class Command:
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
-        self.direct: Callable[[Mapping[str, Any] | None], Any] | None = None if asks else self._call_first
+        self._call: Callable[..., object] = self._call_first
+        self.direct: Callable[[Mapping[str, JSON] | None], object] | None = None if asks else self._call_first
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,
@@ -144,10 +148,20 @@ class Command:
             printer=printer,
         )
 
-    def _call_first(self, arguments: Mapping[str, Any] | None) -> Any:
+    def _call_first(self, arguments: Mapping[str, JSON] | None, request: Request | None = None) -> object:
         # Made when the first call comes: most commands of a program are called never, or not yet.
-        call = self.direct = self.signature.compile_call(self.handler)
-        return call(arguments)
+        call = self._call = self.signature.caller(self.handler)
+        if self.direct is not None:
+            self.direct = call
+        return call(arguments, request)
+
+    def invoke(self, request: Request, arguments: Mapping[str, JSON] | None) -> object:
+        if not arguments or is_as_read(arguments):
+            return self._call(arguments, request)
+        keywords = self.signature.bind(arguments)
+        if self.signature.request_parameter is not None:
+            keywords[self.signature.request_parameter] = request
+        return self.handler(**keywords)
 
     def show(self, request: Request) -> Mapping[str, Any]:
         """
@@ -157,14 +171,6 @@ class Command:
         arguments = request.arguments or {}
         self.signature.bind(arguments)
         return arguments
-
-    def invoke(self, request: Request, arguments: Mapping[str, Any] | None) -> Any:
-        if self.direct is not None:
-            return self.direct(arguments)
-        keywords = self.signature.bind(arguments or {})
-        if self.signature.request_parameter is not None:
-            keywords[self.signature.request_parameter] = request
-        return self.handler(**keywords)
 
     def __repr__(self) -> str:
         return f"<Command {self.name!r}>"

@@ -1,5 +1,5 @@
 """
-From annotations to shapes: which Python type is which type of QAPI's world.
+From annotations to types: which Python type is which type of QAPI's world, and which members a class has.
 """
 
 from __future__ import annotations
@@ -7,35 +7,30 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
-import functools
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import TypeInfo
-from twisted_qmon.qapi import containers, shapes
-from twisted_qmon.qapi.annotations import Scope, union, wire_name
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.members import Constant, Member, Members
-from twisted_qmon.qapi.shapes import Shape
-from twisted_qmon.qapi.source import Later
-from twisted_qmon.qapi.types import Alternate, Tagged, Width
-from twisted_qmon.qapi.unions import alternate, tagged
+from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, union, wire_name
+from twisted_qmon.qapi.objects import DictType, Member, ObjectType
+from twisted_qmon.qapi.types import SIMPLE, Alternate, EnumType, IntType, ListType, MapType, Tagged, Type, Width
+from twisted_qmon.qapi.unions import AlternateType, TaggedType
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired, Required
 else:
     from typing_extensions import NotRequired, Required
 
-__all__ = ["ShapeCompiler", "without_none"]
+__all__ = ["TypeCompiler", "without_none"]
 
-_UNIONS: tuple[Any, ...] = (typing.Union, types.UnionType)
+_UNIONS: tuple[object, ...] = (typing.Union, types.UnionType)
 _LISTS = (
     list,
     tuple,
@@ -47,221 +42,234 @@ _LISTS = (
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
-def without_none(annotation: Any) -> tuple[Any, bool]:
+def without_none(annotation: object) -> tuple[object, bool]:
     """
     :return: the annotation without C{| None}, and whether it had one
     """
-    if typing.get_origin(annotation) not in _UNIONS:
-        return annotation, False
-    options = typing.get_args(annotation)
+    options = _options(annotation)
     rest = tuple(option for option in options if option is not type(None))
     if len(rest) == len(options) or not rest:
         return annotation, False
     return (rest[0] if len(rest) == 1 else union(rest)), True
 
 
-class ShapeCompiler:
+def _options(annotation: object) -> tuple[object, ...]:
+    return typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
+
+
+class TypeCompiler:
     """
-    Makes shapes. One compiler makes one shape of each class, so a class may have members of its own type.
+    Makes types. One compiler makes one type of each class, so a class may have members of its own type.
     """
 
     def __init__(self) -> None:
-        self._classes: dict[Any, Shape] = {}
-        self._members: dict[int, Members] = {}
-        self._unions: dict[Any, Shape] = {}
+        self._classes: dict[type, Type] = {}
+        self._unions: dict[object, Type] = {}
         self._later: list[Callable[[], None]] = []
         self._depth = 0
 
-    def compile(self, annotation: Any, scope: Scope) -> Shape:
+    def compile(self, annotation: object, scope: Scope) -> Type:
         """
         :param annotation: any annotation of QAPI's world, resolved or not
         :param scope: where names in it are looked up
-        :raise RegistrationError: when it is nothing that JSON can say
+        :raise RegistrationError: when JSON has no such type
         """
         self._depth += 1
         try:
-            shape = self._compile(annotation, scope)
+            compiled = self._compile(_unwrapped(annotation, scope), scope)
         finally:
             self._depth -= 1
         if self._depth == 0:
             # What needs to look into classes that are complete.
             while self._later:
                 self._later.pop(0)()
-        return shape
+        return compiled
 
-    def _compile(self, annotation: Any, scope: Scope) -> Shape:
-        if isinstance(annotation, (str, typing.ForwardRef)):
-            annotation = scope.resolve(annotation)
-        while hasattr(annotation, "__supertype__"):  # a NewType
-            annotation = annotation.__supertype__
-        if sys.version_info >= (3, 12) and isinstance(annotation, typing.TypeAliasType):
-            return self._compile(annotation.__value__, scope)
+    def _compile(self, annotation: object, scope: Scope) -> Type:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
             return self._annotated(annotation, scope)
         if origin in _UNIONS:
             return self._union(annotation, Alternate(), scope)
         if origin is typing.Literal:
-            return self._literal(annotation)
-        if origin in _LISTS or annotation in _LISTS:
-            shape = containers.listing(self._element(annotation, scope))
-            return containers.as_tuple(shape) if tuple in (origin, annotation) else shape
-        if origin in _DICTS or annotation in _DICTS:
-            return containers.mapping(self._value(annotation, scope))
-        if origin is not None:
-            raise _no_shape(annotation)
-        simple = _SIMPLE.get(annotation) if isinstance(annotation, collections.abc.Hashable) else None
-        if simple is not None:
-            return simple()
-        if isinstance(annotation, type):
+            return _literal(annotation)
+        container = annotation if origin is None else origin
+        if container in _LISTS:
+            return ListType(self._element(annotation, scope), tuple if container is tuple else list)
+        if container in _DICTS:
+            return MapType(self._value(annotation, scope))
+        if origin is None and isinstance(annotation, collections.abc.Hashable) and annotation in SIMPLE:
+            return SIMPLE[annotation]()
+        if origin is None and isinstance(annotation, type):
             return self._class(annotation)
-        raise _no_shape(annotation)
+        raise _no_type(annotation)
 
-    def _annotated(self, annotation: Any, scope: Scope) -> Shape:
+    def _annotated(self, annotation: object, scope: Scope) -> Type:
         inner, *marks = typing.get_args(annotation)
         for mark in marks:
             if isinstance(mark, Width):
-                return shapes.integer(mark)
+                return IntType(mark)
             if isinstance(mark, Alternate):
                 return self._union(inner, mark, scope)
             if isinstance(mark, Tagged):
                 return self._tagged(inner, mark, scope)
-        return self._compile(inner, scope)
+        return self.compile(inner, scope)
 
-    def _element(self, annotation: Any, scope: Scope) -> Shape | None:
-        arguments = typing.get_args(annotation)
-        if not arguments:
-            return None
-        origin = typing.get_origin(annotation)
-        if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+    def _element(self, annotation: object, scope: Scope) -> Type:
+        arguments = typing.get_args(annotation) or (Any,)
+        if typing.get_origin(annotation) is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
             raise RegistrationError(f"{_show(annotation)}: a list has elements of one type; tuple[T, ...] says so")
         return self.compile(arguments[0], scope)
 
-    def _value(self, annotation: Any, scope: Scope) -> Shape | None:
-        arguments = typing.get_args(annotation)
-        if not arguments:
-            return None
-        if arguments[0] is not str and arguments[0] != "str":
+    def _value(self, annotation: object, scope: Scope) -> Type:
+        key, value = typing.get_args(annotation) or (str, Any)
+        if key is not str and key != "str":
             raise RegistrationError(f"{_show(annotation)}: the names of an object's members are strings")
-        return self.compile(arguments[1], scope)
-
-    def _literal(self, annotation: Any) -> Shape:
-        values = typing.get_args(annotation)
-        if all(isinstance(value, enum.Enum) for value in values):
-            return shapes.enumeration({_enum_value(value): value for value in values}, type(values[0]).__name__)
-        if not all(isinstance(value, str) for value in values):
-            raise RegistrationError(f"{_show(annotation)}: the values of an enum are strings")
-        return shapes.enumeration({value: value for value in values})
+        return self.compile(value, scope)
 
     # -- unions
 
-    def _union(self, annotation: Any, mark: Alternate, scope: Scope) -> Shape:
+    def _union(self, annotation: object, mark: Alternate, scope: Scope) -> Type:
         key = (annotation, mark)
-        if key in self._unions:
-            return self._unions[key]
-        options = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
-        compiled = [shapes.null() if option is type(None) else self.compile(option, scope) for option in options]
-        shape = (
-            compiled[0] if len(compiled) == 1 and not mark.name else alternate(compiled, mark.name, _show(annotation))
-        )
-        self._unions[key] = shape
-        return shape
+        if key not in self._unions:
+            options = [self.compile(option, scope) for option in _options(annotation)]
+            alone = len(options) == 1 and not mark.name
+            self._unions[key] = options[0] if alone else AlternateType(options, mark.name, _show(annotation))
+        return self._unions[key]
 
-    def _tagged(self, annotation: Any, mark: Tagged, scope: Scope) -> Shape:
+    def _tagged(self, annotation: object, mark: Tagged, scope: Scope) -> Type:
         key = (annotation, mark)
-        if key in self._unions:
-            return self._unions[key]
-        options = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
-        # Before its variants, which may have members of this very type.
-        shape, complete = tagged(options, mark.name)
-        self._unions[key] = shape
-        variants = [self.compile(option, scope) for option in options]
-        self._later.append(lambda: complete(wire_name(mark.member), [(v, self._members.get(id(v))) for v in variants]))
-        return shape
+        if key not in self._unions:
+            classes: Any = _options(annotation)
+            tagged = TaggedType(mark.name or "Or".join(getattr(cls, "__name__", "") for cls in classes))
+            # Before its variants, which may have members of this very type.
+            self._unions[key] = tagged
+            variants = [self.compile(cls, scope) for cls in classes]
+            self._later.append(lambda: tagged.complete(wire_name(mark.member), classes, variants))
+        return self._unions[key]
 
     # -- classes
 
-    def _class(self, cls: type) -> Shape:
-        if cls in self._classes:
-            return self._classes[cls]
-        if issubclass(cls, enum.Enum):
-            shape = shapes.enumeration({_enum_value(value): value for value in cls}, cls.__name__)
-            self._classes[cls] = shape
-            return shape
-        if hasattr(cls, "__total__") and issubclass(cls, dict):
-            return self._object(cls, _typed_dict_members, None)
-        if issubclass(cls, msgspec.Struct):
-            return self._object(cls, _struct_members, cls)
-        if dataclasses.is_dataclass(cls):
-            return self._object(cls, _dataclass_members, cls)
-        raise _no_shape(cls)
+    def _class(self, cls: type) -> Type:
+        if cls not in self._classes:
+            if issubclass(cls, enum.Enum):
+                self._classes[cls] = EnumType({_enum_value(value): value for value in cls}, cls.__name__, cls)
+            else:
+                self._object(cls)
+        return self._classes[cls]
 
-    def _object(
-        self, cls: type, read: Callable[[ShapeCompiler, type], Sequence[Member]], make: Callable[..., Any] | None
-    ) -> Shape:
-        # Whoever gets hold of the shape before it is complete (a member of the class's own type) keeps these.
-        def take(value: Any) -> Any:
-            return shape.take(value)
-
-        def give(value: Any) -> Any:
-            return shape.give(value)
-
-        def quick_take(value: Any) -> Any:
-            return shape.quick_take(value)
-
-        def quick_give(value: Any) -> Any:
-            return shape.quick_give(value)
-
-        info = TypeInfo("object", cls.__name__)
-        shape = Shape(info, take, give, frozenset({"object"}), quick_take=quick_take, quick_give=quick_give)
-        self._classes[cls] = shape
+    def _object(self, cls: type) -> None:
+        read = _reader(cls)
+        # Before its members, which may be of its own type.
+        compiled = self._classes[cls] = DictType(cls) if read is _typed_dict_members else ObjectType(cls)
         try:
-            members = Members(read(self, cls), make)
+            compiled.complete(list(read(self, cls)))
         except RegistrationError as e:
             raise RegistrationError(f"{cls.__name__}: {e}") from e
-        names = [member.wire for member in members.members]
-        if len(set(names)) < len(names):
-            raise RegistrationError(f"{cls.__name__}: two members have one name on the wire: {', '.join(names)}")
-        info.members = tuple(member.info for member in members.members)
-        shape.take, shape.quick_take = members.take, Later(members.compile_take)
-        if make is None:
-            shape.give, shape.quick_give = members.give_mapping, Later(members.compile_give_mapping)
-        else:
-            shape.give = functools.partial(members.give_object, owner=cls)
-            shape.quick_give = Later(lambda: members.compile_give_object(cls))
-        self._members[id(shape)] = members
-        return shape
 
     def member(
         self,
         name: str,
-        annotation: Any,
+        annotation: object,
         scope: Scope,
         *,
-        wire: str | None = None,
         optional: bool = False,
-        absent: Callable[[], Any] | None = None,
+        default: object = UNSET,
+        default_factory: Callable[[], object] | None = None,
     ) -> Member:
         """
-        :param absent: see L{Member}
+        :param optional: it may be absent; what stands for it then, see L{Member}
         :return: a member of this name and annotation. C{T | None} is one that may be absent, and C{None} then.
-        :raise RegistrationError: when the annotation is nothing that JSON can say
+        :raise RegistrationError: when JSON has no such type
         """
-        if isinstance(annotation, (str, typing.ForwardRef)):
-            annotation = scope.resolve(annotation)
-        annotation, skip_none = without_none(annotation)
+        annotation, skip_none = without_none(scope.resolved(annotation))
         if skip_none and not optional:
-            optional, absent = True, Constant(None)
+            optional, default = True, None
         try:
-            shape = self.compile(annotation, scope)
+            compiled = self.compile(annotation, scope)
         except RegistrationError as e:
             raise RegistrationError(f"{name}: {e}") from e
-        return Member(name, wire_name(name) if wire is None else wire, shape, optional, absent, skip_none)
+        return Member(name, wire_name(name), compiled, optional, default, default_factory, skip_none)
+
+    def parameter(self, parameter: HandlerParameter, found: HandlerSignature) -> Member:
+        """
+        :param parameter: one of a handler
+        :param found: the handler's signature
+        :return: the argument that its annotation and default say
+        :raise RegistrationError: when JSON has no such type
+        """
+        annotation = Any if parameter.annotation is EMPTY else parameter.annotation
+        # The handler itself has what stands for an optional one that is absent: it is left out.
+        optional = parameter.default is not EMPTY
+        try:
+            member = self.member(parameter.name, annotation, found.scope, optional=optional)
+        except RegistrationError as e:
+            raise RegistrationError(f"{found.name}: parameter {e}") from e
+        member.by_name = parameter.by_name
+        return member
 
 
-def _hints(cls: type) -> dict[str, tuple[Any, Scope]]:
+def _unwrapped(annotation: object, scope: Scope) -> object:
+    """The annotation without names for it."""
+    while True:
+        annotation = scope.resolved(annotation)
+        if hasattr(annotation, "__supertype__"):  # a NewType
+            annotation = annotation.__supertype__
+        elif sys.version_info >= (3, 12) and isinstance(annotation, typing.TypeAliasType):
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def _literal(annotation: object) -> EnumType:
+    values = typing.get_args(annotation)
+    if all(isinstance(value, enum.Enum) for value in values):
+        return EnumType({_enum_value(value): value for value in values}, type(values[0]).__name__)
+    if not all(isinstance(value, str) for value in values):
+        raise RegistrationError(f"{_show(annotation)}: the values of an enum are strings")
+    return EnumType({value: value for value in values})
+
+
+def _enum_value(member: enum.Enum) -> str:
+    if not isinstance(member.value, str):
+        raise RegistrationError(f"{type(member).__name__}: the values of an enum are strings, not {member.value!r}")
+    return member.value
+
+
+def _show(annotation: object) -> str:
+    # (Python 3.10 takes set[int] for a type.)
+    plain = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    return annotation.__name__ if plain else str(annotation).replace("typing.", "")  # type: ignore[attr-defined]
+
+
+def _no_type(annotation: object) -> RegistrationError:
+    return RegistrationError(f"{_show(annotation)} is no type that JSON can say")
+
+
+# -- the members of classes
+
+_Reader = Callable[[TypeCompiler, Any], Iterator[Member]]
+
+
+def _reader(cls: type) -> _Reader:
+    """
+    :return: what reads the members of a class
+    :raise RegistrationError: when it is of no kind that has members
+    """
+    if hasattr(cls, "__total__") and issubclass(cls, dict):
+        return _typed_dict_members
+    if issubclass(cls, msgspec.Struct):
+        return _struct_members
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_members
+    if hasattr(cls, "__attrs_attrs__"):
+        return _attrs_members
+    raise _no_type(cls)
+
+
+def _hints(cls: type) -> dict[str, tuple[object, Scope]]:
     """The annotations of a class and its bases, each with the scope it was written in."""
-    hints: dict[str, tuple[Any, Scope]] = {}
+    hints: dict[str, tuple[object, Scope]] = {}
     for owner in reversed(cls.__mro__):
         annotations = inspect.get_annotations(owner)
         if annotations:
@@ -271,64 +279,73 @@ def _hints(cls: type) -> dict[str, tuple[Any, Scope]]:
     return hints
 
 
-def _dataclass_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
+def _dataclass_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
     hints = _hints(cls)
-    members = []
     for item in dataclasses.fields(cls):
         if not item.init:
             continue
-        annotation, scope = hints[item.name]
-        absent: Callable[[], Any] | None = None
-        if item.default_factory is not dataclasses.MISSING:
-            absent = item.default_factory
-        elif item.default is not dataclasses.MISSING:
-            absent = Constant(item.default)
-        member = compiler.member(item.name, annotation, scope, optional=absent is not None, absent=absent)
-        member.keyword = item.kw_only is True
-        members.append(member)
-    return members
+        default = UNSET if item.default is dataclasses.MISSING else item.default
+        factory = None if item.default_factory is dataclasses.MISSING else item.default_factory
+        optional = default is not UNSET or factory is not None
+        member = compiler.member(
+            item.name, *hints[item.name], optional=optional, default=default, default_factory=factory
+        )
+        member.by_name = item.kw_only is True
+        yield member
 
 
-def _struct_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
+def _struct_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
     if cls.__struct_config__.tag is not None:
         raise RegistrationError("say the tag as a member with a Literal: msgspec's is no member")
     hints = _hints(cls)
-    members = []
+    parameters = inspect.signature(cls).parameters
     for item in msgspec.structs.fields(cls):
-        annotation, scope = hints[item.name]
-        absent: Callable[[], Any] | None = None
-        if item.default_factory is not msgspec.NODEFAULT:
-            absent = item.default_factory
-        elif item.default is not msgspec.NODEFAULT:
-            absent = Constant(item.default)
-        wire = item.encode_name if item.encode_name != item.name else None
-        members.append(
-            compiler.member(item.name, annotation, scope, wire=wire, optional=absent is not None, absent=absent)
+        default = UNSET if item.default is msgspec.NODEFAULT else item.default
+        factory = None if item.default_factory is msgspec.NODEFAULT else item.default_factory
+        optional = default is not UNSET or factory is not None
+        member = compiler.member(
+            item.name, *hints[item.name], optional=optional, default=default, default_factory=factory
         )
-    return members
+        if item.encode_name != item.name:
+            member.wire = item.encode_name
+        member.by_name = parameters[item.name].kind is inspect.Parameter.KEYWORD_ONLY
+        yield member
 
 
-def _typed_dict_members(compiler: ShapeCompiler, cls: Any) -> list[Member]:
-    members = []
+def _attrs_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
+    import attr
+
+    hints = _hints(cls)
+    for item in attr.fields(cls):
+        if not item.init:
+            continue
+        annotation, scope = hints.get(item.name) or (item.type or Any, Scope.of_class(cls))
+        optional = item.default is not attr.NOTHING
+        # Its constructor knows best what stands for one that is absent: that may depend on the others.
+        member = compiler.member(item.name, annotation, scope, optional=optional)
+        member.keyword = getattr(item, "alias", None) or item.name.lstrip("_")
+        member.wire = wire_name(member.keyword)
+        member.by_name = item.kw_only
+        yield member
+
+
+def _typed_dict_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
     for name, (annotation, scope) in _typed_dict_hints(cls).items():
         # The wrapper decides: for annotations that were strings, Python's own list of required keys is wrong.
         optional = name in cls.__optional_keys__
         while typing.get_origin(annotation) in (Required, NotRequired, typing.Annotated):
             origin = typing.get_origin(annotation)
-            if origin is typing.Annotated:
-                inner = typing.get_args(annotation)[0]
-                if typing.get_origin(inner) not in (Required, NotRequired):
-                    break
-                annotation = inner
-                continue
-            optional = origin is NotRequired
-            annotation = typing.get_args(annotation)[0]
-        members.append(compiler.member(name, annotation, scope, optional=optional))
-    return members
+            inner = typing.get_args(annotation)[0]
+            if origin is typing.Annotated and typing.get_origin(inner) not in (Required, NotRequired):
+                break
+            if origin is not typing.Annotated:
+                optional = origin is NotRequired
+            annotation = inner
+        yield compiler.member(name, annotation, scope, optional=optional)
 
 
-def _typed_dict_hints(cls: Any) -> dict[str, tuple[Any, Scope]]:
-    hints: dict[str, tuple[Any, Scope]] = {}
+def _typed_dict_hints(cls: Any) -> dict[str, tuple[object, Scope]]:
+    hints: dict[str, tuple[object, Scope]] = {}
     for name, annotation in inspect.get_annotations(cls).items():
         scope = Scope.of_class(cls)
         if isinstance(annotation, typing.ForwardRef):
@@ -338,32 +355,3 @@ def _typed_dict_hints(cls: Any) -> dict[str, tuple[Any, Scope]]:
             annotation = annotation.__forward_arg__
         hints[name] = (scope.resolve(annotation), scope)
     return hints
-
-
-def _enum_value(member: enum.Enum) -> str:
-    if not isinstance(member.value, str):
-        raise RegistrationError(f"{type(member).__name__}: the values of an enum are strings, not {member.value!r}")
-    return member.value
-
-
-def _show(annotation: Any) -> str:
-    # (Python 3.10 takes set[int] for a type.)
-    plain = isinstance(annotation, type) and typing.get_origin(annotation) is None
-    return annotation.__name__ if plain else str(annotation).replace("typing.", "")
-
-
-def _no_shape(annotation: Any) -> RegistrationError:
-    return RegistrationError(f"{_show(annotation)} is no type that JSON can say")
-
-
-_SIMPLE: dict[Any, Callable[[], Shape]] = {
-    str: shapes.text,
-    int: shapes.integer,
-    float: shapes.number,
-    bool: shapes.boolean,
-    None: shapes.null,
-    type(None): shapes.null,
-    Any: shapes.anything,
-    object: shapes.anything,
-    JSONText: shapes.anything,
-}

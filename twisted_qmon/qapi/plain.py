@@ -6,11 +6,14 @@ string-keyed dictionaries of them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-__all__ = ["INT_HIGH", "INT_LOW", "MAX_DEPTH", "UINT_HIGH", "Unfit", "check_text", "join_path", "plain"]
+from twisted_qmon.info import JSON
+from twisted_qmon.qapi.errors import ResultError
+
+__all__ = ["INT_HIGH", "INT_LOW", "MAX_DEPTH", "UINT_HIGH", "check_text", "is_as_read", "is_plain", "plain"]
 
 INT_LOW: Final = -(1 << 63)
 INT_HIGH: Final = (1 << 63) - 1
@@ -19,90 +22,60 @@ UINT_HIGH: Final = (1 << 64) - 1
 #: How deep lists and dictionaries may nest. QEMU's parser takes 1024 levels, the reply around the result included.
 MAX_DEPTH: Final = 1000
 
-
-class Unfit(TypeError):
-    """
-    A value that does not fit its annotation, or that JSON can't say. The path to it is put in front on the way out.
-
-    :ivar why: what is wrong
-    :ivar path: the names and indexes that lead to the value, innermost first
-    """
-
-    def __init__(self, why: str, *path: str | int) -> None:
-        super().__init__(why)
-        self.why = why
-        self.path: list[str | int] = list(path)
-
-    def __str__(self) -> str:
-        return f"{join_path(self.path)}: {self.why}" if self.path else self.why
+_CONTAINERS = frozenset({dict, list, tuple})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
-def join_path(path: list[str | int]) -> str:
-    """
-    :param path: names and indexes, innermost first
-    :return: as QEMU writes it: C{a[0].b}
-    """
-    text = ""
-    for part in reversed(path):
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
-
-
-def plain(value: Any) -> Any:
+def plain(value: object) -> JSON:
     """
     Verify that a value is plain JSON data.
 
     :return: the value itself, untouched, if it is; if it only holds subclasses (of C{dict}, C{str}...), mappings or enums, a
         copy without them
-    :raise Unfit: when JSON can't say it
+    :raise ResultError: when JSON can't say it
     """
-    return value if _is_plain(value) else _Copier().copy(value, 0)
+    return value if is_plain(value) else _Copier().copy(value)
 
 
-def _is_plain(value: Any) -> bool:
+def is_as_read(arguments: object) -> TypeGuard[dict[str, JSON]]:
+    """:return: whether arguments are JSON data as a reader makes it: of the very types, no subclasses"""
+    return type(arguments) is dict and (_SCALARS.issuperset(map(type, arguments.values())) or is_plain(arguments))
+
+
+def is_plain(value: object) -> TypeGuard[JSON]:
+    """:return: whether a value is plain JSON data, made of the very types: no subclasses"""
     # On every reply without an annotation, so with everything in one loop; no recursion, so that depth is counted here and
     # not by the interpreter.
-    outer: list[Any] = []
-    inner = iter((value,))
+    outer: list[Iterator[Any]] = []
+    inner: Iterator[Any] = iter((value,))
     while True:
         for item in inner:
             kind = type(item)
-            if kind is str:
-                if not item.isascii() and not _encodable(item):
-                    return False
-            elif kind is int:
-                if not INT_LOW <= item <= UINT_HIGH:
-                    return False
-            elif kind is dict:
-                if not item:
-                    continue
-                for key in item:
-                    if type(key) is not str or not (key.isascii() or _encodable(key)):
-                        return False
-                outer.append(inner)
-                inner = iter(item.values())
-                break
-            elif kind is list or kind is tuple:
-                if not item:
-                    continue
-                outer.append(inner)
-                inner = iter(item)
-                break
-            elif kind is float:
-                if not isfinite(item):
-                    return False
-            elif kind is not bool and item is not None:
+            if kind is str and (item.isascii() or _encodable(item)):
+                continue
+            if kind is int and INT_LOW <= item <= UINT_HIGH:
+                continue
+            if kind in _CONTAINERS:
+                if item:
+                    outer.append(inner)
+                    inner = iter(item.values() if kind is dict else item)
+                    break
+            elif item is not None and kind is not bool and not (kind is float and isfinite(item)):
                 return False
         else:
             if not outer:
                 return True
             inner = outer.pop()
             continue
-        if len(outer) > MAX_DEPTH:
+        if len(outer) > MAX_DEPTH or (kind is dict and not _has_plain_keys(item)):
             return False
+
+
+def _has_plain_keys(value: dict[object, object]) -> bool:
+    for key in value:  # noqa: SIM110  (a generator takes twice as long)
+        if type(key) is not str or not (key.isascii() or _encodable(key)):
+            return False
+    return True
 
 
 def _encodable(text: str) -> bool:
@@ -116,55 +89,58 @@ def _encodable(text: str) -> bool:
 def check_text(value: str) -> str:
     """
     :return: the string, as a plain C{str}
-    :raise Unfit: when it has a lone surrogate
+    :raise ResultError: when it has a lone surrogate
     """
     if not value.isascii() and not _encodable(value):
-        raise Unfit(f"{value!r} has a lone surrogate, which JSON can't say")
+        raise ResultError(f"{value!r} has a lone surrogate, which JSON can't say")
     return value if type(value) is str else str.__str__(value)
 
 
 class _Copier:
-    """Makes plain data out of what is nearly so, and finds what is wrong: the slow road beside C{_is_plain}."""
+    """Makes plain data out of what is nearly so, and finds what is wrong."""
 
-    def copy(self, value: Any, depth: int) -> Any:
+    def copy(self, value: object) -> JSON:
         try:
-            return self._copy(value, depth)
+            return self._copy(value, 0)
         except RecursionError:
-            raise Unfit("lists and dictionaries nest too deeply, or within themselves") from None
+            raise ResultError("lists and dictionaries nest too deeply, or within themselves") from None
 
-    def _copy(self, value: Any, depth: int) -> Any:
+    def _copy(self, value: object, depth: int) -> JSON:
         if depth > MAX_DEPTH:
             raise RecursionError
-        if value is None or isinstance(value, bool):
-            return value
         if isinstance(value, enum.Enum):
             return self._copy(value.value, depth)
-        if isinstance(value, str):
-            return check_text(value)
-        if isinstance(value, int):
-            if not INT_LOW <= value <= UINT_HIGH:
-                raise Unfit(f"{value} does not fit into 64 bits")
-            return int(value)
-        if isinstance(value, float):
-            if not isfinite(value):
-                raise Unfit(f"JSON has no {value!r}")
-            return float(value)
         if isinstance(value, Mapping):
             return {self._key(key): self._member(key, item, depth) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._member(index, item, depth) for index, item in enumerate(value)]
-        raise Unfit(f"JSON can't say a {type(value).__name__}")
+        return self._scalar(value)
 
-    def _key(self, key: Any) -> str:
+    def _scalar(self, value: object) -> JSON:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return check_text(value)
+        if isinstance(value, int):
+            if not INT_LOW <= value <= UINT_HIGH:
+                raise ResultError(f"{value} does not fit into 64 bits")
+            return int(value)
+        if isinstance(value, float):
+            if not isfinite(value):
+                raise ResultError(f"JSON has no {value!r}")
+            return float(value)
+        raise ResultError(f"JSON can't say a {type(value).__name__}")
+
+    def _key(self, key: object) -> str:
         if isinstance(key, enum.Enum):
             key = key.value
         if not isinstance(key, str):
-            raise Unfit(f"a member's name is a string, not {key!r}")
+            raise ResultError(f"a member's name is a string, not {key!r}")
         return check_text(key)
 
-    def _member(self, part: str | int, value: Any, depth: int) -> Any:
+    def _member(self, part: str | int, value: object, depth: int) -> JSON:
         try:
             return self._copy(value, depth + 1)
-        except Unfit as e:
+        except ResultError as e:
             e.path.append(part)
             raise

@@ -1,5 +1,5 @@
 """
-From what a handler gave to plain JSON data.
+What a command gives: the type of its result, and what turns what its handler gave into plain JSON data.
 """
 
 from __future__ import annotations
@@ -8,45 +8,51 @@ import collections.abc
 import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import TypeInfo
+from twisted_qmon.info import JSON, TypeInfo
 from twisted_qmon.qapi.annotations import EMPTY, HandlerSignature, Scope, union
-from twisted_qmon.qapi.compiler import ShapeCompiler
+from twisted_qmon.qapi.compiler import TypeCompiler
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.shapes import Shape
-from twisted_qmon.qapi.source import made
+from twisted_qmon.qapi.types import Type
 
-__all__ = ["finish_nothing", "finisher", "result_shape"]
+__all__ = ["Finish", "compile_result"]
+
+#: What finishes results: plain JSON data, the result itself if it is that already. It raises C{TypeError} when a result does not
+#: fit the annotation, or JSON can't say it. A L{JSONText} passes as it is.
+Finish: TypeAlias = Callable[[object], JSON | JSONText]
+
+_ASYNC: tuple[object, ...] = (
+    Deferred,
+    collections.abc.Awaitable,
+    collections.abc.Coroutine,
+    collections.abc.Generator,
+    types.CoroutineType,
+)
 
 
-def result_shape(compiler: ShapeCompiler, found: HandlerSignature) -> tuple[Shape, Callable[[Any], Any]]:
+def compile_result(compiler: TypeCompiler, found: HandlerSignature) -> tuple[TypeInfo, Finish]:
     """
-    :return: the shape of a handler's result; and what finishes such results
-    :raise RegistrationError: when its annotation is nothing that JSON can say
+    :param found: the handler's signature
+    :return: the type of its result, and what finishes such results
+    :raise RegistrationError: when JSON has no such type
     """
     annotation = _result_annotation(found.returns, found.scope)
     if annotation is None or annotation is type(None):
-        return Shape(TypeInfo("object", members=()), _nothing, _nothing, frozenset()), finish_nothing
+        return TypeInfo("object", members=()), _finish_nothing
     try:
         member = compiler.member("result", annotation, found.scope)
-        return member.shape, finisher(member.shape, optional=member.skip_none)
     except RegistrationError as e:
         raise RegistrationError(f"{found.name}: {e}") from e
+    return member.type.info, _finisher(member.type, optional=member.skip_none)
 
 
-def _nothing(value: Any) -> Any:
-    """Never called: a result of no type is none, and so needs no converting."""
-    raise AssertionError(value)
-
-
-def _result_annotation(annotation: Any, scope: Scope) -> Any:
+def _result_annotation(annotation: object, scope: Scope) -> object:
     """What is left of a result's annotation without the Deferred, coroutine or generator around it."""
-    if isinstance(annotation, (str, typing.ForwardRef)):
-        annotation = scope.resolve(annotation)
+    annotation = scope.resolved(annotation)
     if annotation in (EMPTY, typing.NoReturn, getattr(typing, "Never", EMPTY), *_ASYNC):
         return Any
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -60,16 +66,7 @@ def _result_annotation(annotation: Any, scope: Scope) -> Any:
     return annotation
 
 
-_ASYNC: tuple[Any, ...] = (
-    Deferred,
-    collections.abc.Awaitable,
-    collections.abc.Coroutine,
-    collections.abc.Generator,
-    types.CoroutineType,
-)
-
-
-def finish_nothing(result: Any) -> Any:
+def _finish_nothing(result: object) -> JSON | JSONText:
     """
     Finish the result of a command that has none.
 
@@ -82,36 +79,23 @@ def finish_nothing(result: Any) -> Any:
     raise TypeError(f"the result is annotated None, but is {type(result).__name__}")
 
 
-def finisher(shape: Shape, *, optional: bool) -> Callable[[Any], Any]:
+def _finisher(type_: Type, *, optional: bool) -> Finish:
     """
     :param optional: there need be no result: C{T | None}
-    :return: what finishes results of this shape
+    :return: what finishes results of this type
     """
-    give, quick_give = shape.give, shape.quick_give
-    null = shape.info.kind == "alternate" and any(option.kind == "null" for option in shape.info.options)
-    nothing = optional or null or shape.info.kind in ("any", "null")
+    null = type_.info.kind == "alternate" and any(option.kind == "null" for option in type_.info.options)
+    nothing = optional or null or type_.info.kind in ("any", "null")
+    encode = type_.encode
 
-    def first(result: Any) -> Any:
-        nonlocal quick_give
-        quick_give = made(shape.quick_give)
-        return quick_give(result)
-
-    quick_give = first
-
-    def finish(result: Any) -> Any:
+    def finish(result: object) -> JSON | JSONText:
         if result is None and nothing:
             # A command without a result answers an empty object, even one that may give anything.
             return None if null else {}
         if type(result) is JSONText:
             return result
         try:
-            return quick_give(result)
-        except Exception:
-            return explain(result)
-
-    def explain(result: Any) -> Any:
-        try:
-            return give(result)
+            return encode(result)
         except RecursionError:
             raise TypeError("the result nests too deeply, or within itself") from None
 

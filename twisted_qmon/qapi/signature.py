@@ -1,123 +1,211 @@
 """
-A command's signature: its handler's annotations, or an C{args_type} declaration, compiled once.
+A command's signature: what it takes and gives, read from its handler's annotations or an C{args_type} declaration.
 
-L{Signature.bind} turns arguments as they came into keywords for the handler, or says in QEMU's words what is wrong with them;
-L{Signature.finish} turns what the handler gave into plain JSON data.
+L{Signature.caller} makes what calls the handler with arguments as they came, or says in QEMU's words what is wrong with them;
+C{Signature.finish} turns what the handler gave into plain JSON data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import convert
 
 from twisted_qmon.errors import GenericError, RegistrationError
-from twisted_qmon.info import ArgsItem, ParameterInfo, TypeInfo
-from twisted_qmon.qapi.annotations import HandlerParameter, HandlerSignature, Scope, read_handler
-from twisted_qmon.qapi.args_type import parse_args_type
-from twisted_qmon.qapi.compiler import ShapeCompiler
-from twisted_qmon.qapi.members import Member, Members
-from twisted_qmon.qapi.parameters import annotated_parameter, declared_parameters
-from twisted_qmon.qapi.plain import Unfit
-from twisted_qmon.qapi.results import finish_nothing, result_shape
-from twisted_qmon.qapi.shapes import Misfit, Shape
-from twisted_qmon.qapi.source import Later, made
-from twisted_qmon.qapi.types import Boxed
+from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
+from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler
+from twisted_qmon.qapi.args_type import declared_parameters, parse_args_type
+from twisted_qmon.qapi.compiler import TypeCompiler
+from twisted_qmon.qapi.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.fast import Arguments, Handler, InStruct
+from twisted_qmon.qapi.objects import ArgumentsType, DictType, Member
+from twisted_qmon.qapi.results import Finish, compile_result
+from twisted_qmon.qapi.types import BoolType, Boxed, EnumType, IntType, NumberType, StrType
 from twisted_qmon.qapi.unions import all_members
 
 __all__ = ["Record", "Signature", "compile_members", "compile_signature", "default_params"]
 
 
-class Signature(msgspec.Struct, eq=False, frozen=True):
+class Signature(msgspec.Struct, eq=False):
     """
     What a command takes and gives.
 
+    :ivar decode: the plain way of its arguments: keywords for the handler; raises L{ArgumentError}
+    :ivar finish: turns what the handler gave into plain JSON data
+    :ivar returns: the type of its result
+    :ivar request_parameter: the name of the handler's parameter that takes the request, or C{None}
     :ivar parameters: its arguments in declared order; C{None}: any
     :ivar items: the parsed C{args_type}, or C{None}
     :ivar boxed: the type that its arguments are as a whole, where one parameter takes them all
-    :ivar returns: the type of its result
-    :ivar request_parameter: the name of the handler's parameter that takes the request, or C{None}
-    :ivar takes_nothing: it has no arguments: without any, C{bind} has nothing to do
-    :ivar returns_nothing: its result is C{None}: where it is, C{finish} has nothing to do but to say C{{}}
-    :ivar bind: C{bind(arguments)}: the keywords for the handler, a new dictionary each time; raises
-        L{GenericError<twisted_qmon.errors.GenericError>}
-    :ivar compile_call: C{compile_call(handler)}: a function that takes the arguments, or C{None}, and calls the handler with what
-        C{bind} would give
-    :ivar finish: C{finish(result)}: plain JSON data, the result itself if it is that already; raises C{TypeError} when it
-        does not fit the annotation, or JSON can't say it. A L{JSONText<twisted_qmon.qapi.json_text.JSONText>} passes as it is.
+    :ivar members: its arguments, where there is a fast way for them
+    :ivar by_place: the same with the handler's own defaults, if it takes them in this order
+    :ivar request_at: how many of them come before the request
     """
 
-    parameters: tuple[ParameterInfo, ...] | None
-    items: tuple[ArgsItem, ...] | None
-    boxed: TypeInfo | None
+    decode: Callable[[JSON], dict[str, Any]]
+    finish: Finish
     returns: TypeInfo
     request_parameter: str | None
-    takes_nothing: bool
-    returns_nothing: bool
-    bind: Callable[[Mapping[str, Any]], dict[str, Any]]
-    compile_call: Callable[[Callable[..., Any]], Callable[[Any], Any]]
-    finish: Callable[[Any], Any]
+    parameters: tuple[ParameterInfo, ...] | None
+    items: tuple[ArgsItem, ...] | None = None
+    boxed: TypeInfo | None = None
+    members: Sequence[Member] | None = None
+    by_place: Sequence[Member] | None = None
+    request_at: int = 0
+
+    def bind(self, arguments: Arguments) -> dict[str, Any]:
+        """
+        The plain way.
+
+        :param arguments: as they came; what is nearly JSON data will do: subclasses, tuples, mappings
+        :return: the keywords for the handler, a new dictionary each time
+        :raise GenericError: in QEMU's words, when an argument is missing, unexpected or wrong
+        """
+        try:
+            return self.decode(arguments)
+        except ArgumentError as e:
+            raise GenericError(str(e)) from None
+        except RecursionError:
+            raise GenericError("JSON nesting depth limit exceeded") from None
+
+    def caller(self, handler: Handler) -> Callable[..., object]:
+        """
+        :param handler: the one whose signature this is
+        :return: C{call(arguments, request=None)}: it calls the handler with what L{bind} would give, and with the request if it
+            takes that. The arguments are C{None}, or JSON data as a reader makes it.
+        """
+        if self.members is None:
+            return self._plain_caller(handler)
+        if self.request_parameter is None:
+            if not self.members:
+                return self._caller_without_arguments(handler)
+            first = self.members[0]
+            if len(self.members) == 1 and not first.optional and isinstance(first.type, _SCALARS):
+                return self._caller_with_one(handler, first)
+        try:
+            struct = InStruct(self.by_place or self.members)
+        except (TypeError, ValueError):
+            return self._plain_caller(handler)
+        return self._fast_caller(handler, struct)
+
+    def _plain_caller(self, handler: Handler) -> Callable[..., object]:
+        name = self.request_parameter
+
+        def call(arguments: Arguments | None, request: object = None) -> object:
+            keywords = self.bind(arguments or {})
+            if name is not None:
+                keywords[name] = request
+            return handler(**keywords)
+
+        return call
+
+    def _caller_without_arguments(self, handler: Handler) -> Callable[..., object]:
+        def call(arguments: Arguments | None, request: object = None) -> object:
+            if arguments:
+                self.bind(arguments)
+            return handler()
+
+        return call
+
+    def _caller_with_one(self, handler: Handler, member: Member) -> Callable[..., object]:
+        # To look at one value takes less time than to ask msgspec.
+        wire, decode, by_place = member.wire, member.type.decode, self.by_place is not None
+
+        def call(arguments: Any, request: object = None) -> object:
+            try:
+                value = decode(arguments[wire])
+                fits = len(arguments) == 1
+            except Exception:
+                fits = False
+            if not fits:
+                return handler(**self.bind(arguments or {}))
+            return handler(value) if by_place else handler(**{member.name: value})
+
+        return call
+
+    def _fast_caller(self, handler: Handler, struct: InStruct) -> Callable[..., object]:
+        made, name, at, by_place = struct.struct, self.request_parameter, self.request_at, self.by_place is not None
+        arrange: Callable[[Any], Any] = struct.values if by_place else struct.keywords
+        nothing: Arguments = {}
+
+        def call(arguments: Arguments | None, request: object = None) -> object:
+            try:
+                found = arrange(convert(arguments or nothing, made))
+            except Exception:
+                found = None
+            # Neither within the try, nor while an exception is being handled: what the handler raises is its own matter.
+            if found is None:
+                found = self.bind(arguments or nothing)
+            elif by_place:
+                return handler(*found) if name is None else handler(*found[:at], request, *found[at:])
+            if name is not None:
+                found[name] = request
+            return handler(**found)
+
+        return call
 
 
-def compile_signature(handler: Callable[..., Any], *, args_type: str | None = None) -> Signature:
+# Types of which one value is decoded quickly.
+_SCALARS = (StrType, IntType, NumberType, BoolType, EnumType)
+
+
+def compile_signature(handler: Handler, *, args_type: str | None = None) -> Signature:
     """
     Compile a handler's signature.
 
     :param handler: a function, a bound method, a C{functools.partial} or an object that is called
     :param args_type: the arguments in QEMU's grammar. Where it says a type and an annotation says another one that fits, the
         annotation's holds.
-    :raise RegistrationError: when an annotation can't be resolved or is nothing that JSON can say, when the declaration does not
-        follow the grammar, or when the two don't go together
+    :raise RegistrationError: when an annotation can't be resolved or JSON has no such type, when the declaration does not follow
+        the grammar, or when the two don't go together
     """
     found = read_handler(handler)
-    compiler = ShapeCompiler()
-    returns, finish = result_shape(compiler, found)
-    box = _boxed(found)
+    compiler = TypeCompiler()
+    returns, finish = compile_result(compiler, found)
+    box = _boxed_parameter(found)
     if box is not None:
         if args_type is not None:
             raise RegistrationError(f"{found.name}: args_type does not go with Boxed")
-        shape = annotated_parameter(compiler, box, found).shape
-        if shape.info.kind != "object" or shape.info.members is None:
-            raise RegistrationError(f"{found.name}: all the arguments together are an object, not {shape.info.kind}")
-        bind = _box_binder(box.name, shape)
+        boxed = compiler.parameter(box, found).type
+        if boxed.info.kind != "object" or boxed.info.members is None:
+            raise RegistrationError(f"{found.name}: all the arguments together are an object, not {boxed.info.kind}")
         return Signature(
-            parameters=all_members(shape.info),
-            items=None,
-            boxed=shape.info,
-            returns=returns.info,
-            request_parameter=found.request,
-            takes_nothing=False,
-            returns_nothing=finish is finish_nothing,
-            bind=bind,
-            compile_call=lambda handler: lambda arguments: handler(**bind(arguments or {})),
-            finish=finish,
+            lambda arguments: {box.name: boxed.decode(arguments)},
+            finish,
+            returns,
+            found.request,
+            all_members(boxed.info),
+            boxed=boxed.info,
         )
     items = None if args_type is None else parse_args_type(args_type)
-    any_others = found.keywords and items is None
     if items is None:
-        members = [annotated_parameter(compiler, parameter, found) for parameter in found.parameters]
+        members = [compiler.parameter(parameter, found) for parameter in found.parameters]
     else:
         members = declared_parameters(compiler, items, found)
-    _check_names(members, found)
-    parameters = None if any_others else tuple(member.info for member in members)
-    together = Members(members, others=any_others)
-    explain = _answering(together.take)
+    names = [member.wire for member in members]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RegistrationError(f"{found.name}: two parameters are {twice!r} on the wire")
+    arguments = ArgumentsType(others=found.keywords and items is None)
+    arguments.complete(members)
+    if found.keywords and items is None:
+        return Signature(arguments.decode, finish, returns, found.request, None)
     return Signature(
-        parameters=parameters,
-        items=items,
-        boxed=None,
-        returns=returns.info,
-        request_parameter=found.request,
-        takes_nothing=parameters == (),
-        returns_nothing=finish is finish_nothing,
-        bind=Later(lambda: together.compile_take(explain)),
-        compile_call=lambda handler: together.compile_take(lambda arguments: explain(arguments or {}), call=handler),
-        finish=finish,
+        arguments.decode,
+        finish,
+        returns,
+        found.request,
+        arguments.info.members,
+        items,
+        members=members,
+        by_place=_by_place(members, found),
+        request_at=found.request_at,
     )
 
 
-def _boxed(found: HandlerSignature) -> HandlerParameter | None:
+def _boxed_parameter(found: HandlerSignature) -> HandlerParameter | None:
     for parameter in found.parameters:
         if any(isinstance(mark, Boxed) for mark in getattr(parameter.annotation, "__metadata__", ())):
             if len(found.parameters) > 1 or found.keywords:
@@ -126,38 +214,16 @@ def _boxed(found: HandlerSignature) -> HandlerParameter | None:
     return None
 
 
-def _check_names(members: list[Member], found: HandlerSignature) -> None:
-    names = [member.wire for member in members]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RegistrationError(f"{found.name}: two parameters are {twice!r} on the wire")
-
-
-def _box_binder(name: str, shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    explain = _answering(lambda arguments: {name: shape.take(arguments)})
-
-    def bind(arguments: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return {name: made(shape.quick_take)(arguments)}
-        except Exception:
-            return explain(arguments)
-
-    return bind
-
-
-def _answering(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """The plain road; what is wrong is the answer to the command."""
-
-    def explain(arguments: Any) -> dict[str, Any]:
-        try:
-            bound: dict[str, Any] = take(arguments)
-        except Misfit as e:
-            raise GenericError(str(e)) from None
-        except RecursionError:
-            raise GenericError("JSON nesting depth limit exceeded") from None
-        return bound
-
-    return explain
+def _by_place(members: Sequence[Member], found: HandlerSignature) -> Sequence[Member] | None:
+    """The members with the handler's defaults, which it does not add itself to what it is given by place."""
+    if not found.own or found.request_by_name or any(parameter.by_name for parameter in found.parameters):
+        return None
+    if [member.name for member in members] != [parameter.name for parameter in found.parameters]:
+        return None
+    return [
+        member if parameter.default is EMPTY else msgspec.structs.replace(member, default=parameter.default)
+        for member, parameter in zip(members, found.parameters, strict=True)
+    ]
 
 
 # -- events
@@ -167,54 +233,43 @@ class Record:
     """
     The data of an event: named members.
 
-    :ivar members: in declared order
+    :param members: their names and types, in declared order
+    :ivar members: the same as plain data
+    :raise RegistrationError: when two have one name on the wire
     """
 
-    __slots__ = ("_give", "_quick_give", "members")
+    __slots__ = ("_type", "members")
 
-    def __init__(self, members: Members) -> None:
-        self.members = tuple(member.info for member in members.members)
-        self._give = members.give_mapping
-        self._quick_give: Callable[[Any], Any] = Later(members.compile_give_mapping)
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._type = DictType(dict)
+        self._type.complete(members)
+        self.members = self._type.info.members or ()
 
-    def encode(self, data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    def encode(self, data: Mapping[str, object], path: str = "") -> Mapping[str, JSON]:
         """
         :param data: the members, by Python names or those of the wire
         :param path: what stands before the names in an error text
         :return: plain JSON data; C{data} itself if it is that
         :raise TypeError: when a member is missing, unknown or does not fit
         """
-        encoded: dict[str, Any]
         try:
-            encoded = self._quick_give(data)
-        except Exception:
-            encoded = self._explain(data, path)
-        return encoded
-
-    def _explain(self, data: Mapping[str, Any], path: str) -> dict[str, Any]:
-        try:
-            encoded: dict[str, Any] = self._give(data)
-        except Unfit as e:
+            return self._type.encode(data)
+        except ResultError as e:
             if path:
                 e.path.append(path)
             raise
         except RecursionError:
             raise TypeError("the data nests too deeply, or within itself") from None
-        return encoded
 
 
-def compile_members(members: Mapping[str, Any]) -> Record:
+def compile_members(members: Mapping[str, object]) -> Record:
     """
     :param members: names (Python's or those of the wire) and annotations. C{T | None} is a member that may be absent.
-    :raise RegistrationError: when an annotation is nothing that JSON can say, or two names are one on the wire
+    :raise RegistrationError: when JSON has no such type, or two names are one on the wire
     """
-    compiler = ShapeCompiler()
+    compiler = TypeCompiler()
     scope = Scope({}, {})
-    compiled = [compiler.member(name, annotation, scope) for name, annotation in members.items()]
-    names = [member.wire for member in compiled]
-    if len(set(names)) < len(names):
-        raise RegistrationError(f"two members have one name on the wire: {', '.join(names)}")
-    return Record(Members(compiled))
+    return Record([compiler.member(name, annotation, scope) for name, annotation in members.items()])
 
 
 # -- help

@@ -1,5 +1,5 @@
 """
-Types for annotations that Python has no word for: integers of a width, sizes, and the markers of QAPI's two kinds of union.
+Types: what the annotations of arguments and results mean, and the names for those that Python has no word for.
 
 ::
 
@@ -7,29 +7,59 @@ Types for annotations that Python has no word for: integers of a width, sizes, a
 
     BlockdevRef = Annotated[str | BlockdevOptions, Alternate("BlockdevRef")]
     BlockdevOptions = Annotated[RawOptions | NullOptions, Tagged("driver")]
+
+To add a type, write a subclass of L{Type} and enter its annotation in C{SIMPLE}, at the end. That is all for one that looks like
+a type that is there already (its C{info} is that of a string, say). A new C{kind} of L{TypeInfo} needs a row in
+L{twisted_qmon.qapi.schema}, and one in C{twisted_qmon.hmp.line}, which reads what a person types.
+
+Classes with members are in L{twisted_qmon.qapi.objects}, unions in L{twisted_qmon.qapi.unions}.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from sys import float_info
+from types import GenericAlias
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from twisted_qmon.info import JSON, TypeInfo
+from twisted_qmon.qapi.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.fast import MANY, In, Out, are_plain, bounded, list_encoder, one_of
+from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
+
 __all__ = [
+    "SIMPLE",
     "Alternate",
+    "AnyType",
+    "BoolType",
     "Boxed",
+    "EnumType",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
+    "IntType",
+    "ListType",
+    "MapType",
+    "NullType",
+    "NumberType",
     "Size",
+    "StrType",
     "Tagged",
+    "Type",
     "UInt8",
     "UInt16",
     "UInt32",
     "UInt64",
     "Width",
 ]
+
+# -- names for annotations
 
 
 class Width(msgspec.Struct, frozen=True):
@@ -88,7 +118,7 @@ class Tagged(msgspec.Struct, frozen=True):
 
 
 #: Bytes: an unsigned 64-bit integer. A person may type it with a suffix (C{512M}).
-Size = Annotated[int, Width("size", 0, (1 << 64) - 1)]
+Size = Annotated[int, Width("size", 0, UINT_HIGH)]
 Int8 = Annotated[int, Width.signed(8)]
 Int16 = Annotated[int, Width.signed(16)]
 Int32 = Annotated[int, Width.signed(32)]
@@ -97,3 +127,409 @@ UInt8 = Annotated[int, Width.unsigned(8)]
 UInt16 = Annotated[int, Width.unsigned(16)]
 UInt32 = Annotated[int, Width.unsigned(32)]
 UInt64 = Annotated[int, Width.unsigned(64)]
+
+
+# -- types
+
+
+class Type:
+    """
+    A type of arguments and results.
+
+    In and out differ. What comes in comes from a client: what is wrong with it is the client's error, told in QEMU's words. What
+    goes out comes from a handler: what is wrong with it is the program's error.
+
+    :ivar info: the type as plain data, for the schema and for help
+    :ivar kinds: the JSON types that it takes: C{string integer number boolean object array null}
+    :ivar native: of scalars: the annotation by which msgspec does exactly what C{decode} and C{encode} do; C{None}: there is none
+    """
+
+    info: TypeInfo
+    kinds: frozenset[str]
+    native: Any = None
+
+    def decode(self, value: JSON) -> object:
+        """
+        :return: the Python value of what came in
+        :raise ArgumentError: when it is not of this type
+        """
+        raise NotImplementedError
+
+    def encode(self, value: object) -> JSON:
+        """
+        :return: plain JSON data for a Python value; the value itself if it is that
+        :raise ResultError: when it is not of this type, or JSON can't say it
+        """
+        raise NotImplementedError
+
+    def fast_in(self) -> In:
+        """:return: how msgspec decodes exactly as C{decode} does, if need be with its help"""
+        return In(Any, self.decode) if self.native is None else In(self.native)
+
+    def fast_out(self) -> Out | None:
+        """:return: how msgspec encodes exactly as C{encode} does; C{None}: it does not"""
+        return None if self.native is None else Out(self.native, are_plain=are_plain)
+
+
+class StrType(Type):
+    """C{str}."""
+
+    info = TypeInfo("str")
+    kinds = frozenset({"string"})
+    native = str
+
+    def decode(self, value: JSON) -> str:
+        if isinstance(value, str):
+            return value
+        raise ArgumentError.kind("string")
+
+    def encode(self, value: object) -> str:
+        if type(value) is str and value.isascii():
+            return value
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if isinstance(value, str):
+            return check_text(value)
+        raise ResultError.kind(value, "a string")
+
+
+class IntType(Type):
+    """
+    C{int}: an integer within bounds.
+
+    :param width: the bounds, and the name for them; C{None}: a signed 64-bit integer
+    """
+
+    kinds = frozenset({"integer"})
+
+    def __init__(self, width: Width | None = None) -> None:
+        self._low, self._high = (INT_LOW, INT_HIGH) if width is None else (width.low, width.high)
+        self._signed = self._low < 0
+        self.native = bounded(self._low, self._high)
+        if width is None:
+            self.info = TypeInfo("int")
+        elif width.name == "size":
+            self.info = TypeInfo("size")
+        else:
+            self.info = TypeInfo("int", width.name)
+
+    def decode(self, value: JSON) -> int:
+        if type(value) is int and self._low <= value <= self._high:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            if self._low <= value <= self._high:
+                return int(value)
+            # QEMU reads an unsigned integer of any width as uint64 and complains in that name. The one of its own width, which
+            # it has for a value that is too large, is the C type's.
+            if self._high not in (INT_HIGH, UINT_HIGH) and INT_LOW <= value <= (
+                INT_HIGH if self._signed else UINT_HIGH
+            ):
+                raise ArgumentError("Parameter '", f"' expects {self.info.name}_t", leaf=True)
+        if self._signed:
+            raise ArgumentError.kind("integer")
+        raise ArgumentError("Parameter '", "' expects uint64")
+
+    def encode(self, value: object) -> int:
+        if type(value) is int and self._low <= value <= self._high:
+            return value
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            if self._low <= value <= self._high:
+                return int(value)
+            raise ResultError(f"{value} is not within {self._low}...{self._high}")
+        raise ResultError.kind(value, "an integer")
+
+    def fast_in(self) -> In:
+        # The upper bound of a uint64 is not in the annotation. (On the way out what is beyond can't be encoded.)
+        return super().fast_in() if self._high <= INT_HIGH else In(Any, self.decode)
+
+
+class NumberType(Type):
+    """C{float}: any JSON number."""
+
+    info = TypeInfo("number")
+    kinds = frozenset({"number", "integer"})
+    native = float
+
+    def decode(self, value: JSON) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            try:
+                return float(value)
+            except OverflowError:
+                pass  # an integer that no float is near to: refused as what it is not
+        raise ArgumentError.kind("number")
+
+    def encode(self, value: object) -> float:
+        if type(value) is float and value - value == 0.0:  # neither NaN nor infinite
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ResultError.kind(value, "a number")
+        if isinstance(value, int):
+            if not INT_LOW <= value <= UINT_HIGH:
+                raise ResultError(f"{value} does not fit into 64 bits")
+            return int(value)
+        if not isfinite(value):
+            raise ResultError(f"JSON has no {value!r}")
+        return float(value)
+
+    def fast_out(self) -> Out:
+        finite = Annotated[float, msgspec.Meta(ge=-float_info.max, le=float_info.max)]
+        return Out(bounded(INT_LOW, UINT_HIGH) | finite, frozenset({int, float}), are_plain=are_plain)
+
+
+class BoolType(Type):
+    """C{bool}."""
+
+    info = TypeInfo("bool")
+    kinds = frozenset({"boolean"})
+    native = bool
+
+    def decode(self, value: JSON) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise ArgumentError.kind("boolean")
+
+    def encode(self, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise ResultError.kind(value, "a bool")
+
+
+class NullType(Type):
+    """C{None}."""
+
+    info = TypeInfo("null")
+    kinds = frozenset({"null"})
+
+    def decode(self, value: JSON) -> None:
+        if value is not None:
+            raise ArgumentError.kind("null")
+
+    def encode(self, value: object) -> None:
+        if value is not None:
+            raise ResultError.kind(value, "None")
+
+
+class AnyType(Type):
+    """Any JSON value."""
+
+    info = TypeInfo("any")
+    kinds = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
+
+    def decode(self, value: JSON) -> JSON:
+        return value
+
+    def encode(self, value: object) -> JSON:
+        return plain(value)
+
+    def fast_in(self) -> In:
+        return In(Any)
+
+
+class EnumType(Type):
+    """
+    An enum, or a C{Literal}.
+
+    :param values: the strings, and what each is in Python
+    :param name: the enum's name; empty for a C{Literal} of strings
+    :param cls: the enum whose members these are, all of them; C{None}: there is none
+    """
+
+    kinds = frozenset({"string"})
+
+    def __init__(self, values: Mapping[str, object], name: str = "", cls: type[enum.Enum] | None = None) -> None:
+        self.info = TypeInfo("enum", name, tuple(values))
+        self._values = dict(values)
+        self._strings = {member: value for value, member in values.items()}
+        # With a method of its own for what is none of its values, an enum takes more than those.
+        self._class = cls if cls is not None and _missing(cls) is _missing(enum.Enum) else None
+        self._literal = all(type(member) is str for member in values.values())
+
+    def decode(self, value: JSON) -> object:
+        if not isinstance(value, str):
+            raise ArgumentError.kind("string")
+        try:
+            return self._values[value]
+        except KeyError:
+            raise ArgumentError.value(value) from None
+
+    def encode(self, value: object) -> str:
+        if type(value) is str and value in self._values:
+            return value
+        try:
+            return self._strings[value]
+        except (KeyError, TypeError):
+            raise ResultError.kind(value, f"one of {', '.join(self._values)}") from None
+
+    def fast_in(self) -> In:
+        if self._class is not None:
+            return In(self._class)
+        return In(one_of(self._values), None if self._literal else self._values.__getitem__)
+
+    def fast_out(self) -> Out | None:
+        if self._class is not None:
+            return Out(self._class, frozenset({self._class, str}))
+        return Out(one_of(self._values), frozenset({str}), are_plain=are_plain) if self._literal else None
+
+
+def _missing(cls: type[enum.Enum]) -> object:
+    return getattr(cls._missing_, "__func__", cls._missing_)
+
+
+class ListType(Type):
+    """
+    A list, in Python a list or a tuple.
+
+    :param element: the type of the elements
+    :param make: C{list} or C{tuple}
+    """
+
+    kinds = frozenset({"array"})
+
+    def __init__(self, element: Type, make: Callable[[Any], object] = list) -> None:
+        self._element = element
+        self._make = make
+        self._encode_many: Callable[[Any], JSON] | None = None
+        self._asked = False
+        self.info = TypeInfo("list", element=element.info)
+
+    def decode(self, value: JSON) -> object:
+        if not isinstance(value, (list, tuple)):
+            raise ArgumentError.kind("array")
+        decode = self._element.decode
+        result: list[object] = []
+        try:
+            for item in value:
+                result.append(decode(item))
+        except ArgumentError as e:
+            e.path.append(len(result))
+            raise
+        return result if self._make is list else self._make(result)
+
+    def encode(self, value: object) -> JSON:
+        if not isinstance(value, (list, tuple)):
+            raise ResultError.kind(value, "a list")
+        if type(value) is list and isinstance(self._element, AnyType):
+            return plain(value)
+        if len(value) >= MANY:
+            if not self._asked:
+                self._asked = True
+                self._encode_many = list_encoder(self._element.fast_out())
+            if self._encode_many is not None:
+                try:
+                    return self._encode_many(value)
+                except Exception:
+                    pass  # the plain way decides
+        return self._encode_each(value)
+
+    def _encode_each(self, value: Sequence[Any]) -> JSON:
+        encode = self._element.encode
+        result: list[JSON] = []
+        same = type(value) is list
+        try:
+            for item in value:
+                given = encode(item)
+                result.append(given)
+                same = same and given is item
+        except ResultError as e:
+            e.path.append(len(result))
+            raise
+        return value if same else result
+
+    def fast_in(self) -> In:
+        annotation, build = self._element.fast_in()
+        make: Any = self._make
+        container = GenericAlias(list, annotation) if make is list else GenericAlias(tuple, (annotation, ...))
+        return In(container, None if build is None else lambda values: make(map(build, values)))
+
+    def fast_out(self) -> Out | None:
+        out = self._element.fast_out()
+        if out is None:
+            return None
+        inner = out.fits if out.is_lenient else None
+        return Out(GenericAlias(list, out.annotation), frozenset({list, tuple}), inner, out.converts)
+
+
+class MapType(Type):
+    """
+    An object with any members, of one type.
+
+    :param element: the type of the members
+    """
+
+    kinds = frozenset({"object"})
+
+    def __init__(self, element: Type) -> None:
+        self._element = element
+        self.info = TypeInfo("object", element=element.info)
+
+    def decode(self, value: JSON) -> dict[str, object]:
+        if not isinstance(value, Mapping):
+            raise ArgumentError.kind("object")
+        decode = self._element.decode
+        result: dict[str, object] = {}
+        key = ""
+        try:
+            for key, item in value.items():
+                result[key] = decode(item)
+        except ArgumentError as e:
+            e.path.append(key)
+            raise
+        return result
+
+    def encode(self, value: object) -> JSON:
+        if not isinstance(value, Mapping):
+            raise ResultError.kind(value, "a dict")
+        same = type(value) is dict
+        if same and isinstance(self._element, AnyType):
+            return plain(value)
+        encode = self._element.encode
+        result: dict[str, JSON] = {}
+        for key, item in value.items():
+            name = key if type(key) is str and key.isascii() else _member_name(key)
+            try:
+                result[name] = given = encode(item)
+            except ResultError as e:
+                e.path.append(name)
+                raise
+            same = same and given is item and name is key
+        return value if same else result
+
+    def fast_in(self) -> In:
+        annotation, build = self._element.fast_in()
+        container = GenericAlias(dict, (str, annotation))
+        return In(container, None if build is None else lambda values: {k: build(v) for k, v in values.items()})
+
+    def fast_out(self) -> Out | None:
+        out = self._element.fast_out()
+        if out is None:
+            return None
+
+        def inner(value: dict[object, object]) -> bool:
+            return _NAME.issuperset(map(type, value)) and out.fits(value.values())
+
+        return Out(GenericAlias(dict, (str, out.annotation)), frozenset({dict}), inner, out.converts)
+
+
+_NAME = frozenset({str})
+
+
+def _member_name(key: object) -> str:
+    if not isinstance(key, str):
+        raise ResultError(f"a member's name is a string, not {key!r}")
+    return check_text(key)
+
+
+#: The annotations that are a type by themselves.
+SIMPLE: Final[Mapping[object, Callable[[], Type]]] = {
+    str: StrType,
+    int: IntType,
+    float: NumberType,
+    bool: BoolType,
+    None: NullType,
+    type(None): NullType,
+    Any: AnyType,
+    object: AnyType,
+    JSONText: AnyType,
+}

@@ -5,16 +5,15 @@ QAPI's two kinds of union: the alternate, whose options the JSON type tells apar
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import ParameterInfo, TypeInfo
-from twisted_qmon.qapi.members import Member, Members
-from twisted_qmon.qapi.plain import Unfit
-from twisted_qmon.qapi.shapes import Misfit, Shape
+from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
+from twisted_qmon.qapi.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.objects import DictType, Member, ObjectType
+from twisted_qmon.qapi.types import EnumType, Type
 
-__all__ = ["all_members", "alternate", "tagged"]
+__all__ = ["AlternateType", "TaggedType", "all_members"]
 
 _JSON_KINDS: Mapping[type, str] = {
     str: "string",
@@ -28,54 +27,59 @@ _JSON_KINDS: Mapping[type, str] = {
 }
 
 
-def alternate(options: Sequence[Shape], name: str, shown: str) -> Shape:
+class AlternateType(Type):
     """
-    :param options: the shapes to choose from, by JSON type
+    One of several types, which the JSON type tells apart.
+
+    :param options: the types to choose from
     :param name: the name that error texts show; empty: made out of the options' (C{StrOrNull})
     :param shown: the annotation, for errors
     :raise RegistrationError: when two options have one JSON type
     """
-    by_kind: dict[str, Shape] = {}
-    for option in options:
-        if option.kinds >= {"string", "object", "array"}:
-            raise RegistrationError(f"{shown}: a union with any value is just any value")
-        for kind in option.kinds:
-            if kind in by_kind and (by_kind[kind].info.kind == "number") is not (option.info.kind == "number"):
-                # An integer is a number too: where both may be, it is the integer.
-                if option.info.kind == "number":
-                    continue
-            elif kind in by_kind:
-                raise RegistrationError(
-                    f"{shown}: two options are both a JSON {kind}, which does not tell them apart; "
-                    f"for classes with a tag say Annotated[..., Tagged(...)]"
-                )
-            by_kind[kind] = option
-    called = name or "Or".join(_option_name(option.info) for option in options)
 
-    def take(value: Any) -> Any:
-        option = by_kind.get(_kind_of(value))
+    def __init__(self, options: Sequence[Type], name: str, shown: str) -> None:
+        self._options = tuple(options)
+        self._by_kind = _by_kind(options, shown)
+        self.kinds = frozenset(self._by_kind)
+        name = name or "Or".join(_option_name(option.info) for option in options)
+        self.info = TypeInfo("alternate", name, options=tuple(option.info for option in options))
+
+    def decode(self, value: JSON) -> object:
+        option = self._by_kind.get(_kind_of(value))
         if option is None:
-            raise Misfit.kind(called)
-        return option.take(value)
+            raise ArgumentError.kind(self.info.name)
+        return option.decode(value)
 
-    def give(value: Any) -> Any:
+    def encode(self, value: object) -> JSON:
         failures = []
-        for option in options:
+        for option in self._options:
             try:
-                return option.give(value)
-            except Unfit as e:
+                return option.encode(value)
+            except ResultError as e:
                 failures.append(e)
         # The one that got furthest into the value knows best what is wrong.
         raise max(failures, key=lambda e: len(e.path))
 
-    def quick_take(value: Any) -> Any:
-        return by_kind[_JSON_KINDS[type(value)]].quick_take(value)
 
-    info = TypeInfo("alternate", called, options=tuple(option.info for option in options))
-    return Shape(info, take, give, frozenset(by_kind), quick_take=quick_take)
+def _by_kind(options: Sequence[Type], shown: str) -> dict[str, Type]:
+    by_kind: dict[str, Type] = {}
+    for option in options:
+        if option.kinds >= {"string", "object", "array"}:
+            raise RegistrationError(f"{shown}: a union with any value is just any value")
+        for kind in option.kinds:
+            other = by_kind.get(kind)
+            if other is None or (other.info.kind == "number" and option.info.kind != "number"):
+                by_kind[kind] = option
+            # An integer is a number too: where both may be, it is the integer.
+            elif other.info.kind == "number" or option.info.kind != "number":
+                raise RegistrationError(
+                    f"{shown}: two options are both a JSON {kind}, which does not tell them apart; "
+                    f"for classes with a tag say Annotated[..., Tagged(...)]"
+                )
+    return by_kind
 
 
-def _kind_of(value: Any) -> str:
+def _kind_of(value: JSON) -> str:
     kind = _JSON_KINDS.get(type(value))
     if kind is None:
         kind = next((name for cls, name in _JSON_KINDS.items() if isinstance(value, cls)), "")
@@ -89,71 +93,81 @@ def _option_name(info: TypeInfo) -> str:
     return name[:1].upper() + name[1:]
 
 
-#: What completes a flat union when its variants are known: the tag's name on the wire, and each variant with its members.
-Complete = Callable[[str, Sequence[tuple[Shape, "Members | None"]]], None]
-
-
-def tagged(options: Sequence[Any], name: str) -> tuple[Shape, Complete]:
+class TaggedType(Type):
     """
-    :param options: the classes
-    :param name: the union's name; empty: made out of theirs
-    :return: the shape, and what completes it
+    One of several classes, which the value of one member, the tag, tells apart.
+
+    It is complete when its variants are, which may have members of this very type.
+
+    :param name: the union's name
     """
-    called = name or "Or".join(getattr(option, "__name__", "") for option in options)
-    info = TypeInfo("object", called)
-    variants: dict[str, Shape] = {}
-    classes: dict[type, Shape] = {}
-    tag: list[Member] = []
 
-    def quick_take(value: Any) -> Any:
-        return variants[value[tag[0].wire]].quick_take(value)
+    kinds = frozenset({"object"})
+    _tag: Member
 
-    def quick_give(value: Any) -> Any:
-        return classes[type(value)].quick_give(value)
+    def __init__(self, name: str) -> None:
+        self.info = TypeInfo("object", name)
+        self._variants: dict[str, ObjectType] = {}
+        self._by_class: dict[type, ObjectType] = {}
 
-    def take(value: Any) -> Any:
+    def complete(self, tag: str, classes: Sequence[type], variants: Sequence[Type]) -> None:
+        """
+        Set the variants.
+
+        :param tag: the tag's name on the wire
+        :param classes: the classes, and...
+        :param variants: ... their types
+        :raise RegistrationError: when one is no class with members, has not the tag, or has a value of it that another one has
+        """
+        objects: list[ObjectType] = []
+        for cls, variant in zip(classes, variants, strict=True):
+            if not isinstance(variant, ObjectType):
+                raise RegistrationError(f"{self.info.name}: {cls!r} is no class with members")
+            for value in self._tag_values(tag, cls, variant):
+                if self._variants.setdefault(value, variant) is not variant:
+                    raise RegistrationError(f"{self.info.name}: two classes have {tag!r} {value!r}")
+            if not isinstance(variant, DictType):
+                self._by_class[cls] = variant
+            objects.append(variant)
+        own = next(member for member in objects[0].members if member.wire == tag)
+        self._tag = Member(own.name, tag, EnumType({value: value for value in self._variants}, own.type.info.name))
+        self.info.members = (self._tag.info, *(member.info for member in _common(objects, tag)))
+        self.info.options = tuple(variant.info for variant in objects)
+        self.info.tag = tag
+
+    def _tag_values(self, tag: str, cls: type, variant: ObjectType) -> tuple[str, ...]:
+        own = next((member for member in variant.members if member.wire == tag), None)
+        if own is None or own.type.info.kind != "enum":
+            raise RegistrationError(f"{self.info.name}: {cls.__name__} has no member {tag!r} that is a Literal")
+        return own.type.info.values
+
+    def decode(self, value: JSON) -> object:
         if not isinstance(value, Mapping):
-            raise Misfit.kind("object")
-        # First of all the members, wherever the classes have it: without it nobody knows what the others should be.
-        Members(tag, others=True).take(value)
-        return variants[value[tag[0].wire]].take(value)
+            raise ArgumentError.kind("object")
+        # First of all the members, wherever the classes have it: it says what the others should be.
+        tag = self._tag
+        if tag.wire not in value:
+            raise ArgumentError.missing(tag.wire)
+        try:
+            chosen = tag.type.decode(value[tag.wire])
+        except ArgumentError as e:
+            e.path.append(tag.wire)
+            raise
+        return self._variants[str(chosen)].decode(value)
 
-    def give(value: Any) -> Any:
-        shape = classes.get(type(value))
-        if shape is None and isinstance(value, Mapping):
-            chosen = value.get(tag[0].wire, value.get(tag[0].name))
-            shape = variants.get(chosen.value if isinstance(chosen, enum.Enum) else chosen)
-        if shape is None:
-            shape = next((shape for cls, shape in classes.items() if isinstance(value, cls)), None)
-        if shape is None:
-            raise Unfit(f"expected one of {called}, not {type(value).__name__}")
-        return shape.give(value)
+    def encode(self, value: object) -> JSON:
+        variant = self._by_class.get(type(value)) or self._variant_of(value)
+        if variant is None:
+            raise ResultError(f"expected one of {self.info.name}, not {type(value).__name__}")
+        return variant.encode(value)
 
-    def complete(tag_name: str, parts: Sequence[tuple[Shape, Members | None]]) -> None:
-        members: list[Members] = []
-        tags: list[Member] = []
-        for (shape, found), option in zip(parts, options, strict=True):
-            if found is None:
-                raise RegistrationError(f"{called}: {option!r} is no class with members")
-            own = next((member for member in found.members if member.wire == tag_name), None)
-            if own is None or own.shape.info.kind != "enum":
-                raise RegistrationError(f"{called}: {option.__name__} has no member {tag_name!r} that is a Literal")
-            for value in own.shape.info.values:
-                if variants.setdefault(value, shape) is not shape:
-                    raise RegistrationError(f"{called}: two classes have {tag_name!r} {value!r}")
-            members.append(found)
-            tags.append(own)
-            if found.make is not None:
-                classes[option] = shape
-        common = _common(members, tag_name)
-        kind = TypeInfo("enum", tags[0].shape.info.name, tuple(variants))
-        tag.append(Member(tags[0].name, tag_name, _tag_shape(kind, tuple(variants)), optional=False))
-        info.members = (ParameterInfo(tag_name, kind), *(member.info for member in common))
-        info.options = tuple(shape.info for shape, _ in parts)
-        info.tag = tag_name
-
-    shape = Shape(info, take, give, frozenset({"object"}), quick_take=quick_take, quick_give=quick_give)
-    return shape, complete
+    def _variant_of(self, value: object) -> ObjectType | None:
+        if isinstance(value, Mapping):
+            chosen = value.get(self._tag.wire, value.get(self._tag.name))
+            found = self._variants.get(chosen.value if isinstance(chosen, enum.Enum) else chosen)
+            if found is not None:
+                return found
+        return next((variant for cls, variant in self._by_class.items() if isinstance(value, cls)), None)
 
 
 def all_members(info: TypeInfo) -> tuple[ParameterInfo, ...]:
@@ -172,18 +186,7 @@ def all_members(info: TypeInfo) -> tuple[ParameterInfo, ...]:
     return tuple(members.values())
 
 
-def _tag_shape(info: TypeInfo, values: tuple[str, ...]) -> Shape:
-    def take(value: Any) -> str:
-        if not isinstance(value, str):
-            raise Misfit.kind("string")
-        if value not in values:
-            raise Misfit.value(value)
-        return value
-
-    return Shape(info, take, take, frozenset({"string"}))
-
-
-def _common(variants: Sequence[Members], tag: str) -> list[Member]:
+def _common(variants: Sequence[ObjectType], tag: str) -> list[Member]:
     """The members that all variants have, of one type, in the order of the first; without the tag."""
     first, *rest = variants
     return [
@@ -194,16 +197,9 @@ def _common(variants: Sequence[Members], tag: str) -> list[Member]:
 
 
 def _alike(one: Member, other: Member) -> bool:
-    a, b = one.shape.info, other.shape.info
-    return (
-        (one.wire, one.optional, a.kind, a.name, a.values) == (other.wire, other.optional, b.kind, b.name, b.values)
-        and (a.element is None) == (b.element is None)
-        and (
-            a.element is b.element
-            or (
-                a.element is not None
-                and b.element is not None
-                and (a.element.kind, a.element.name) == (b.element.kind, b.element.name)
-            )
-        )
-    )
+    a, b = one.type.info, other.type.info
+    if (one.wire, one.optional, a.kind, a.name, a.values) != (other.wire, other.optional, b.kind, b.name, b.values):
+        return False
+    if a.element is None or b.element is None:
+        return a.element is b.element
+    return a.element is b.element or (a.element.kind, a.element.name) == (b.element.kind, b.element.name)

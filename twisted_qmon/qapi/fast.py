@@ -1,0 +1,284 @@
+"""
+The fast way: what msgspec does in one call, for types of which it does exactly what their own C{decode} and C{encode} do.
+
+The plain way says what holds, and finds the words for what does not. The fast one may refuse what the plain one takes, never
+the other way round: whatever it refuses, the plain way decides. Where both take a value, what comes of it is equal.
+
+On the way in that is so for JSON data as a reader makes it (C{is_as_read} of L{twisted_qmon.qapi.plain}): msgspec takes a C{set}
+for a list, say. On the way out anything may come from a handler, so L{Out.fits} looks first for what msgspec would take though
+the type does not.
+
+Structs of msgspec are made when they are first needed: it takes time, and most commands are never called.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Optional, TypeAlias
+
+import msgspec
+from msgspec import UNSET, convert, to_builtins
+from msgspec.structs import astuple
+
+from twisted_qmon.info import JSON
+
+if TYPE_CHECKING:
+    from twisted_qmon.qapi.objects import Member
+
+__all__ = [
+    "MANY",
+    "Arguments",
+    "Handler",
+    "In",
+    "InStruct",
+    "Out",
+    "are_plain",
+    "bounded",
+    "dict_checker",
+    "list_encoder",
+    "one_of",
+    "out_struct",
+]
+
+#: Arguments as they came, by their names on the wire.
+Arguments: TypeAlias = Mapping[str, JSON]
+
+#: What runs a command: a function that takes any arguments, and gives anything.
+Handler: TypeAlias = Callable[..., object]
+
+
+def bounded(low: int, high: int) -> Any:
+    """:return: the annotation of an integer; without the upper bound where that is more than msgspec can say"""
+    return Annotated[int, msgspec.Meta(ge=low, le=None if high >> 63 else high)]
+
+
+def one_of(values: Iterable[str]) -> Any:
+    """:return: the annotation of certain strings"""
+    return Literal[tuple(values)]
+
+
+def _define(fields: list[Any], members: Iterable[Member], **config: Any) -> type[msgspec.Struct]:
+    names = {field[0]: member.wire for field, member in zip(fields, members, strict=True)}
+    return msgspec.defstruct("Members", fields, rename=names, kw_only=True, gc=False, **config)
+
+
+# -- in
+
+
+class In(NamedTuple):
+    """
+    What decodes as a type does.
+
+    :ivar annotation: for msgspec
+    :ivar build: makes the Python value of what msgspec made; C{None}: it is that already
+    """
+
+    annotation: Any
+    build: Callable[[Any], object] | None = None
+
+
+# Of these types msgspec takes a default as it is; others may be changed by who gets them.
+_CONSTANT = (str, int, float, bool, type(None), enum.Enum)
+
+
+class InStruct:
+    """
+    A struct with the members of an object: JSON data is converted to it, and it gives the values for a constructor or handler.
+
+    :param members: in declared order
+    :ivar struct: for msgspec
+    :ivar values: gives the members' values, in declared order; C{UNSET} where nothing stands for one that is absent
+    :raise TypeError: when msgspec has no such struct
+    :raise ValueError: likewise
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._names = [member.keyword for member in members]
+        self._left_out = [member.keyword for member in members if member.optional and member.absent() is UNSET]
+        # What is to be done with the values that msgspec made, by their places.
+        self._later: list[tuple[int, Callable[[Any], object], Callable[[], object]]] = []
+        fields = [self._field(index, member) for index, member in enumerate(members)]
+        self.struct = _define(fields, members, forbid_unknown_fields=True)
+        self.values: Callable[[Any], Sequence[object]] = self._build if self._later else astuple
+
+    def _field(self, index: int, member: Member) -> tuple[Any, ...]:
+        annotation, build = member.type.fast_in()
+        if build is not None:
+            self._later.append((index, build, member.absent))
+        if not member.optional:
+            return member.keyword, annotation
+        if build is not None or member.keyword in self._left_out:
+            return member.keyword, annotation, UNSET
+        if isinstance(member.default, _CONSTANT):
+            return member.keyword, annotation, member.default
+        return member.keyword, annotation, msgspec.field(default_factory=member.absent)
+
+    def _build(self, made: msgspec.Struct) -> Sequence[object]:
+        values = list(astuple(made))
+        for index, build, absent in self._later:
+            value = values[index]
+            values[index] = absent() if value is UNSET else build(value)
+        return values
+
+    def keywords(self, made: msgspec.Struct) -> dict[str, Any]:
+        """:return: the members' values by name, without those for which nothing stands"""
+        keywords = dict(zip(self._names, self.values(made), strict=True))
+        for name in self._left_out:
+            if keywords[name] is UNSET:
+                del keywords[name]
+        return keywords
+
+
+# -- out
+
+#: To encode so many values one by one takes as long as to ask msgspec for all of them.
+MANY = 8
+
+# What is plain data if it is no subclass. Not C{None}, which may say that a member is absent.
+_PLAIN = frozenset({str, int, float, bool})
+_DICT = frozenset({dict})
+
+# It encodes only to find out whether it can: it refuses lone surrogates, and integers beyond 64 bits.
+_check_encodable = msgspec.msgpack.Encoder().encode
+
+
+class Out(NamedTuple):
+    """
+    What encodes as a type does.
+
+    :ivar annotation: for msgspec
+    :ivar kinds: the classes of the values that msgspec may be given; C{None}: any, it refuses what the type refuses
+    :ivar inner: whether what is in a value may be given to msgspec; C{None}: it may
+    :ivar converts: what comes of a value is never the value itself
+    :ivar are_plain: whether values that msgspec takes are plain data already, which pass as they are; C{None}: it can't be told
+    """
+
+    annotation: Any
+    kinds: frozenset[type] | None = None
+    inner: Callable[[Any], bool] | None = None
+    converts: bool = False
+    are_plain: Callable[[Sequence[Any]], bool] | None = None
+
+    @property
+    def is_lenient(self) -> bool:
+        """Whether msgspec takes more than the type does."""
+        return self.kinds is not None or self.inner is not None
+
+    def fits(self, values: Collection[object]) -> bool:
+        """:return: whether msgspec may be given all of these"""
+        return (self.kinds is None or self.kinds.issuperset(map(type, values))) and (
+            self.inner is None or all(map(self.inner, values))
+        )
+
+
+def are_plain(values: Iterable[object]) -> bool:
+    """:return: whether scalars that msgspec takes are plain data"""
+    return _PLAIN.issuperset(map(type, values))
+
+
+def _are_plain_dicts(values: Sequence[dict[str, object]]) -> bool:
+    return _DICT.issuperset(map(type, values)) and are_plain(chain.from_iterable(map(dict.values, values)))
+
+
+def out_struct(cls: type, members: Sequence[Member], *, mapping: bool = False) -> Out | None:
+    """
+    :param cls: the class of the objects
+    :param members: in declared order
+    :param mapping: the objects are dictionaries
+    :return: what encodes such objects, if msgspec can
+    """
+    fields: list[Any] = []
+    outs: list[tuple[str, Out]] = []
+    for member in members:
+        out = member.type.fast_out()
+        if out is None:
+            return None
+        outs.append((member.name, out))
+        if member.skip_none:
+            fields.append((member.name, Optional[out.annotation], None))  # noqa: UP045
+        elif mapping and member.optional:
+            fields.append((member.name, out.annotation, UNSET))
+        else:
+            fields.append((member.name, out.annotation))
+    try:
+        struct = _define(fields, members, forbid_unknown_fields=True, omit_defaults=True)
+    except (TypeError, ValueError):
+        return None
+    return Out(
+        struct,
+        frozenset({cls}),
+        _looker([(name, out.kinds, out.inner) for name, out in outs if out.is_lenient], mapping),
+        converts=not mapping or any(out.converts for _, out in outs),
+        are_plain=_are_plain_dicts if mapping and all(out.are_plain is are_plain for _, out in outs) else None,
+    )
+
+
+_Parts: TypeAlias = Sequence[tuple[str, frozenset[type] | None, Callable[[Any], bool] | None]]
+
+
+def _looker(parts: _Parts, mapping: bool) -> Callable[[Any], bool] | None:
+    """What looks into objects, at those of their members of which msgspec would take too much."""
+    get: Callable[..., Any] = dict.get if mapping else getattr
+
+    def look(value: Any) -> bool:
+        for name, kinds, inner in parts:
+            item = get(value, name, None)
+            # One that is not there, or C{None} by mistake, msgspec refuses.
+            if item is not None and not ((kinds is None or type(item) in kinds) and (inner is None or inner(item))):
+                return False
+        return True
+
+    return look if parts else None
+
+
+def dict_checker(out: Out | None) -> Callable[[dict[str, Any]], Mapping[str, JSON]] | None:
+    """
+    :param out: of dictionaries
+    :return: a function that gives back a dictionary that is plain data and fits, and raises anything at what the plain way is to
+        decide; C{None}: there is none
+    """
+    if out is None or out.are_plain is None:
+        return None
+    struct = out.annotation
+
+    def check(value: dict[str, Any]) -> Mapping[str, JSON]:
+        if not _PLAIN.issuperset(map(type, value.values())):
+            raise TypeError
+        convert(value, struct)
+        _check_encodable(value)
+        return value
+
+    return check
+
+
+def list_encoder(out: Out | None) -> Callable[[Any], JSON] | None:
+    """
+    :param out: of the elements
+    :return: a function that encodes lists, and raises anything at what the plain way is to decide; C{None}: there is none
+    """
+    if out is None or (out.are_plain is None and not out.converts):
+        return None
+    # To say a type that is no struct takes msgspec long each time.
+    holder = msgspec.defstruct("Holder", [("value", GenericAlias(list, out.annotation))], gc=False)
+    passes, fits = out.are_plain, out.fits
+
+    def check(value: Any) -> JSON:
+        if type(value) is not list or passes is None or not passes(value):
+            raise TypeError
+        convert({"value": value}, holder)
+        _check_encodable(value)
+        checked: JSON = value
+        return checked
+
+    def make(value: Any) -> JSON:
+        if not fits(value):
+            raise TypeError
+        made = convert({"value": value}, holder, from_attributes=True)
+        _check_encodable(made)
+        encoded: JSON = to_builtins(made)["value"]
+        return encoded
+
+    return make if passes is None else check
