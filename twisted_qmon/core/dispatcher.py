@@ -107,17 +107,7 @@ class Dispatcher:
         oob: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Request:
-        """
-        Serve one request.
-
-        :param name: the command's name
-        :param arguments: its arguments, as they came
-        :param caller: who asks
-        :param id: the caller's id for it
-        :param oob: execute it out of band
-        :param progress: called with (current, total)
-        :return: the request; done already, or it notifies once. Nothing is raised.
-        """
+        """See L{Monitor.submit<twisted_qmon.core.monitor.Monitor.submit>}."""
         request = Request(self, self._numbers(), name, arguments, caller, id, oob, progress)
         if self._refusal is None:
             self.start(request)
@@ -128,12 +118,7 @@ class Dispatcher:
     def serve(
         self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
     ) -> JSON | JSONText | Request:
-        """
-        Serve one request in band, as L{submit} does, but without a L{Request} where nothing would ever see it: the handler does
-        not ask for it, and its result is there at once.
-
-        :return: the plain result; or else the request, which is pending, or done
-        """
+        """See L{Monitor.serve<twisted_qmon.core.monitor.Monitor.serve>}."""
         command = self._find_direct(name)
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
@@ -393,7 +378,7 @@ class Dispatcher:
     # -- stopping
 
     def refuse(self) -> None:
-        """Take no new requests from now on; L{ShuttingDown} is the answer."""
+        """See L{Monitor.refuse<twisted_qmon.core.monitor.Monitor.refuse>}."""
         self._refusal = ShuttingDown("The monitor is shutting down")
 
     @property
@@ -402,17 +387,11 @@ class Dispatcher:
         return self._refusal is not None
 
     def accept(self) -> None:
-        """Take new requests again, after L{refuse}."""
+        """See L{Monitor.accept<twisted_qmon.core.monitor.Monitor.accept>}."""
         self._refusal = None
 
     def drain(self, seconds: float, *, exclude: Request | None = None) -> Deferred[int]:
-        """
-        Take no new requests, and wait for those pending.
-
-        :param seconds: how long; those pending after that are cancelled, and answered so
-        :param exclude: a request that is not waited for and not cancelled: the one that asked for this
-        :return: fires with how many had to be cancelled
-        """
+        """See L{Monitor.drain<twisted_qmon.core.monitor.Monitor.drain>}."""
         self.refuse()
 
         cancelled: list[Request] = []

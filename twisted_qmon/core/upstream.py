@@ -5,12 +5,13 @@ What a monitor needs of a server that it fronts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from twisted_qmon.errors import CommandError
+    from twisted_qmon.info import JSON
 
 __all__ = ["FrontedServer"]
 
@@ -22,7 +23,7 @@ class FrontedServer(Protocol):
     """
 
     @property
-    def version(self) -> Mapping[str, Any] | None:
+    def version(self) -> Mapping[str, JSON] | None:
         """What the greeting and C{query-version} say, in the form of C{query-version}; C{None}: the monitor's own version."""
 
     def when_ready(self) -> Deferred[None] | None:
