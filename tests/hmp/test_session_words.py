@@ -8,14 +8,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.hmp_fakes import FakeMonitor, qemu_answers
 from twisted_qmon import CommandProvider, Event, HMPFactory, Monitor, command
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import MAX_UNKNOWN, Console, Person
-from twisted_qmon.hmp.follow import LOG_PERIOD, WATCH_PERIOD
+from twisted_qmon.hmp.follow import LOG_PERIOD, LONGEST_LOG_PERIOD, WATCH_PERIOD
 from twisted_qmon.info import CommandInfo, Level
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.process import Process
@@ -343,8 +343,12 @@ class LogTests(SessionCase):
         self.log.error("two\nlines")
         self.clock.advance(LOG_PERIOD)
         self.assertEqual(self.shown(), ["error     shop: two", "  lines"])
-        self.clock.advance(LOG_PERIOD)
+        for _ in range(20):
+            self.clock.advance(LOG_PERIOD)
         self.assertEqual(self.person.output(), "")
+        self.log.info("later")
+        self.clock.advance(LONGEST_LOG_PERIOD)
+        self.assertEqual(self.shown(), ["info      shop: later"])
         self.assertEqual(self.type(""), P)
         self.log.info("behind")
         self.clock.advance(LOG_PERIOD)
@@ -359,14 +363,31 @@ class LogTests(SessionCase):
             self.clock.advance(LOG_PERIOD)
         self.assertLess(len(self.person.transport.value()), (1 << 16) + 20_000)
         self.person.transport.read_on()
-        self.clock.advance(LOG_PERIOD)
+        self.clock.advance(LONGEST_LOG_PERIOD)
         self.assertEqual(sum("shop: x" in line for line in self.shown()), 20)
+
+    def test_its_own_audit(self) -> None:
+        """What is audited of following the log is not in the log, or that would not end; what else is audited is."""
+        globalLogPublisher.addObserver(self.publisher)
+        self.addCleanup(globalLogPublisher.removeObserver, self.publisher)
+        audit = Logger("twisted_qmon.audit", observer=self.publisher)
+        audit.info("{command}: ok", command="query-log")
+        audit.warn("{command} was refused", command="query-log")
+        audit.info("{command}: ok", command="quit")
+        self.person.send_bytes(b"log follow\n")
+        self.assertEqual(
+            self.shown(),
+            ["warn      twisted_qmon.audit: query-log was refused", "info      twisted_qmon.audit: quit: ok"],
+        )
+        for _ in range(20):
+            self.clock.advance(LOG_PERIOD)
+        self.assertEqual(self.person.output(), "")
 
     def test_a_log_that_goes(self) -> None:
         """Ends it, with an error and a prompt."""
         self.person.send_bytes(b"log follow\n")
         self.monitor.unregister(self.process)
-        self.clock.advance(LOG_PERIOD)
+        self.clock.advance(LONGEST_LOG_PERIOD)
         self.assertEqual(self.person.output(), f"\r\nError: The command query-log has not been found\r\n{P}")
         self.assertEqual(self.type("log follow"), f"log follow: this monitor has no query-log\r\n{P}")
         self.assertTrue(self.type("log").startswith("unknown command: 'log'"))

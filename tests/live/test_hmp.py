@@ -281,6 +281,18 @@ class ProgramTests(unittest.TestCase):
             terminal.press(b"\x04")
             terminal.read("Connection closed by foreign host.")
 
+    def test_log_follow_in_telnet(self) -> None:
+        """Shows what is logged, but not that it looks, until the next line."""
+        with monitor_for_telnet() as (twistd, terminal):
+            terminal.type("log follow")
+            terminal.read("HMPFactory starting on")
+            time.sleep(1.5)
+            Person(twistd.folder / "hmp.sock").socket.close()
+            terminal.read(" disconnected: ")
+            terminal.type("echo one")
+            terminal.read(f"\r\none\r\n{P}")
+            self.assertNotIn("query-log", terminal.seen)
+
     def test_watch_in_telnet(self) -> None:
         """Repeats a line until Ctrl-C."""
         with monitor_for_telnet() as (_, terminal):

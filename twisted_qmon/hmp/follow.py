@@ -14,14 +14,16 @@ from twisted.python.failure import Failure
 from twisted_qmon.hmp.event_text import log_line
 from twisted_qmon.info import JSON
 
-__all__ = ["LOG_PERIOD", "SHORTEST_PERIOD", "WATCH_PERIOD", "Activity", "LogFollower", "Watch"]
+__all__ = ["LOG_PERIOD", "LONGEST_LOG_PERIOD", "SHORTEST_PERIOD", "WATCH_PERIOD", "Activity", "LogFollower", "Watch"]
 
 #: Seconds between two runs of a line that is watched, where the person gives none; and the shortest time that one may give.
 WATCH_PERIOD = 2.0
 SHORTEST_PERIOD = 0.1
 
-#: Seconds between two looks at the log.
+#: Seconds between two looks at the log: as long as something comes, and at most, after a time in which nothing came. Each look is
+#: a command, which may stand in an audit.
 LOG_PERIOD = 0.5
+LONGEST_LOG_PERIOD = 4.0
 
 #: How many entries of the log are shown at first.
 _CONTEXT = 10
@@ -90,6 +92,7 @@ class LogFollower:
         self._busy = busy
         self._timer: IDelayedCall | None = None
         self._last = 0
+        self._period = LOG_PERIOD
         self._stopped = False
 
     def start(self) -> None:
@@ -113,11 +116,13 @@ class LogFollower:
     def _got(self, entries: object) -> None:
         if self._stopped:
             return
-        for entry in entries if isinstance(entries, list) else ():
+        found = entries if isinstance(entries, list) else []
+        for entry in found:
             self._show(log_line(entry))
             self._last = max(self._last, entry.get("number", 0))
+        self._period = LOG_PERIOD if found else min(2 * self._period, LONGEST_LOG_PERIOD)
         if not self._stopped:
-            self._timer = self._clock.callLater(LOG_PERIOD, self._look, {"after": self._last})
+            self._timer = self._clock.callLater(self._period, self._look, {"after": self._last})
 
     def _end(self, failure: Failure) -> None:
         if not self._stopped:

@@ -235,7 +235,7 @@ class LogKeeper:
 
         :return: what is kept of it
         """
-        if self._filter(event) is PredicateResult.no:
+        if self._filter(event) is PredicateResult.no or _about_reading(event):
             return None
         info = make_info(event, next(self._numbers))
         self._kept.append(info)
@@ -331,6 +331,12 @@ class LogKeeper:
     def levels(self) -> list[LevelInfo]:
         """:return: the levels that were set; the one for everything else first"""
         return [LevelInfo(namespace, level) for namespace, level in sorted(self._levels.items())]
+
+
+def _about_reading(event: LogEvent) -> bool:
+    """The audit's line about a look at the log is not kept in it: a client that follows the log would find one at each look."""
+    is_audit = event.get("log_namespace") == "twisted_qmon.audit" and event.get("log_level") is LogLevel.info
+    return is_audit and event.get("command") == "query-log"
 
 
 def _about_ourselves(info: LogInfo) -> bool:
