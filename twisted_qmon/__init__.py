@@ -1,5 +1,5 @@
 """
-One monitor for any Twisted process, and one door to any QEMU.
+One monitor for any Twisted process, and a proxy in front of any QEMU.
 
 Start with L{Monitor}: it holds commands and serves requests. Give it commands with a L{CommandProvider} whose methods are
 marked with L{command}, or with L{Monitor.register_command}. Serve it to machines with a L{QMPFactory}, to people with an
