@@ -18,31 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.twistd_process import PATIENCE, QMP, ROOT, TWISTD, Twistd, until
+from tests.live.twistd_process import PATIENCE, QMP, ROOT, SLOW, TWISTD, Twistd, until
 
 pytestmark = pytest.mark.live
-
-SLOW = """
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
-from twisted_qmon import CommandProvider, command
-
-
-class Slow(CommandProvider):
-    @command
-    def never(self):
-        return Deferred()
-
-    @command
-    def soon(self):
-        from twisted.internet import reactor
-
-        return deferLater(reactor, 0.5, lambda: "done")
-
-    @command
-    def big(self) -> str:
-        return "x" * (1 << 20)
-"""
 
 
 def environment() -> dict[str, str]:

@@ -12,28 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.twistd_process import QMP, Twistd, free_port, until
+from tests.live.twistd_process import QMP, SLOW, Twistd, free_port, until
 
 pytestmark = pytest.mark.live
-
-SLOW = """
-from twisted.internet.defer import Deferred
-
-from twisted_qmon import CommandProvider, command
-
-
-class Slow(CommandProvider):
-    @command
-    def never(self):
-        return Deferred()
-
-    @command
-    def soon(self):
-        from twisted.internet import reactor
-        from twisted.internet.task import deferLater
-
-        return deferLater(reactor, 0.5, lambda: "done")
-"""
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -15,12 +15,36 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["PATIENCE", "QMP", "ROOT", "TWISTD", "Program", "Twistd", "free_port", "until"]
+__all__ = ["PATIENCE", "QMP", "ROOT", "SLOW", "TWISTD", "Program", "Twistd", "free_port", "until"]
 
 ROOT = Path(__file__).parent.parent.parent
 
 #: The command C{twistd}, run by the Python that runs the tests.
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+#: A module with commands that take their time, and one whose result is long.
+SLOW = """
+from twisted.internet.defer import Deferred
+
+from twisted_qmon import CommandProvider, command
+
+
+class Slow(CommandProvider):
+    @command
+    def never(self):
+        return Deferred()
+
+    @command
+    def soon(self):
+        from twisted.internet import reactor
+        from twisted.internet.task import deferLater
+
+        return deferLater(reactor, 0.5, lambda: "done")
+
+    @command
+    def big(self) -> str:
+        return "x" * (1 << 20)
+"""
 
 #: Seconds that anything may take.
 PATIENCE = 30.0
