@@ -132,7 +132,7 @@ class Console:
     def __init__(
         self,
         monitor: IMonitor,
-        caller: Any,
+        caller: ICaller,
         *,
         write: Callable[[str], object],
         on_suspend: Callable[[], object] = _nothing,
@@ -425,7 +425,7 @@ class Console:
             info = entry.info
             self._execute(info.name, arguments, lambda result: self._print(present(info, result, arguments)))
 
-    def _execute(self, name: str, arguments: Mapping[str, Any], present: Callable[[Any], object]) -> None:
+    def _execute(self, name: str, arguments: Mapping[str, JSON], present: Callable[[Any], object]) -> None:
         self.requests += 1
         self.last_command = name
         line = None
@@ -463,7 +463,7 @@ class Console:
         else:
             self._print(printed)
 
-    def _set_progress(self, arguments: Mapping[str, Any]) -> None:
+    def _set_progress(self, arguments: Mapping[str, JSON]) -> None:
         if self._clock is None:
             raise LineError("there is no progress to show here")
         if "state" in arguments:

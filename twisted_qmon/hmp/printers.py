@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 from twisted_qmon._text import columns, printable, size
 from twisted_qmon.info import JSON, CommandInfo, TypeInfo
@@ -27,6 +27,8 @@ MAX_LINE_LIST = 72
 MAX_DEPTH = 12
 
 _INDENT = "  "
+
+_Scalar: TypeAlias = "str | int | float | bool | None"
 
 
 def present(info: CommandInfo, result: JSON, arguments: Mapping[str, JSON]) -> str:
@@ -73,7 +75,7 @@ def readable_size(number: int) -> str:
     return str(number) if abs(number) < 1024 else f"{number} ({size(number)})"
 
 
-def _lines(value: Any, kind: TypeInfo | None, depth: int) -> list[str]:
+def _lines(value: JSON, kind: TypeInfo | None, depth: int) -> list[str]:
     if isinstance(value, Mapping):
         return _object(value, kind, depth)
     if isinstance(value, (list, tuple)):
@@ -83,7 +85,7 @@ def _lines(value: Any, kind: TypeInfo | None, depth: int) -> list[str]:
     return [_scalar(value, kind)]
 
 
-def _scalar(value: Any, kind: TypeInfo | None) -> str:
+def _scalar(value: JSON, kind: TypeInfo | None) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -95,17 +97,17 @@ def _scalar(value: Any, kind: TypeInfo | None) -> str:
     return str(value)
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: JSON) -> TypeGuard[_Scalar]:
     return not isinstance(value, (Mapping, list, tuple))
 
 
-def _short(value: Any, kind: TypeInfo | None) -> str | None:
+def _short(value: JSON, kind: TypeInfo | None) -> str | None:
     """The form that fits into one line or cell; C{None} if it has none."""
     if _is_scalar(value):
         return _scalar(value, kind)
     if not value:
         return "none"
-    if isinstance(value, Mapping) or not all(_is_scalar(element) for element in value):
+    if not isinstance(value, (list, tuple)) or not all(_is_scalar(element) for element in value):
         return None
     text = ", ".join(_scalar(element, _element(kind)) for element in value)
     return text if len(text) <= MAX_LINE_LIST else None
@@ -119,14 +121,14 @@ def _members(kind: TypeInfo | None) -> dict[str, TypeInfo]:
     return {member.name: member.type for member in (kind.members or ())} if kind is not None else {}
 
 
-def _too_deep(value: Any) -> list[str]:
+def _too_deep(value: JSON) -> list[str]:
     try:
         return [printable(json.dumps(value, ensure_ascii=False))]
     except RecursionError:
         return ["(nested too deeply to show)"]
 
 
-def _object(value: Mapping[str, Any], kind: TypeInfo | None, depth: int) -> list[str]:
+def _object(value: Mapping[str, JSON], kind: TypeInfo | None, depth: int) -> list[str]:
     if depth > MAX_DEPTH:
         return _too_deep(value)
     types = _members(kind)
@@ -143,12 +145,13 @@ def _object(value: Mapping[str, Any], kind: TypeInfo | None, depth: int) -> list
     return lines
 
 
-def _list(value: Sequence[Any], kind: TypeInfo | None, depth: int) -> list[str]:
+def _list(value: Sequence[JSON], kind: TypeInfo | None, depth: int) -> list[str]:
     if depth > MAX_DEPTH:
         return _too_deep(value)
     inner = _element(kind)
-    if all(isinstance(element, Mapping) for element in value):
-        table = _table(value, inner)
+    rows = [element for element in value if isinstance(element, Mapping)]
+    if len(rows) == len(value):
+        table = _table(rows, inner)
         if table is not None:
             return table
     lines: list[str] = []
@@ -166,7 +169,7 @@ def _list(value: Sequence[Any], kind: TypeInfo | None, depth: int) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[Mapping[str, Any]], kind: TypeInfo | None) -> list[str] | None:
+def _table(rows: Sequence[Mapping[str, JSON]], kind: TypeInfo | None) -> list[str] | None:
     """A table, if the rows are alike, each cell fits into one and it is not too wide."""
     present = dict.fromkeys(key for row in rows for key in row)
     types = _members(kind)
@@ -187,5 +190,5 @@ def _table(rows: Sequence[Mapping[str, Any]], kind: TypeInfo | None) -> list[str
     return lines if max(map(len, lines)) <= MAX_TABLE_WIDTH else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: JSON) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -117,7 +117,7 @@ class SessionWords:
         if no_events is not None:
             no_events()
 
-    def _happened(self, event: Mapping[str, Any]) -> None:
+    def _happened(self, event: Mapping[str, JSON]) -> None:
         # A person is told of the notices in other words, asked for or not. A remote monitor sends what its client may know.
         if event["event"] in NOTICES or getattr(event, "level", Level.OBSERVE) > self._caller.level:
             return
