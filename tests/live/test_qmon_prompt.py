@@ -400,7 +400,7 @@ def test_without_the_extra(twistd: Twistd, tmp_path: Path) -> None:
     path = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parent.parent.parent)))}
     with Terminal(tmp_path, variables=path) as terminal:
         assert terminal.ends() == 1
-        assert terminal.screen == "qmon: the prompt needs prompt_toolkit and rich: pip install 'twisted-qmon[shell]'"
+        assert terminal.screen == "qmon: prompt and top need prompt_toolkit and rich: pip install 'twisted-qmon[shell]'"
     with Terminal(tmp_path, "./qmp.sock", "-c", "paint red", variables=path) as terminal:
         assert terminal.ends() == 0
         assert terminal.screen == "painted red, 1 coats"

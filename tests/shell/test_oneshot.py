@@ -200,7 +200,7 @@ def test_commands_as_a_table(qmon: Qmon, server: ScriptedServer) -> None:
     server.says({"return": HELP, "id": 2})
     assert qmon("./x", "commands", "--table").out.splitlines()[1] == "query-status  show it"
     server.says(_error(2), {"return": SCHEMA, "id": 3})
-    assert qmon("./x", "commands", "eject", "--table").out.splitlines() == ["command", "eject id [f]"]
+    assert qmon("./x", "commands", "eject", "--table").out.splitlines() == ["command       help", "eject id [f]"]
 
 
 def test_schema_as_json(qmon: Qmon, server: ScriptedServer) -> None:

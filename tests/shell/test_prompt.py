@@ -19,8 +19,8 @@ from twisted_qmon.hmp.command_index import make_names
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.shell.prompt import pending
 from twisted_qmon.shell.prompt.completer import LineCompleter, files
+from twisted_qmon.shell.prompt.connection import retry_policy, server_name
 from twisted_qmon.shell.prompt.history import History, has_secret, history_path
-from twisted_qmon.shell.prompt.loop import _retry_policy, server_name
 from twisted_qmon.shell.prompt.pending import PendingBar, bar, find_progress
 from twisted_qmon.shell.prompt.screen import Screen
 
@@ -271,6 +271,6 @@ def test_server_name(greeting: Any, name: str) -> None:
 
 def test_retries_slow_down() -> None:
     """Attempts to reconnect come slower and slower, up to a limit."""
-    delays = [_retry_policy(n) for n in range(1, 20)]
+    delays = [retry_policy(n) for n in range(1, 20)]
     assert delays == sorted(delays)
     assert delays[-1] == 3.0

@@ -25,6 +25,7 @@ usage: qmon [ADDRESS]                              a prompt
        qmon ADDRESS exec NAME [key=value | key:=JSON ...] [--timeout S] [--no-wait] [--json | --table]
        qmon ADDRESS events [NAME ...] [--after N] [--json]
        qmon ADDRESS log [--level LEVEL] [--follow] [--json | --table]
+       qmon ADDRESS top                            a screen of what the server is doing
        qmon ADDRESS commands [PATTERN] [--json | --table]
        qmon ADDRESS schema NAME [--json | --table]
        qmon ADDRESS whoami [--json | --table]
@@ -43,6 +44,7 @@ _SUBCOMMANDS = {
     "exec": "oneshot.execute",
     "events": "oneshot.events",
     "log": "oneshot.log",
+    "top": "prompt.start",
     "commands": "oneshot.describe",
     "schema": "oneshot.describe",
     "whoami": "oneshot.describe",

@@ -4,7 +4,6 @@ Any Twisted client endpoint as a plain socket: for the commands that need no Twi
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from functools import cache
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
+from twisted_qmon.shell.connecting import reason_of
 from twisted_qmon.shell.errors import NoConnection, UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ def connect_endpoint(description: str, timeout: float) -> socket.socket:
         except BaseException as error:
             ours.close()
             if isinstance(error, Exception):
-                number = error.osError if isinstance(error, ConnectError) else None
-                raise NoConnection(os.strerror(number) if isinstance(number, int) else str(error)) from None
+                raise NoConnection(reason_of(error)) from None
             raise
     return ours

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from twisted_qmon._text import columns
 from twisted_qmon.errors import CommandNotFound
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
@@ -41,13 +42,9 @@ def run_commands(address: Address, words: list[str]) -> int:
     if output.as_json:
         output.rows([{"name": info.name, "params": info.params, "help": info.help} for info in found])
     else:
-        output.rows([_row(info) for info in found])
+        rows = [(f"{info.name} {info.params}".rstrip(), info.help) for info in found]
+        output.write("".join(f"{line}\n" for line in columns([("command", "help"), *rows], (False, False))))
     return 0
-
-
-def _row(info: CommandInfo) -> dict[str, Any]:
-    row = {"command": f"{info.name} {info.params}".rstrip()}
-    return {**row, "help": info.help} if info.help else row
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -28,25 +28,16 @@ from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.command_index import Names
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
-from twisted_qmon.shell.connecting import reason_of
-from twisted_qmon.shell.errors import NoConnection
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.lines.session import Session
 from twisted_qmon.shell.output import wants_colour
 from twisted_qmon.shell.prompt.completer import LineCompleter
+from twisted_qmon.shell.prompt.connection import Connection, server_name
 from twisted_qmon.shell.prompt.history import History, history_path
 from twisted_qmon.shell.prompt.pending import PendingBar
 from twisted_qmon.shell.prompt.screen import Screen
-from twisted_qmon.shell.relay import parse_endpoint
 
-__all__ = ["MAX_DELAY", "Prompt", "run_asyncio", "run_prompt"]
-
-#: Seconds between two attempts to reconnect, at most.
-MAX_DELAY = 3.0
-
-
-def _retry_policy(failures: int) -> float:
-    return min(MAX_DELAY, 0.2 * 1.5**failures)
+__all__ = ["Prompt", "run_asyncio", "run_prompt"]
 
 
 class Prompt:
@@ -62,9 +53,8 @@ class Prompt:
         self._loop = asyncio.get_running_loop()
         colour = wants_colour(sys.stdout)
         self._screen = Screen(self._loop, colour=colour)
-        endpoint = parse_endpoint(reactor, address.description)
-        self._service = QMPClient.service(endpoint, clock=reactor, retry_policy=_retry_policy)
-        self._client = self._service.client
+        self._connection = Connection(reactor, address)
+        self._client = self._connection.client
         self._session = Session(self._client, self._screen.text, self._screen.error, reactor, self._screen.text)
         input = create_input(sys.stdin)
         output = Vt100_Output.from_pty(sys.stdout, default_color_depth=None if colour else ColorDepth.DEPTH_1_BIT)
@@ -90,12 +80,7 @@ class Prompt:
         :return: the exit status
         :raise NoConnection: when the first attempt to connect fails
         """
-        self._service.startService()
-        try:
-            await self._service.when_connected(fail_after=1).asFuture(self._loop)
-        except Exception as error:
-            await self._service.stopService().asFuture(self._loop)
-            raise NoConnection(f"no connection to {self._address.text}: {reason_of(error)}") from None
+        await self._connection.open()
         try:
             self._watch()
             self._greet()
@@ -112,7 +97,7 @@ class Prompt:
         finally:
             self._screen.flush()
             self._session.close()
-            await self._service.stopService().asFuture(self._loop)
+            await self._connection.close()
         return 0
 
     async def _run(self, line: str) -> None:
@@ -147,26 +132,14 @@ class Prompt:
         self._client.when_lost().addCallback(self._lost)
 
     def _lost(self, error: CommandError) -> None:
-        if self._service.running:
+        if self._connection.service.running:
             self._screen.error(f"{printable(self._address.text)}: {printable(error.desc)}; reconnecting\n")
-            self._service.when_connected().addCallbacks(self._back, lambda _: None)
+            self._connection.service.when_connected().addCallbacks(self._back, lambda _: None)
 
     def _back(self, client: QMPClient) -> None:
         self._screen.note(f"{printable(self._address.text)}: connected again\n")
         self._watch()
         self._names()
-
-
-def server_name(greeting: Any) -> str:
-    """:return: what a server says that it is, in its greeting"""
-    version = greeting.get("version")
-    numbers = version.get("qemu") if isinstance(version, dict) else None
-    if not isinstance(numbers, dict):
-        return "connected"
-    package = str(version.get("package") or "")
-    if package.startswith("twisted-qmon"):
-        return package
-    return "QEMU " + ".".join(str(numbers.get(part, "?")) for part in ("major", "minor", "micro"))
 
 
 def _bindings() -> KeyBindings:

@@ -1,5 +1,5 @@
 """
-C{qmon [ADDRESS] [-c LINE ...]}: chooses between given lines, lines on standard input, and the prompt.
+C{qmon [ADDRESS] [-c LINE ...]}: chooses between given lines, lines on standard input, and the prompt. And C{qmon ADDRESS top}.
 """
 
 from __future__ import annotations
@@ -7,15 +7,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.errors import Failed, UsageError
 from twisted_qmon.shell.options import Parser
 
-__all__ = ["NEEDS_EXTRA", "run_lines"]
+__all__ = ["NEEDS_EXTRA", "run_lines", "run_top"]
 
 #: What is said where the prompt's libraries are not installed.
-NEEDS_EXTRA = "the prompt needs prompt_toolkit and rich: pip install 'twisted-qmon[shell]'"
+NEEDS_EXTRA = "prompt and top need prompt_toolkit and rich: pip install 'twisted-qmon[shell]'"
 
 
 def run_lines(address: Address, words: list[str]) -> int:
@@ -31,13 +33,25 @@ def run_lines(address: Address, words: list[str]) -> int:
         from twisted_qmon.shell.lines.batch import run_batch
 
         return run_batch(address, options.lines)
+    return _needs_extra("twisted_qmon.shell.prompt.loop", "run_prompt")(address)
+
+
+def run_top(address: Address, words: list[str]) -> int:
+    """Show what the server is doing until the person quits."""
+    Parser("top", "A screen of what the server is doing.").parse_args(words)
+    if not _at_terminal():
+        raise UsageError("top needs a terminal")
+    return _needs_extra("twisted_qmon.shell.top.screen", "run_screen")(address)
+
+
+def _needs_extra(module: str, function: str) -> Callable[[Address], int]:
     try:
-        from twisted_qmon.shell.prompt.loop import run_prompt
+        run: Callable[[Address], int] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("prompt_toolkit", "rich"):
             raise Failed(NEEDS_EXTRA) from None
         raise
-    return run_prompt(address)
+    return run
 
 
 def _at_terminal() -> bool:

@@ -1,0 +1,70 @@
+"""
+A connection to a server that comes back, beside an asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from twisted_qmon.qmp.client import QMPClient
+from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.connecting import reason_of
+from twisted_qmon.shell.errors import NoConnection
+from twisted_qmon.shell.relay import parse_endpoint
+
+__all__ = ["MAX_DELAY", "Connection", "retry_policy", "server_name"]
+
+#: Seconds between two attempts to reconnect, at most.
+MAX_DELAY = 3.0
+
+
+def retry_policy(failures: int) -> float:
+    """:return: seconds until the next attempt"""
+    return min(MAX_DELAY, 0.2 * 1.5**failures)
+
+
+def server_name(greeting: Any) -> str:
+    """:return: what a server says that it is, in its greeting"""
+    version = greeting.get("version")
+    numbers = version.get("qemu") if isinstance(version, dict) else None
+    if not isinstance(numbers, dict):
+        return "connected"
+    package = str(version.get("package") or "")
+    if package.startswith("twisted-qmon"):
+        return package
+    return "QEMU " + ".".join(str(numbers.get(part, "?")) for part in ("major", "minor", "micro"))
+
+
+class Connection:
+    """
+    Connects, and again after each loss.
+
+    :param reactor: on the asyncio loop that runs
+    :param address: of the server
+    :ivar client: the client
+    """
+
+    def __init__(self, reactor: Any, address: Address) -> None:
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        endpoint = parse_endpoint(reactor, address.description)
+        self.service = QMPClient.service(endpoint, clock=reactor, retry_policy=retry_policy)
+        self.client = self.service.client
+
+    async def open(self) -> None:
+        """
+        Connect for the first time.
+
+        :raise NoConnection: when that fails
+        """
+        self.service.startService()
+        try:
+            await self.service.when_connected(fail_after=1).asFuture(self._loop)
+        except Exception as error:
+            await self.close()
+            raise NoConnection(f"no connection to {self._address.text}: {reason_of(error)}") from None
+
+    async def close(self) -> None:
+        """Disconnect, and connect no more."""
+        await self.service.stopService().asFuture(self._loop)
