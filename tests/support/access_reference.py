@@ -25,30 +25,38 @@ def may(
     also = []
     never = []
     for grant in document.get("grant", []):
-        if "endpoint" in grant and grant["endpoint"] != endpoint:
-            continue
-        for pattern in grant["who"]:
-            for attribute in attributes:
-                if matches_identity(pattern, attribute):
-                    if "level" in grant:
-                        said.append(grant["level"])
-                    also.extend(grant.get("also", []))
-                    never.extend(grant.get("never", []))
+        if grant.get("endpoint", endpoint) == endpoint and is_granted(grant, attributes):
+            if "level" in grant:
+                said.append(grant["level"])
+            also.extend(grant.get("also", []))
+            never.extend(grant.get("never", []))
     level = document.get("default", "none")
     if said:
         level = max(said, key=LEVELS.index)
     if LEVELS.index(cap) < LEVELS.index(level):
         level = cap
-    for name in command:
-        for pattern in never:
-            if matches(pattern, name):
-                return False
+    if is_named(command, never):
+        return False
     if LEVELS.index(needed) <= LEVELS.index(level):
         return True
+    return is_named(command, also) and LEVELS.index(needed) <= LEVELS.index(cap)
+
+
+def is_granted(grant: dict[str, Any], attributes: list[str]) -> bool:
+    """Whether one of the grant's patterns is for the caller."""
+    for pattern in grant["who"]:
+        for attribute in attributes:
+            if matches_identity(pattern, attribute):
+                return True
+    return False
+
+
+def is_named(command: list[str], patterns: list[str]) -> bool:
+    """Whether one of the patterns is for the command, under any of its names."""
     for name in command:
-        for pattern in also:
+        for pattern in patterns:
             if matches(pattern, name):
-                return LEVELS.index(needed) <= LEVELS.index(cap)
+                return True
     return False
 
 

@@ -270,7 +270,7 @@ class ArgumentsType(DictType):
     """
     The arguments of a handler, which are keywords for it.
 
-    :param others: arguments that nobody declared are passed on, by the names they came with
+    :param others: arguments that are not declared are passed on, by the names they came with
     """
 
     def __init__(self, *, others: bool = False) -> None:
