@@ -60,7 +60,7 @@ def test_schema(qemu: PlainQEMU) -> None:
     infos = commands_from_schema(entries)
     commands = {entry["name"]: entry for entry in entries if entry["meta-type"] == "command"}
     assert list(infos) == list(commands)
-    written = build_schema(
+    written: Any = build_schema(
         [(name, info, commands[name].get("allow-oob", False), ()) for name, info in infos.items()], []
     )
     again = {entry["name"]: entry for entry in written}

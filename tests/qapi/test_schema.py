@@ -124,7 +124,7 @@ def test_no_commands() -> None:
 def ours() -> Entries:
     """:return: the schema of the test's commands of QEMU, by name"""
     commands = [(command.name, command.info, command.oob, ()) for command in QEMUCommands().commands()]
-    return {entry["name"]: entry for entry in build_schema(commands, [])}
+    return {str(entry["name"]): entry for entry in build_schema(commands, [])}
 
 
 @functools.cache

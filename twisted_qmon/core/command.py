@@ -8,14 +8,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 from zope.interface import implementer
 
 from twisted_qmon.errors import EventError, RegistrationError
-from twisted_qmon.info import JSON, CommandInfo, Level, Need
+from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.qapi.fast import Arguments, Handler
 from twisted_qmon.qapi.plain import is_as_read
 from twisted_qmon.qapi.signature import compile_signature, default_params
 
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
 
-__all__ = ["Command", "CommandInfo", "CommandMethod", "CommandOptions", "CommandProvider", "command", "command_name"]
+__all__ = [
+    "Command",
+    "CommandInfo",
+    "CommandMethod",
+    "CommandOptions",
+    "CommandProvider",
+    "OnDisconnect",
+    "command",
+    "command_name",
+]
+
+#: What becomes of a command when its caller leaves: it runs on, and its outcome is logged, or it is cancelled.
+OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 _Printer = TypeVar("_Printer", bound=Callable[..., str])
 
@@ -60,7 +73,7 @@ class CommandOptions(msgspec.Struct, frozen=True):
     aliases: Sequence[str] = ()
     timeout: float | None = None
     oob: bool = False
-    on_disconnect: str = "continue"
+    on_disconnect: OnDisconnect = "continue"
     hidden: bool = False
     level: Level | str | None = None
 
@@ -108,7 +121,7 @@ class Command:
 
     def __init__(
         self,
-        handler: Callable[..., Any],
+        handler: Handler,
         options: CommandOptions,
         printer: Callable[..., str] | None = None,
         needs: Callable[[Request], Iterable[Need]] | None = None,
@@ -131,7 +144,7 @@ class Command:
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
         self._call: Callable[..., object] = self._call_first
-        self.direct: Callable[[Mapping[str, JSON] | None], object] | None = None if asks else self._call_first
+        self.direct: Callable[[Arguments | None], object] | None = None if asks else self._call_first
         self.info = CommandInfo(
             name=name,
             parameters=signature.parameters,
@@ -148,14 +161,14 @@ class Command:
             printer=printer,
         )
 
-    def _call_first(self, arguments: Mapping[str, JSON] | None, request: Request | None = None) -> object:
+    def _call_first(self, arguments: Arguments | None, request: Request | None = None) -> object:
         # Made when the first call comes: most commands of a program are called never, or not yet.
         call = self._call = self.signature.caller(self.handler)
         if self.direct is not None:
             self.direct = call
         return call(arguments, request)
 
-    def invoke(self, request: Request, arguments: Mapping[str, JSON] | None) -> object:
+    def invoke(self, request: Request, arguments: Arguments | None) -> object:
         if not arguments or is_as_read(arguments):
             return self._call(arguments, request)
         keywords = self.signature.bind(arguments)
@@ -163,7 +176,7 @@ class Command:
             keywords[self.signature.request_parameter] = request
         return self.handler(**keywords)
 
-    def show(self, request: Request) -> Mapping[str, Any]:
+    def show(self, request: Request) -> Arguments:
         """
         :return: the arguments of a request as they may be shown: what is secret is not
         :raise CommandError: when they are wrong
@@ -176,7 +189,7 @@ class Command:
         return f"<Command {self.name!r}>"
 
 
-def _split_docstring(handler: Callable[..., Any]) -> tuple[str, str]:
+def _split_docstring(handler: Handler) -> tuple[str, str]:
     text = inspect.getdoc(handler) or ""
     summary, _, rest = text.partition("\n")
     return summary.strip().rstrip("."), rest.strip()
@@ -187,7 +200,7 @@ class CommandMethod:
     A method that is a command. On an instance it is still the method; C{printer} gives it a form for people.
     """
 
-    def __init__(self, function: Callable[..., Any], options: CommandOptions) -> None:
+    def __init__(self, function: Handler, options: CommandOptions) -> None:
         self.function = function
         self.options = options
         self.human_printer: Callable[..., str] | None = None
@@ -218,10 +231,8 @@ class CommandMethod:
     def __get__(self, instance: None, owner: type) -> CommandMethod: ...
     @overload
     def __get__(self, instance: object, owner: type) -> Callable[..., Any]: ...
-    def __get__(self, instance: object | None, owner: type) -> Any:
-        if instance is None:
-            return self
-        return self.function.__get__(instance, owner)
+    def __get__(self, instance: object | None, owner: type) -> CommandMethod | Callable[..., Any]:
+        return self if instance is None else self.function.__get__(instance, owner)
 
     def bind(self, instance: object) -> Command:
         """:return: the command of this instance"""
@@ -234,7 +245,7 @@ class CommandMethod:
 
 
 @overload
-def command(function: Callable[..., Any], /) -> CommandMethod: ...
+def command(function: Handler, /) -> CommandMethod: ...
 @overload
 def command(
     *,
@@ -245,11 +256,25 @@ def command(
     aliases: Sequence[str] = ...,
     timeout: float | None = ...,
     oob: bool = ...,
-    on_disconnect: str = ...,
+    on_disconnect: OnDisconnect = ...,
     hidden: bool = ...,
     level: Level | str | None = ...,
-) -> Callable[[Callable[..., Any]], CommandMethod]: ...
-def command(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+) -> Callable[[Handler], CommandMethod]: ...
+def command(
+    function: Handler | None = None,
+    /,
+    *,
+    name: str | None = None,
+    args_type: str | None = None,
+    params: str | None = None,
+    help: str | None = None,
+    aliases: Sequence[str] = (),
+    timeout: float | None = None,
+    oob: bool = False,
+    on_disconnect: OnDisconnect = "continue",
+    hidden: bool = False,
+    level: Level | str | None = None,
+) -> CommandMethod | Callable[[Handler], CommandMethod]:
     """
     Mark a method of a L{CommandProvider} as a command, bare or with options (see L{CommandOptions}).
 
@@ -257,10 +282,10 @@ def command(function: Callable[..., Any] | None = None, /, **options: Any) -> An
 
     :raise RegistrationError: when an option is not valid
     """
+    options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level)
     if function is not None:
-        return CommandMethod(function, CommandOptions())
-    checked = CommandOptions(**options)
-    return lambda decorated: CommandMethod(decorated, checked)
+        return CommandMethod(function, options)
+    return lambda decorated: CommandMethod(decorated, options)
 
 
 @implementer(ICommandProvider)
@@ -288,7 +313,7 @@ class CommandProvider:
             raise EventError(f"event {name} can't be emitted: {type(self).__name__} is not registered with a monitor")
         self.monitor.emit(name, data, timestamp=timestamp)
 
-    def commands(self) -> Iterable[Any]:
+    def commands(self) -> Iterable[ICommand]:
         methods: dict[str, CommandMethod] = {}
         for cls in reversed(type(self).__mro__):
             for name, value in vars(cls).items():

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.builtin import Builtin, our_version
-from twisted_qmon.core.command import Command, CommandOptions, CommandProvider
+from twisted_qmon.core.command import Command, CommandOptions, CommandProvider, OnDisconnect
 from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.guard import Guard
@@ -278,7 +278,7 @@ class Monitor:
         aliases: Sequence[str] = (),
         timeout: float | None = None,
         oob: bool = False,
-        on_disconnect: str = "continue",
+        on_disconnect: OnDisconnect = "continue",
         hidden: bool = False,
         level: Level | str | None = None,
         printer: Callable[..., str] | None = None,

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import CommandInfo, Level, ParameterInfo, TypeInfo, default_level, level_of
+from twisted_qmon.info import JSON, CommandInfo, Level, ParameterInfo, TypeInfo, default_level, level_of
 from twisted_qmon.qapi.args_type import parse_args_type
 
 __all__ = ["info_from_json", "info_to_json"]
@@ -27,11 +27,14 @@ _NAMED = ("object", "alternate")
 
 _Known = dict[tuple[str, str], TypeInfo]
 
+#: A description that came from elsewhere: nothing is known of it.
+_Described: TypeAlias = Mapping[str, Any]
 
-def info_to_json(info: CommandInfo) -> dict[str, Any]:
+
+def info_to_json(info: CommandInfo) -> dict[str, JSON]:
     """:return: the command's description as plain JSON data"""
     known: _Known = {}
-    described: dict[str, Any] = {"name": info.name}
+    described: dict[str, JSON] = {"name": info.name}
     if info.parameters is not None:
         described["parameters"] = [_write_member(member, known) for member in info.parameters]
     if info.args_type is not None:
@@ -55,15 +58,15 @@ def info_to_json(info: CommandInfo) -> dict[str, Any]:
     return described
 
 
-def _write_member(member: ParameterInfo, known: _Known) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": member.name, "type": _write_type(member.type, known)}
+def _write_member(member: ParameterInfo, known: _Known) -> dict[str, JSON]:
+    described: dict[str, JSON] = {"name": member.name, "type": _write_type(member.type, known)}
     if member.optional:
         described["optional"] = True
     return described
 
 
-def _write_type(info: TypeInfo, known: _Known) -> dict[str, Any]:
-    described: dict[str, Any] = {"kind": info.kind}
+def _write_type(info: TypeInfo, known: _Known) -> dict[str, JSON]:
+    described: dict[str, JSON] = {"kind": info.kind}
     if info.name:
         described["name"] = info.name
         if info.kind in _NAMED:
@@ -84,7 +87,7 @@ def _write_type(info: TypeInfo, known: _Known) -> dict[str, Any]:
     return described
 
 
-def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
+def info_from_json(described: _Described) -> CommandInfo:
     """
     :param described: what L{info_to_json} made, perhaps elsewhere and of another version: what is not understood is passed over
     :raise ValueError: when it is not even nearly such a description
@@ -125,20 +128,20 @@ def info_from_json(described: Mapping[str, Any]) -> CommandInfo:
         raise ValueError(f"not the description of a command: {type(e).__name__} {e}") from e
 
 
-def _read_level(described: Mapping[str, Any]) -> Level | None:
+def _read_level(described: _Described) -> Level | None:
     # Of a version that knows more levels: the default does as well, for who may run it is for its server to say.
     with suppress(ValueError):
         return Level.of(described.get("level", ""))
     return None
 
 
-def _read_member(described: Mapping[str, Any], known: _Known) -> ParameterInfo:
+def _read_member(described: _Described, known: _Known) -> ParameterInfo:
     return ParameterInfo(
         str(described["name"]), _read_type(described["type"], known), described.get("optional") is True
     )
 
 
-def _read_type(described: Mapping[str, Any], known: _Known) -> TypeInfo:
+def _read_type(described: _Described, known: _Known) -> TypeInfo:
     kind, name = str(described["kind"]), str(described.get("name", ""))
     if kind in _NAMED and name:
         key = (kind, name)

@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MANY",
     "Arguments",
+    "Build",
     "Handler",
     "In",
     "InStruct",
+    "Keywords",
+    "Native",
     "Out",
     "are_plain",
     "bounded",
@@ -46,16 +49,28 @@ __all__ = [
 #: Arguments as they came, by their names on the wire.
 Arguments: TypeAlias = Mapping[str, JSON]
 
+#: The values of arguments or members, by names of Python's.
+Keywords: TypeAlias = dict[str, Any]
+
 #: What runs a command: a function that takes any arguments, and gives anything.
 Handler: TypeAlias = Callable[..., object]
 
+#: What msgspec is told of a type.
+Native: TypeAlias = Any
 
-def bounded(low: int, high: int) -> Any:
+#: Makes a Python value of one that msgspec made.
+Build: TypeAlias = Callable[[Any], object]
+
+#: Whether a value may be given to msgspec, as far as what is inside of it is concerned.
+Look: TypeAlias = Callable[[Any], bool]
+
+
+def bounded(low: int, high: int) -> Native:
     """:return: the annotation of an integer; without the upper bound where that is more than msgspec can say"""
     return Annotated[int, msgspec.Meta(ge=low, le=None if high >> 63 else high)]
 
 
-def one_of(values: Iterable[str]) -> Any:
+def one_of(values: Iterable[str]) -> Native:
     """:return: the annotation of certain strings"""
     return Literal[tuple(values)]
 
@@ -76,8 +91,8 @@ class In(NamedTuple):
     :ivar build: makes the Python value of what msgspec made; C{None}: it is that already
     """
 
-    annotation: Any
-    build: Callable[[Any], object] | None = None
+    annotation: Native
+    build: Build | None = None
 
 
 # Of these types msgspec takes a default as it is; others may be changed by who gets them.
@@ -99,7 +114,7 @@ class InStruct:
         self._names = [member.keyword for member in members]
         self._left_out = [member.keyword for member in members if member.optional and member.absent() is UNSET]
         # What is to be done with the values that msgspec made, by their places.
-        self._later: list[tuple[int, Callable[[Any], object], Callable[[], object]]] = []
+        self._later: list[tuple[int, Build, Callable[[], object]]] = []
         fields = [self._field(index, member) for index, member in enumerate(members)]
         self.struct = _define(fields, members, forbid_unknown_fields=True)
         self.values: Callable[[Any], Sequence[object]] = self._build if self._later else astuple
@@ -123,7 +138,7 @@ class InStruct:
             values[index] = absent() if value is UNSET else build(value)
         return values
 
-    def keywords(self, made: msgspec.Struct) -> dict[str, Any]:
+    def keywords(self, made: msgspec.Struct) -> Keywords:
         """:return: the members' values by name, without those for which nothing stands"""
         keywords = dict(zip(self._names, self.values(made), strict=True))
         for name in self._left_out:
@@ -156,9 +171,9 @@ class Out(NamedTuple):
     :ivar are_plain: whether values that msgspec takes are plain data already, which pass as they are; C{None}: it can't be told
     """
 
-    annotation: Any
+    annotation: Native
     kinds: frozenset[type] | None = None
-    inner: Callable[[Any], bool] | None = None
+    inner: Look | None = None
     converts: bool = False
     are_plain: Callable[[Sequence[Any]], bool] | None = None
 
@@ -216,14 +231,14 @@ def out_struct(cls: type, members: Sequence[Member], *, mapping: bool = False) -
     )
 
 
-_Parts: TypeAlias = Sequence[tuple[str, frozenset[type] | None, Callable[[Any], bool] | None]]
+_Parts: TypeAlias = Sequence[tuple[str, frozenset[type] | None, Look | None]]
 
 
-def _looker(parts: _Parts, mapping: bool) -> Callable[[Any], bool] | None:
+def _looker(parts: _Parts, mapping: bool) -> Look | None:
     """What looks into objects, at those of their members of which msgspec would take too much."""
-    get: Callable[..., Any] = dict.get if mapping else getattr
+    get: Handler = dict.get if mapping else getattr
 
-    def look(value: Any) -> bool:
+    def look(value: object) -> bool:
         for name, kinds, inner in parts:
             item = get(value, name, None)
             # One that is not there, or C{None} by mistake, msgspec refuses.
@@ -234,7 +249,7 @@ def _looker(parts: _Parts, mapping: bool) -> Callable[[Any], bool] | None:
     return look if parts else None
 
 
-def dict_checker(out: Out | None) -> Callable[[dict[str, Any]], Mapping[str, JSON]] | None:
+def dict_checker(out: Out | None) -> Callable[[Keywords], Mapping[str, JSON]] | None:
     """
     :param out: of dictionaries
     :return: a function that gives back a dictionary that is plain data and fits, and raises anything at what the plain way is to
@@ -244,7 +259,7 @@ def dict_checker(out: Out | None) -> Callable[[dict[str, Any]], Mapping[str, JSO
         return None
     struct = out.annotation
 
-    def check(value: dict[str, Any]) -> Mapping[str, JSON]:
+    def check(value: Keywords) -> Mapping[str, JSON]:
         if not _PLAIN.issuperset(map(type, value.values())):
             raise TypeError
         convert(value, struct)
@@ -254,7 +269,7 @@ def dict_checker(out: Out | None) -> Callable[[dict[str, Any]], Mapping[str, JSO
     return check
 
 
-def list_encoder(out: Out | None) -> Callable[[Any], JSON] | None:
+def list_encoder(out: Out | None) -> Callable[[Sequence[Any]], JSON] | None:
     """
     :param out: of the elements
     :return: a function that encodes lists, and raises anything at what the plain way is to decide; C{None}: there is none
@@ -265,15 +280,14 @@ def list_encoder(out: Out | None) -> Callable[[Any], JSON] | None:
     holder = msgspec.defstruct("Holder", [("value", GenericAlias(list, out.annotation))], gc=False)
     passes, fits = out.are_plain, out.fits
 
-    def check(value: Any) -> JSON:
+    def check(value: Sequence[Any]) -> JSON:
         if type(value) is not list or passes is None or not passes(value):
             raise TypeError
         convert({"value": value}, holder)
         _check_encodable(value)
-        checked: JSON = value
-        return checked
+        return value
 
-    def make(value: Any) -> JSON:
+    def make(value: Sequence[object]) -> JSON:
         if not fits(value):
             raise TypeError
         made = convert({"value": value}, holder, from_attributes=True)

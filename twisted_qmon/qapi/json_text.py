@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted_qmon.info import JSON
+
 __all__ = ["JSONText"]
 
 
@@ -25,7 +27,7 @@ class JSONText:
         self.text = text
 
     @classmethod
-    def of(cls, value: Any) -> JSONText:
+    def of(cls, value: JSON) -> JSONText:
         """:return: C{value}, plain JSON data, encoded"""
         return cls(json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii"))
 

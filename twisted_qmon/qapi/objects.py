@@ -14,7 +14,7 @@ from msgspec import UNSET
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import In, InStruct, Out, dict_checker, out_struct
+from twisted_qmon.qapi.fast import Build, In, InStruct, Keywords, Out, dict_checker, out_struct
 from twisted_qmon.qapi.types import Type
 
 __all__ = ["ArgumentsType", "DictType", "Member", "ObjectType"]
@@ -99,13 +99,13 @@ class ObjectType(Type):
     def decode(self, value: JSON) -> object:
         return self._make(self._decode_members(value))
 
-    def _make(self, found: dict[str, Any]) -> object:
+    def _make(self, found: Keywords) -> object:
         try:
             return self._class(**found)
         except ValueError as e:
             raise ArgumentError.refused(str(e)) from e
 
-    def _decode_members(self, value: JSON) -> dict[str, Any]:
+    def _decode_members(self, value: JSON) -> Keywords:
         """
         :return: the members' values, by the names for the constructor
         :raise ArgumentError: for the first member, in declared order, that is missing or wrong; then for the first one sent that
@@ -113,7 +113,7 @@ class ObjectType(Type):
         """
         if not isinstance(value, Mapping):
             raise ArgumentError.kind("object")
-        found: dict[str, Any] = {}
+        found: Keywords = {}
         for member in self.members:
             wire = member.wire
             if wire in value:
@@ -131,7 +131,7 @@ class ObjectType(Type):
                 self._decode_other(name, value[name], found)
         return found
 
-    def _decode_other(self, name: str, value: JSON, found: dict[str, Any]) -> None:
+    def _decode_other(self, name: str, value: JSON, found: Keywords) -> None:
         raise ArgumentError.unexpected(name)
 
     def fast_in(self) -> In:
@@ -145,7 +145,7 @@ class ObjectType(Type):
             self._fast_in = In(struct.struct, self._builder(struct))
         return self._fast_in
 
-    def _builder(self, struct: InStruct) -> Callable[[Any], object]:
+    def _builder(self, struct: InStruct) -> Build:
         make, values, keywords = self._class, struct.values, struct.keywords
         if any(member.by_name or (member.optional and member.absent() is UNSET) for member in self.members):
             return lambda made: make(**keywords(made))
@@ -202,12 +202,12 @@ class DictType(ObjectType):
     def __init__(self, cls: type) -> None:
         super().__init__(cls)
         # Gives back a dictionary that needs no converting, if that is told quickly.
-        self._check: Callable[[dict[str, Any]], Mapping[str, JSON]] | None = self._check_first
+        self._check: Callable[[Keywords], Mapping[str, JSON]] | None = self._check_first
 
-    def _make(self, found: dict[str, Any]) -> object:
+    def _make(self, found: Keywords) -> object:
         return found
 
-    def _builder(self, struct: InStruct) -> Callable[[Any], object]:
+    def _builder(self, struct: InStruct) -> Build:
         return struct.keywords
 
     def encode(self, value: object) -> Mapping[str, JSON]:
@@ -220,7 +220,7 @@ class DictType(ObjectType):
                 pass  # the plain way decides
         return self._encode_each(value)
 
-    def _check_first(self, value: dict[str, Any]) -> Mapping[str, JSON]:
+    def _check_first(self, value: Keywords) -> Mapping[str, JSON]:
         self._check = dict_checker(self.fast_out())
         return self._encode_each(value) if self._check is None else self._check(value)
 
@@ -277,10 +277,10 @@ class ArgumentsType(DictType):
         super().__init__(dict)
         self._others = others
 
-    def decode(self, value: JSON) -> dict[str, Any]:
+    def decode(self, value: JSON) -> Keywords:
         return self._decode_members(value)
 
-    def _decode_other(self, name: str, value: JSON, found: dict[str, Any]) -> None:
+    def _decode_other(self, name: str, value: JSON, found: Keywords) -> None:
         if not self._others:
             super()._decode_other(name, value, found)
         found[name] = value

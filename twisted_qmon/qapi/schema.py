@@ -9,9 +9,9 @@ object with any members (C{dict}, or the arguments of a command that takes any) 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.info import JSON, CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.describe import info_from_json, info_to_json
 from twisted_qmon.qapi.unions import all_members
 
@@ -35,7 +35,7 @@ class _Typed(Protocol):
 def build_schema(
     commands: Iterable[tuple[str, _Typed, bool, Iterable[str]]],
     events: Iterable[tuple[str, Sequence[ParameterInfo]]],
-) -> list[dict[str, Any]]:
+) -> list[dict[str, JSON]]:
     """
     Describe commands and events.
 
@@ -44,9 +44,9 @@ def build_schema(
     :return: the entries of C{query-qmp-schema}: commands, events, then the types that they use, breadth first
     """
     types = _Types()
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, JSON]] = []
     for name, typed, oob, features in commands:
-        entry: dict[str, Any] = {
+        entry: dict[str, JSON] = {
             "name": name,
             "meta-type": "command",
             "arg-type": types.use(typed.boxed) if typed.boxed else types.use_members(typed.parameters),
@@ -68,7 +68,7 @@ class _Types:
     def __init__(self) -> None:
         self._used: list[TypeInfo] = []
         self._names: dict[int, str] = {}
-        self._alike: dict[Any, list[TypeInfo]] = {}
+        self._alike: dict[tuple[object, ...], list[TypeInfo]] = {}
         self._number = 0
         self.use(_EMPTY)
 
@@ -99,7 +99,7 @@ class _Types:
         candidates.append(info)
         return info
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, JSON]]:
         """:return: the entries of the types; describing one may use more, which come after it"""
         entries = []
         done = 0
@@ -109,7 +109,7 @@ class _Types:
             entries.append({"name": self._names[id(info)], **self._describe(info)})
         return entries
 
-    def _describe(self, info: TypeInfo) -> dict[str, Any]:
+    def _describe(self, info: TypeInfo) -> dict[str, JSON]:
         if info.kind in _JSON_TYPES:
             return {"meta-type": "builtin", "json-type": _JSON_TYPES[info.kind]}
         if info.kind == "list":
@@ -123,7 +123,7 @@ class _Types:
             }
         if info.kind == "alternate":
             return {"meta-type": "alternate", "members": [{"type": self.use(option)} for option in info.options]}
-        entry: dict[str, Any] = {
+        entry: dict[str, JSON] = {
             "meta-type": "object",
             "members": [self._member(member) for member in info.members or ()],
         }
@@ -132,8 +132,8 @@ class _Types:
             entry["variants"] = [{"case": case, "type": self.use(rest)} for case, rest in _variants(info)]
         return entry
 
-    def _member(self, member: ParameterInfo) -> dict[str, Any]:
-        entry: dict[str, Any] = {"name": member.name, "type": self.use(member.type)}
+    def _member(self, member: ParameterInfo) -> dict[str, JSON]:
+        entry: dict[str, JSON] = {"name": member.name, "type": self.use(member.type)}
         if member.optional:
             entry["default"] = None
         return entry
@@ -160,7 +160,7 @@ def _variants(info: TypeInfo) -> list[tuple[str, TypeInfo]]:
     return variants
 
 
-def _outline(info: TypeInfo) -> Any:
+def _outline(info: TypeInfo) -> tuple[object, ...]:
     members = None if info.members is None else tuple((member.name, member.optional) for member in info.members)
     return info.kind, info.name, info.values, info.tag, members, len(info.options)
 
@@ -185,8 +185,11 @@ def _same(one: TypeInfo, other: TypeInfo, assumed: set[tuple[int, int]]) -> bool
 
 # -- the way back
 
+#: An entry of a schema that came from elsewhere: nothing is known of it.
+_Entry: TypeAlias = Mapping[str, Any]
 
-def commands_from_schema(schema: Iterable[Mapping[str, Any]]) -> dict[str, CommandInfo]:
+
+def commands_from_schema(schema: Iterable[_Entry]) -> dict[str, CommandInfo]:
     """
     What a client can know of a server's commands when the schema is all there is.
 
@@ -221,7 +224,7 @@ _KINDS = {json_type: kind for kind, json_type in _JSON_TYPES.items()}
 class _SchemaReader:
     """Makes type descriptions of a schema's entries, one of each."""
 
-    def __init__(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, entries: Mapping[str, _Entry]) -> None:
         self._entries = entries
         self._types: dict[str, TypeInfo] = {}
 
@@ -229,15 +232,17 @@ class _SchemaReader:
         """:return: the type of that name"""
         if name not in self._types:
             entry = self._entries.get(name, {"meta-type": "builtin", "json-type": "value"})
-            kind = {"builtin": _KINDS.get(entry.get("json-type", ""), "any"), "array": "list"}.get(
-                entry["meta-type"], entry["meta-type"]
-            )
+            kind = str(entry["meta-type"])
+            if kind == "builtin":
+                kind = _KINDS.get(entry.get("json-type", ""), "any")
+            elif kind == "array":
+                kind = "list"
             # Before it is filled: types refer to themselves.
             info = self._types[name] = TypeInfo(kind, "" if kind in _JSON_TYPES or kind == "list" else name)
             self._fill(info, entry)
         return self._types[name]
 
-    def _fill(self, info: TypeInfo, entry: Mapping[str, Any]) -> None:
+    def _fill(self, info: TypeInfo, entry: _Entry) -> None:
         if info.kind == "enum":
             members = entry.get("members")
             info.values = tuple(m["name"] for m in members) if members else tuple(entry.get("values", ()))
@@ -254,7 +259,7 @@ class _SchemaReader:
                 info.tag = entry["tag"]
                 info.options = tuple(self._variant(info, variant) for variant in entry.get("variants", ()))
 
-    def _variant(self, union: TypeInfo, variant: Mapping[str, Any]) -> TypeInfo:
+    def _variant(self, union: TypeInfo, variant: _Entry) -> TypeInfo:
         own = TypeInfo("object", variant["type"])
         tag = TypeInfo("enum", values=(variant["case"],))
         common = tuple(

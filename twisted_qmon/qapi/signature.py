@@ -19,7 +19,7 @@ from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignat
 from twisted_qmon.qapi.args_type import declared_parameters, parse_args_type
 from twisted_qmon.qapi.compiler import TypeCompiler
 from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import Arguments, Handler, InStruct
+from twisted_qmon.qapi.fast import Arguments, Handler, InStruct, Keywords
 from twisted_qmon.qapi.objects import ArgumentsType, DictType, Member
 from twisted_qmon.qapi.results import Finish, compile_result
 from twisted_qmon.qapi.types import BoolType, Boxed, EnumType, IntType, NumberType, StrType
@@ -44,7 +44,7 @@ class Signature(msgspec.Struct, eq=False):
     :ivar request_at: how many of them come before the request
     """
 
-    decode: Callable[[JSON], dict[str, Any]]
+    decode: Callable[[JSON], Keywords]
     finish: Finish
     returns: TypeInfo
     request_parameter: str | None
@@ -55,7 +55,7 @@ class Signature(msgspec.Struct, eq=False):
     by_place: Sequence[Member] | None = None
     request_at: int = 0
 
-    def bind(self, arguments: Arguments) -> dict[str, Any]:
+    def bind(self, arguments: Arguments) -> Keywords:
         """
         The plain way.
 

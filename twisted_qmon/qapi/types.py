@@ -28,7 +28,7 @@ import msgspec
 
 from twisted_qmon.info import JSON, TypeInfo
 from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import MANY, In, Out, are_plain, bounded, list_encoder, one_of
+from twisted_qmon.qapi.fast import MANY, Build, In, Native, Out, are_plain, bounded, list_encoder, one_of
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
 
@@ -146,7 +146,7 @@ class Type:
 
     info: TypeInfo
     kinds: frozenset[str]
-    native: Any = None
+    native: Native = None
 
     def decode(self, value: JSON) -> object:
         """
@@ -387,10 +387,10 @@ class ListType(Type):
 
     kinds = frozenset({"array"})
 
-    def __init__(self, element: Type, make: Callable[[Any], object] = list) -> None:
+    def __init__(self, element: Type, make: Build = list) -> None:
         self._element = element
         self._make = make
-        self._encode_many: Callable[[Any], JSON] | None = None
+        self._encode_many: Callable[[Sequence[Any]], JSON] | None = None
         self._asked = False
         self.info = TypeInfo("list", element=element.info)
 
