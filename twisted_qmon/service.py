@@ -32,13 +32,13 @@ from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.rules import AccessError, endpoint_name
 from twisted_qmon.core.audit.trail import Audit
-from twisted_qmon.hmp import PROMPT
+from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
-from twisted_qmon.qmp._server.session import IN_FLIGHT
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.qmp._server.limits import IN_FLIGHT
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:

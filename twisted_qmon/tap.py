@@ -34,9 +34,9 @@ from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.monitor import MAX_ABANDONED
-from twisted_qmon.hmp import PROMPT
-from twisted_qmon.qmp._server.session import IN_FLIGHT
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.qmp._server.limits import IN_FLIGHT
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.service import DRAIN
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import time
 from typing import Any
 
 from twisted_qmon._transport.write_queue import MAX_QUEUED
-from twisted_qmon.qmp._server.session import HIGH_WATER
+from twisted_qmon.qmp._server.limits import HIGH_WATER
 
 #: Bytes of one reply.
 REPLY = 50_000

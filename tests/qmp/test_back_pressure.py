@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import QMPFactory
-from twisted_qmon._transport.hang_up import WATCH_PERIOD
+from twisted_qmon._transport.hang_up_watch import WATCH_PERIOD
 from twisted_qmon.testing import QMPConnection
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import HMPFactory
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.hang_up import WATCH_PERIOD
+from twisted_qmon._transport.hang_up_watch import WATCH_PERIOD
 from twisted_qmon.testing import HMPConnection, QMPConnection
 
 SIZE = 70_000

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.hang_up import PeerWatch
+from twisted_qmon._transport.hang_up_watch import PeerWatch
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon.info import Level
 

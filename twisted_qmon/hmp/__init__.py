@@ -3,10 +3,3 @@ The human monitor: a client of L{twisted_qmon.interfaces.IMonitor}, and of nothi
 
 Start with L{twisted_qmon.hmp.console}, one person's session without I/O; L{twisted_qmon.hmp.protocol} serves it at an endpoint.
 """
-
-from __future__ import annotations
-
-__all__ = ["PROMPT"]
-
-#: What stands before each line, where nothing else is said.
-PROMPT = "(qmon) "

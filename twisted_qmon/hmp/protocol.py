@@ -17,9 +17,10 @@ from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
 from twisted_qmon._transport.write_queue import MAX_QUEUED
-from twisted_qmon.hmp import PROMPT
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import Console, Person
+from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.hmp.prompt import banner as default_banner
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
 from twisted_qmon.info import Level
@@ -401,11 +402,5 @@ class HMPFactory(MonitorFactory):
             level=level,
         )
         self.prompt = prompt
-        self.banner = _banner() if banner is None else banner
+        self.banner = default_banner() if banner is None else banner
         self.command_index = CommandIndex(monitor, interactive=True)
-
-
-def _banner() -> str:
-    from twisted_qmon import __version__
-
-    return f"twisted-qmon {__version__} monitor - type 'help' for more information"

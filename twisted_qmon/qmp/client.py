@@ -36,7 +36,7 @@ from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConne
 from twisted_qmon.qmp._client.reconnect import Reconnector
 from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import error_of
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint

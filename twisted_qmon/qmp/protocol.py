@@ -18,9 +18,10 @@ from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.core.events import EventMessage, wire_timestamp
 from twisted_qmon.info import Level
 from twisted_qmon.interfaces import ISuspendable
+from twisted_qmon.qmp._server.limits import IN_FLIGHT
 from twisted_qmon.qmp._server.messages import encode_event
-from twisted_qmon.qmp._server.session import IN_FLIGHT, Session
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.qmp._server.session import Session
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime

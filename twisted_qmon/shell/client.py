@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.errors import CommandError, GenericError
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.shell.errors import NoConnection, TimedOut
 
 if TYPE_CHECKING:
     from twisted_qmon.qmp.json.reader import MessageReader
     from twisted_qmon.shell.address import Address
 
-__all__ = ["CONNECT_TIMEOUT", "MAX_MESSAGE", "Client", "connect", "open_socket"]
+__all__ = ["CONNECT_TIMEOUT", "Client", "connect", "open_socket"]
 
 #: Seconds for the connection, the greeting and the negotiation together. A QEMU monitor that serves another client accepts the
 #: connection and says nothing.
@@ -28,9 +29,6 @@ CONNECT_TIMEOUT = 10.0
 
 #: Seconds in which the server has to confirm that it has cancelled a command.
 CANCEL_TIMEOUT = 1.0
-
-#: Bytes that one message of the server may have.
-MAX_MESSAGE = 64 * 1024 * 1024
 
 _CHUNK = 1 << 18
 

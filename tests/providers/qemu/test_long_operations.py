@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_qemu import Proxy
 from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
-from twisted_qmon.providers.qemu.long_commands import operation as _operation
-from twisted_qmon.providers.qemu.long_commands.operation import POLL, Watch
+from twisted_qmon.providers.qemu.long_commands import long_operation as _operation
+from twisted_qmon.providers.qemu.long_commands.long_operation import POLL, Watch
 from twisted_qmon.providers.qemu.long_commands.snapshots import choose_devices
 from twisted_qmon.testing import HMPConnection
 

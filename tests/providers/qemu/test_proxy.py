@@ -15,7 +15,7 @@ from twisted_qmon.errors import CommandCancelled, GenericError
 from twisted_qmon.hmp.console import Person
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers.qemu import upstream as _upstream
-from twisted_qmon.providers.qemu.upstream import IN_FLIGHT
+from twisted_qmon.providers.qemu.upstream import UPSTREAM_IN_FLIGHT
 
 
 class PassingOnTests(SynchronousTestCase):
@@ -124,7 +124,7 @@ class PassingOnTests(SynchronousTestCase):
         client.send({"exec-oob": "migrate-pause", "id": "now"}, {"exec-oob": "query-block", "id": "no"})
         requests = self.qemu.asked()
         self.assertEqual([each for each in requests if "exec-oob" in each], [requests[-1]])
-        self.assertEqual(len(requests), IN_FLIGHT + 1)
+        self.assertEqual(len(requests), UPSTREAM_IN_FLIGHT + 1)
         self.qemu.answer(requests[-1], {})
         answers = {each["id"]: each for each in client.received()}
         self.assertEqual(answers["now"], {"return": {}, "id": "now"})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twisted_qmon.interfaces import ICaller
 
 __all__ = [
-    "IN_FLIGHT",
+    "UPSTREAM_IN_FLIGHT",
     "MAX_HELD_EVENTS",
     "MAX_WAITING",
     "Forwarded",
@@ -41,7 +41,7 @@ __all__ = [
 
 #: In-band requests that QEMU has at a time. It executes one after the other; the second is there when the first is
 #: done. More gain nothing, can't be taken back, and from the eighth on hold up what is out of band.
-IN_FLIGHT = 2
+UPSTREAM_IN_FLIGHT = 2
 
 #: Requests that wait for their turn, of all callers together; one more is refused.
 MAX_WAITING = 100_000
@@ -87,7 +87,7 @@ class Forwarded(Deferred[JSONText]):
     A request on its way to QEMU.
 
     :ivar number: its id at QEMU; 0 while it waits for its turn
-    :ivar in_band: it counts against L{IN_FLIGHT}
+    :ivar in_band: it counts against L{UPSTREAM_IN_FLIGHT}
     :ivar connection: C{None} once that is over
     """
 
@@ -239,7 +239,7 @@ class Upstream:
             return _refused(forwarded, not_connected())
         oob = oob and connection.session.oob
         try:
-            if oob or (self._in_flight < IN_FLIGHT and not self._waiting):
+            if oob or (self._in_flight < UPSTREAM_IN_FLIGHT and not self._waiting):
                 forwarded.number = connection.request(forwarded, name, arguments, oob=oob)
                 if oob:
                     forwarded.in_band = False
@@ -281,7 +281,7 @@ class Upstream:
 
     def _answered(self) -> None:
         self._in_flight -= 1
-        while self._turns and self._in_flight < IN_FLIGHT and self.connection is not None:
+        while self._turns and self._in_flight < UPSTREAM_IN_FLIGHT and self.connection is not None:
             self._send_next(self.connection)
 
     def _send_next(self, connection: UpstreamConnection) -> None:

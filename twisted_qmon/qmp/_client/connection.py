@@ -20,7 +20,7 @@ from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import GREETING, READY, ClientSession
 from twisted_qmon.qmp._client.waiters import Waiters
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime, ITransport

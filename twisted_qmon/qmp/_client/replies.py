@@ -21,7 +21,8 @@ import msgspec
 
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE, Malformed, MessageReader
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
+from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 from twisted_qmon.qmp.json.writer import encode
 
 __all__ = [

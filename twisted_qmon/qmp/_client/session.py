@@ -24,7 +24,7 @@ from twisted_qmon.qmp._client.replies import (
     ReplyReader,
     excerpt,
 )
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.qmp.json.writer import encode
 
 if TYPE_CHECKING:

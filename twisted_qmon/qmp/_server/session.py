@@ -24,10 +24,12 @@ from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qapi.signature import compile_signature
+from twisted_qmon.qmp._server.limits import HIGH_WATER, IN_FLIGHT, MAX_OUT_OF_BAND
 from twisted_qmon.qmp._server.messages import check_message, encode_error, encode_event, encode_greeting, id_of
 from twisted_qmon.qmp._server.queue import RequestQueue
 from twisted_qmon.qmp._server.replies import ReplyBuffer
-from twisted_qmon.qmp.json.reader import MAX_MESSAGE, CommandMessage, MessageReader
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
+from twisted_qmon.qmp.json.reader import CommandMessage, MessageReader
 from twisted_qmon.qmp.json.writer import NEWLINE
 
 if TYPE_CHECKING:
@@ -36,16 +38,7 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON, Level
     from twisted_qmon.qmp.json.reader import Decoded
 
-__all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_OUT_OF_BAND", "ServedMonitor", "Session"]
-
-#: In-band requests that may run at a time, and be pending before the session is suspended. QEMU's QMP_REQ_QUEUE_LEN_MAX.
-IN_FLIGHT = 8
-
-#: The same for out-of-band requests.
-MAX_OUT_OF_BAND = 8
-
-#: Bytes of replies after which a batch of requests is interrupted to write them.
-HIGH_WATER = 1 << 16
+__all__ = ["ServedMonitor", "Session"]
 
 
 def _capabilities(enable: list[Literal["oob"]] | None = None) -> None:

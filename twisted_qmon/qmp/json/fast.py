@@ -17,9 +17,9 @@ import msgspec
 
 from twisted_qmon.core.request import ABSENT, RequestId
 from twisted_qmon.info import JSON
+from twisted_qmon.qmp.json.limits import MAX_NESTING
 
 __all__ = [
-    "MAX_NESTING",
     "RISKY_UTF8",
     "CommandMessage",
     "Malformed",
@@ -29,9 +29,6 @@ __all__ = [
     "decode_plain",
     "decode_text",
 ]
-
-#: Arrays and objects inside each other, the message itself included.
-MAX_NESTING = 1024
 
 #: Noncharacters in UTF-8 hold one of these.
 RISKY_UTF8 = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")

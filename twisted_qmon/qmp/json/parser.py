@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted_qmon.info import JSON
-from twisted_qmon.qmp.json.fast import MAX_NESTING, Decoded, Malformed
+from twisted_qmon.qmp.json.fast import Decoded, Malformed
+from twisted_qmon.qmp.json.limits import MAX_NESTING, MAX_TOKENS
 from twisted_qmon.qmp.json.strings import decode_string, show_token
 
-__all__ = ["MAX_TOKENS", "Parser"]
-
-#: Tokens in one message.
-MAX_TOKENS = 1 << 21
+__all__ = ["Parser"]
 
 # What the parser waits for.
 TOP, FIRST_ITEM, ITEM, ITEM_END, FIRST_KEY, KEY, COLON, VALUE, MEMBER_END = range(9)

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted_qmon.qmp.json.fast import CommandMessage, Decoded, Malformed, decode_checked, decode_plain
+from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted_qmon.qmp.json.lexer import Lexer
 
-__all__ = ["MAX_MESSAGE", "CommandMessage", "Decoded", "Malformed", "MessageReader"]
-
-#: Bytes of the longest message, of a client or of a server. QEMU's MAX_TOKEN_SIZE.
-MAX_MESSAGE = 64 << 20
+__all__ = ["CommandMessage", "Decoded", "Malformed", "MessageReader"]
 
 # How many bytes one call looks at, unless there is no message in them.
 _SLICE = 8192

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import connect
 from twisted_qmon.shell.faults import show_faults
@@ -15,10 +16,7 @@ from twisted_qmon.shell.lines.monitor import BlockingMonitor
 from twisted_qmon.shell.lines.session import Session
 from twisted_qmon.shell.output import Output
 
-__all__ = ["PROMPT", "run_batch"]
-
-#: Stands before each line where a person types at a terminal that can do no more than print.
-PROMPT = "(qmon) "
+__all__ = ["run_batch"]
 
 
 def run_batch(address: Address, lines: Sequence[str]) -> int:

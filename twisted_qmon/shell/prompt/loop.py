@@ -26,6 +26,7 @@ from twisted_qmon._reactor import global_reactor
 from twisted_qmon._text import printable
 from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.command_index import Names
+from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.faults import show_faults
@@ -112,7 +113,7 @@ class Prompt:
 
     def _message(self) -> StyleAndTextTuples:
         if self._client.connected:
-            return [("bold", "(qmon) ")]
+            return [("bold", PROMPT)]
         return [("bold", "(qmon: "), ("ansired bold", "not connected"), ("bold", ") ")]
 
     def _greet(self) -> None:

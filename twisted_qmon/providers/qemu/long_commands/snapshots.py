@@ -15,7 +15,7 @@ from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.providers.qemu.long_commands.base import LongCommands
-from twisted_qmon.providers.qemu.long_commands.job import JOB_COMMANDS, run_job
+from twisted_qmon.providers.qemu.long_commands.run_job import JOB_COMMANDS, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.providers.qemu.long_commands.operation import POLL, LongOperation, Watch
+from twisted_qmon.providers.qemu.long_commands.long_operation import POLL, LongOperation, Watch
 
 if TYPE_CHECKING:
     from twisted_qmon.info import JSON

@@ -1,5 +1,8 @@
 """
-Peers that go away while nothing is read from them.
+Peers that go away while nothing is read from them: only they need a watch.
+
+Of all others Twisted calls C{connectionLost} in the protocol. What becomes of a client's requests then is up to
+L{Dispatcher.leave<twisted_qmon.core.dispatcher.Dispatcher.leave>}.
 """
 
 from __future__ import annotations

@@ -1,0 +1,17 @@
+"""
+What a person sees first, and before each line.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PROMPT", "banner"]
+
+#: The prompt, unless the program, or C{--prompt}, sets another.
+PROMPT = "(qmon) "
+
+
+def banner() -> str:
+    """:return: the line that greets a person: the program's name, its version, and how to get help"""
+    from twisted_qmon import __version__
+
+    return f"twisted-qmon {__version__} monitor - type 'help' for more information"

@@ -1,0 +1,20 @@
+"""
+The limits of a session, which C{twistd qmon} and the factories have as defaults.
+
+Those of messages are in L{twisted_qmon.qmp.json.limits}, those of connections in L{twisted_qmon._transport}, those of the human
+monitor in L{twisted_qmon.hmp.protocol}.
+"""
+
+from __future__ import annotations
+
+__all__ = ["HIGH_WATER", "IN_FLIGHT", "MAX_OUT_OF_BAND"]
+
+#: In-band requests of a client that may run at a time, and be pending before its session is suspended: QEMU's
+#: QMP_REQ_QUEUE_LEN_MAX.
+IN_FLIGHT = 8
+
+#: The same for out-of-band requests.
+MAX_OUT_OF_BAND = 8
+
+#: Bytes of replies after which a batch of requests is interrupted to write them.
+HIGH_WATER = 1 << 16
