@@ -2,12 +2,14 @@
 The shell sessions that README and documentation show, in a folder and a terminal of their own.
 
 Each C{console} and C{sh} block is played as a reader would: commands that serve run on in the background until the next
-one is started, programs that ask are answered what stands after their prompt, and what they print must be what is shown.
+one is started, programs that ask are answered what stands after their prompt, others are run to their end, and what they print
+must be what is shown.
 Only the installation is spared: the programs of the running environment stand in for those of the reader's.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import re
@@ -116,6 +118,7 @@ class Shell:
         try:
             screen = _read(master, "")
             for line in typed:
+                assert PROMPT.search(screen), f"$ {command} does not ask: {screen!r}"
                 os.write(master, line.encode() + b"\n")
                 screen = _read(master, screen)
             return PROMPT.sub("", screen).splitlines()
@@ -137,12 +140,17 @@ class Shell:
 
 
 def _read(master: int, screen: str) -> str:
-    """:return: what is on the screen when the program asks again"""
+    """:return: what is on the screen when the program asks again, or has ended"""
     asked = len(screen)
     end = time.monotonic() + SECONDS
     while not PROMPT.search(screen, asked):
         assert select.select([master], [], [], end - time.monotonic())[0], f"no prompt: {screen!r}"
-        screen += os.read(master, 65536).decode().replace("\r\n", "\n").replace("\r", "")
+        try:
+            screen += os.read(master, 65536).decode().replace("\r\n", "\n").replace("\r", "")
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            break
     return screen
 
 
