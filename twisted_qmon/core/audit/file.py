@@ -114,4 +114,8 @@ class AuditFile:
 
     def _recovered(self) -> None:
         self._failing = False
-        _log.info("{path}: can be written again; {count} lines are missing in all", path=self.path, count=self.lost)
+        _log.info(
+            "the audit can be written to {path} again (lines that are missing: {count})",
+            path=self.path,
+            count=self.lost,
+        )
