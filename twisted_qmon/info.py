@@ -9,7 +9,7 @@ C{args_type} declarations, L{twisted_qmon.qapi.schema} out of a QMP schema.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -25,7 +25,6 @@ __all__ = [
     "ParameterInfo",
     "TypeInfo",
     "default_level",
-    "level_of",
 ]
 
 #: Plain JSON data, as it is decoded or is about to be encoded. A type checker sees what it is made of; at run time it is
@@ -172,7 +171,8 @@ class CommandInfo:
     :ivar origin: where it runs: empty for here, or L{UPSTREAM}
     :ivar completes: it runs here, and completes what an upstream QEMU only begins. In the human monitor it comes before the
         QEMU's commands of the same names.
-    :ivar level: what a caller needs to run it; C{None}: the default for its name. See L{level_of}.
+    :ivar level: what a caller needs to run it; C{None}: the default for its name
+    :ivar need: the same with the names that rules go by
     :ivar boxed: the type of the arguments as a whole, where that is more than a list of parameters: a flat union. Its members
         are the parameters, those of one variant only as optional ones.
     :ivar line_need: of the command that runs lines of an upstream QEMU: what a line needs. Local only.
@@ -197,8 +197,9 @@ class CommandInfo:
     boxed: TypeInfo | None = None
     line_need: Callable[[str], Need] | None = None
     printer: Callable[..., str] | None = None
+    need: Need = field(init=False, repr=False, compare=False)
 
-
-def level_of(info: CommandInfo) -> Level:
-    """:return: the level that a caller needs to run a command"""
-    return default_level(info.name) if info.level is None else info.level
+    def __post_init__(self) -> None:
+        level = default_level(self.name) if self.level is None else self.level
+        # Asked for with each request of a caller who may not do everything.
+        object.__setattr__(self, "need", Need(level, self.name, self.aliases))

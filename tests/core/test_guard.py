@@ -17,7 +17,6 @@ from twisted_qmon import CommandProvider, Event, GenericError, HMPFactory, Monit
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import Identity, tcp_identity, unix_identity
 from twisted_qmon.core.access.rules import parse_rules
-from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.info import Level
 from twisted_qmon.providers.clients import Clients
@@ -622,16 +621,33 @@ class AuditTests(Fixture):
         self.assertEqual(self.lamp.done, ["query-lamp"])
 
 
-def test_standing_remembers_a_bounded_number_of_commands() -> None:
-    """Commands that come and go don't pile up in the standing of a caller who stays."""
-    monitor = Monitor(clock=Clock())
-    standing = Standing()
-    standing.judge(Access(parse_rules({"default": "observe"}, "rules")))
-    for number in range(5000):
+def test_commands_that_come_and_go_are_forgotten() -> None:
+    """What a guarded caller may run at once follows the commands that there are, also within a batch, and does not pile up."""
+    monitor = Monitor(clock=Clock(), access=Access(parse_rules({"default": "observe"}, "rules")))
+    client = QMPConnection(monitor)
+    for number in range(50):
         monitor.register_command(f"query-{number}", lambda: None)
-        assert standing.is_free(monitor.registry.active[f"query-{number}"])
+        assert client.execute(f"query-{number}") == {"return": {}}
         monitor.unregister(f"query-{number}")
-    assert len(standing._free) <= 4096
+        assert client.execute(f"query-{number}")["error"]["class"] == "CommandNotFound"
+    view = client.protocol.standing.view
+    assert len(view) <= 1
+    monitor.register_command("query-last", lambda: monitor.unregister("query-last"))
+    client.send({"execute": "query-last", "id": 1}, {"execute": "query-last", "id": 2})
+    assert ["error" in reply for reply in client.received()] == [False, True]
+    client.lose()
+    assert client.protocol.standing.view is None
+
+
+def test_serve_asks_the_guard_by_itself() -> None:
+    """A caller that is put to C{Monitor.serve} by hand gets the same verdict."""
+    monitor = Monitor(clock=Clock(), access=Access(parse_rules({"default": "observe"}, "rules")))
+    monitor.register(Lamp())
+    session = QMPConnection(monitor).protocol.session
+    refused = monitor.serve("switch", {"on": True}, session, 1)
+    assert isinstance(refused, Request)
+    assert isinstance(refused.error, GenericError)
+    assert monitor.serve("query-lamp", None, session, 1) is True
 
 
 @pytest.mark.parametrize("level", list(Level))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from twisted_qmon import CommandProvider, Event, Monitor, RegistrationError, command
-from twisted_qmon.info import CommandInfo, Level, level_of
+from twisted_qmon.info import CommandInfo, Level
 from twisted_qmon.qapi.schema import info_from_json, info_to_json
 
 
@@ -38,7 +38,7 @@ def test_level_of_a_command() -> None:
     monitor = Monitor()
     monitor.register(Provider())
     monitor.register_command("stir", lambda: None, level="admin")
-    levels = {name: str(level_of(found.info)) for name, found in monitor.registry.active.items()}
+    levels = {name: str(found.info.need.level) for name, found in monitor.registry.active.items()}
     wanted = {"query-light": "observe", "dim": "operate", "query-key": "admin", "ping": "none", "stir": "admin"}
     assert {name: levels[name] for name in wanted} == wanted
 
@@ -68,10 +68,10 @@ def test_level_crosses_the_wire(name: str, level: str, said: str | None) -> None
     """The description of a command says its level where it is not the one that its name suggests."""
     described = info_to_json(CommandInfo(name, level=Level.of(level)))
     assert described.get("level") == said
-    assert level_of(info_from_json(described)) is Level.of(level)
+    assert info_from_json(described).need.level is Level.of(level)
 
 
 @pytest.mark.parametrize("level", ["wizard", 3, None])
 def test_level_of_another_version(level: object) -> None:
     """A level that is not known here is passed over: the server decides."""
-    assert level_of(info_from_json({"name": "a", "level": level})) is Level.OPERATE
+    assert info_from_json({"name": "a", "level": level}).need.level is Level.OPERATE

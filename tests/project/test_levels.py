@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from tests.support.fake_qemu import Proxy
 from twisted_qmon import Monitor, make_monitor_service
 from twisted_qmon.core.command import Command
-from twisted_qmon.info import UPSTREAM, Level, level_of
+from twisted_qmon.info import UPSTREAM, Level
 from twisted_qmon.interfaces import ICommand
 from twisted_qmon.providers.quit import Quit
 
@@ -89,7 +89,7 @@ def test_each_command_has_its_level() -> None:
     commands, _ = shipped()
     levels: dict[str, set[str]] = {str(level): set() for level in Level}
     for name, command in commands.items():
-        levels[str(level_of(command.info))].add(name)
+        levels[str(command.info.need.level)].add(name)
     assert levels == LEVELS
 
 

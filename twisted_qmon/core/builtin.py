@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from twisted_qmon._text import cut, more, span, table
-from twisted_qmon.core.access.standing import need_of, standing_of
+from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
@@ -209,7 +209,7 @@ class Builtin(CommandProvider):
             return [info_to_json(each.info) for each in active.values() if standing.may_run(each)]
         if name not in active:
             raise CommandNotFound(f"The command {name} has not been found")
-        standing.require(need_of(active[name]))
+        standing.require(active[name].info.need)
         return [info_to_json(active[name].info)]
 
     @command(level="none")

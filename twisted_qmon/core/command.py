@@ -182,7 +182,8 @@ class Command:
         :raise CommandError: when they are wrong
         """
         arguments = request.arguments or {}
-        self.signature.bind(arguments)
+        if arguments or self.signature.parameters:
+            self.signature.bind(arguments)
         return arguments
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from math import inf
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.core.guard import Guard
-    from twisted_qmon.core.registry import CalledCommand, Registry
+    from twisted_qmon.core.registry import CalledCommand, DirectCommand, Registry
     from twisted_qmon.core.request import RequestId
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICaller, ICommand
@@ -52,6 +52,10 @@ _AT_ONCE = frozenset({dict, list, str, int, float, bool, type(None), JSONText})
 
 #: The attribute of a Deferred that a handler has returned.
 _TAKEN = "_qmon_taken"
+
+
+#: Finds a command by its name, or gives C{None}.
+Finder: TypeAlias = "Callable[[str], DirectCommand | None]"
 
 
 class Dispatcher:
@@ -81,7 +85,7 @@ class Dispatcher:
         self.pending = Pending(max_abandoned)
         self._timeout = timeout
         self._find = registry.find
-        self._find_direct = registry.find_direct
+        self._registry = registry
         self._clock = clock
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
@@ -115,11 +119,31 @@ class Dispatcher:
             self._settle(request, None, self._refusal)
         return request
 
+    def finder(self, caller: ICaller) -> Finder:
+        """:return: finds, for L{serve}, the commands that this caller may run at once: there is nothing to decide or to record"""
+        if self.guard is None:
+            return self._registry.find_direct
+        standing = standing_of(caller)
+        if not standing.guarded:
+            return self._registry.find_direct
+        if standing.view is None:
+            standing.view = self._registry.view(standing.is_free)
+        return standing.view.__getitem__
+
     def serve(
-        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None,
+        caller: ICaller,
+        id: RequestId,
+        find: Finder | None = None,
     ) -> JSON | JSONText | Request:
-        """See L{Monitor.serve<twisted_qmon.core.monitor.Monitor.serve>}."""
-        command = self._find_direct(name)
+        """
+        See L{Monitor.serve<twisted_qmon.core.monitor.Monitor.serve>}.
+
+        :param find: what L{finder} gave for the caller, if that is at hand
+        """
+        command = (find or self.finder(caller))(name)
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
         try:
@@ -134,15 +158,6 @@ class Dispatcher:
         self._set_deadline(request, command.timeout)
         self._returned(request, command, result)
         return request
-
-    def serve_guarded(
-        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
-    ) -> JSON | JSONText | Request:
-        """L{serve}, for a caller of whom the guard has to be asked."""
-        command = self._find_direct(name)
-        if command is None or not standing_of(caller).is_free(command):
-            return self.submit(name, arguments, caller, id)
-        return self.serve(name, arguments, caller, id)
 
     def answered(
         self, caller: ICaller, id: RequestId, result: JSON | JSONText = None, error: CommandError | None = None

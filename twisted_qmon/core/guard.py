@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
-from twisted_qmon.core.access.standing import Standing, need_of, standing_of
+from twisted_qmon.core.access.standing import Standing, standing_of
 from twisted_qmon.core.access.verdict import PermissionDenied
 from twisted_qmon.core.audit.record import argument_names
 from twisted_qmon.errors import CommandError
@@ -96,6 +96,7 @@ class Guard:
     def part(self, client: Client) -> None:
         """A connection has ended."""
         standing = client.standing
+        standing.view = None
         if self.clients.pop(standing.session, None) is not None and self.audit is not None:
             self.audit.disconnected(standing)
 
@@ -127,7 +128,7 @@ class Guard:
         needs = _needs(command)
         try:
             if needs is None:
-                standing.require(need_of(command))
+                standing.require(command.info.need)
             else:
                 for need in needs(request):
                     standing.require(need)
@@ -187,10 +188,10 @@ def _needs(command: ICommand) -> Callable[[Request], Iterable[Need]] | None:
 
 
 def _is_recorded(request: Request, command: ICommand) -> bool:
-    if need_of(command).level > Level.OBSERVE:
+    if command.info.need.level >= Level.OPERATE:
         return True
     needs = _needs(command)
-    return needs is not None and any(need.level > Level.OBSERVE for need in needs(request))
+    return needs is not None and any(need.level >= Level.OPERATE for need in needs(request))
 
 
 def _called(request: Request, command: ICommand) -> str:

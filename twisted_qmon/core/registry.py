@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
+from weakref import WeakValueDictionary
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICommand
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.events import Event
     from twisted_qmon.info import JSON, CommandInfo
 
-__all__ = ["CalledCommand", "DirectCommand", "Registry"]
+__all__ = ["CalledCommand", "CommandView", "DirectCommand", "Registry"]
 
 
 class CalledCommand(Protocol):
@@ -36,6 +37,25 @@ class DirectCommand(CalledCommand, Protocol):
 
     def direct(self, arguments: Mapping[str, JSON] | None) -> object:
         """What C{invoke} does, without a request."""
+
+
+class CommandView(dict[str, "DirectCommand | None"]):
+    """
+    The direct commands that fulfil a condition, each decided once: C{view[name]} is such a command, or C{None}.
+    """
+
+    def __init__(self, find: Callable[[str], DirectCommand | None], condition: Callable[[DirectCommand], bool]) -> None:
+        super().__init__()
+        self._find = find
+        self._condition = condition
+
+    def __missing__(self, name: str) -> DirectCommand | None:
+        command = self._find(name)
+        if command is None:
+            # Not kept: a client may ask for any name.
+            return None
+        found = self[name] = command if self._condition(command) else None
+        return found
 
 
 class Registry:
@@ -61,6 +81,8 @@ class Registry:
         self._infos: dict[str, CommandInfo] | None = None
         self._names: JSONText | None = None
         self._schema: tuple[tuple[Event, ...], JSONText] | None = None
+        # By what each is: a dictionary can't be hashed.
+        self._views: WeakValueDictionary[int, CommandView] = WeakValueDictionary()
         self.active: Mapping[str, ICommand] = MappingProxyType(self._active)
 
     def add(self, commands: Iterable[ICommand], *, shadow: bool = False) -> list[ICommand]:
@@ -141,8 +163,19 @@ class Registry:
         if getattr(command, "direct", None) is not None:
             self._direct[command.name] = cast(DirectCommand, command)
 
+    def view(self, condition: Callable[[DirectCommand], bool]) -> CommandView:
+        """
+        :param condition: asked once for each command, and again when the commands have changed, or the view was cleared
+        :return: the direct commands that fulfil it
+        """
+        view = CommandView(self.find_direct, condition)
+        self._views[id(view)] = view
+        return view
+
     def _forget(self) -> None:
         self._infos = self._names = self._schema = None
+        for view in self._views.values():
+            view.clear()
 
     def _changed(self) -> None:
         self._forget()

@@ -26,7 +26,7 @@ from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.hmp.session_words import SessionWords
 from twisted_qmon.hmp.suggest import begins_with, suggest
-from twisted_qmon.info import JSON, CommandInfo, Level, Need, level_of
+from twisted_qmon.info import JSON, CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICaller, IMonitor
 
 __all__ = ["MAX_UNKNOWN", "PREPARE_TIMEOUT", "Console", "Person"]
@@ -442,7 +442,7 @@ class Console:
 
     def _permits(self, info: CommandInfo) -> bool:
         standing: Standing | None = getattr(self.caller, "standing", None)
-        return standing is None or standing.permits(Need(level_of(info), info.name, info.aliases))
+        return standing is None or standing.permits(info.need)
 
     def _permitted(self, names: Names) -> Names:
         standing: Standing | None = getattr(self.caller, "standing", None)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.info import JSON, CommandInfo, Level, ParameterInfo, TypeInfo, default_level, level_of
+from twisted_qmon.info import JSON, CommandInfo, Level, ParameterInfo, TypeInfo, default_level
 from twisted_qmon.qapi.args_type import parse_args_type
 
 __all__ = ["info_from_json", "info_to_json"]
@@ -48,7 +48,7 @@ def info_to_json(info: CommandInfo) -> dict[str, JSON]:
         described["hidden"] = True
     if info.completes:
         described["completes"] = True
-    level = level_of(info)
+    level = info.need.level
     if level is not default_level(info.name):
         described["level"] = str(level)
     if info.boxed is not None:

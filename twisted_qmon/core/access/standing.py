@@ -4,18 +4,16 @@ What a connection brings along: who it is, where it came in, and the verdict on 
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import LOCAL, Identity
 from twisted_qmon.core.access.verdict import Verdict
-from twisted_qmon.info import CommandInfo, Level, Need, level_of
+from twisted_qmon.info import CommandInfo, Level, Need
 
-__all__ = ["HasInfo", "Standing", "need_of", "standing_of"]
-
-#: How many commands a standing remembers its answers for.
-_REMEMBERED = 4096
+__all__ = ["HasInfo", "Standing", "standing_of"]
 
 
 class HasInfo(Protocol):
@@ -35,6 +33,7 @@ class Standing:
     :ivar cap: the level of that endpoint
     :ivar verdict: what it may do, from now on
     :ivar guarded: there is something to decide about its requests, or to record of them
+    :ivar view: the dispatcher keeps here the commands that the caller may run at once (see L{is_free})
     :ivar encoded: the audit keeps here what it writes of it in each line
     """
 
@@ -45,21 +44,14 @@ class Standing:
     verdict: Verdict = field(default_factory=Verdict)
     guarded: bool = False
     encoded: bytes | None = None
+    view: MutableMapping[str, Any] | None = None
     _recorded_from: Level | None = None
-    _free: dict[object, bool] = field(default_factory=dict)
 
     def is_free(self, command: HasInfo) -> bool:
         """:return: whether the caller may run the command, and nothing is to be recorded of it: so it can be run at once"""
-        free = self._free.get(command)
-        if free is None:
-            need = need_of(command)
-            if len(self._free) >= _REMEMBERED:
-                self._free.clear()
-            free = self.verdict.allows(need) and getattr(command, "needs", None) is None
-            if self._recorded_from is not None and need.level >= self._recorded_from:
-                free = False
-            self._free[command] = free
-        return free
+        need = command.info.need
+        recorded = self._recorded_from is not None and need.level >= self._recorded_from
+        return not recorded and getattr(command, "needs", None) is None and self.verdict.allows(need)
 
     def judge(self, access: Access | None, *, audited: bool = False) -> None:
         """
@@ -68,7 +60,8 @@ class Standing:
         :param access: the rules; C{None}: there are none, the endpoint's level is all
         :param audited: what it does is recorded
         """
-        self._free.clear()
+        if self.view is not None:
+            self.view.clear()
         if access is None:
             self.verdict = Verdict(level=self.cap, cap=self.cap)
         else:
@@ -92,7 +85,7 @@ class Standing:
 
     def may_run(self, command: HasInfo) -> bool:
         """:return: whether the caller may run the command, as far as that depends on the command alone"""
-        return self.permits(need_of(command))
+        return self.permits(command.info.need)
 
     def require(self, need: Need) -> None:
         """
@@ -101,12 +94,6 @@ class Standing:
         """
         if not self.permits(need):
             raise self.verdict.denial(self.identity.name, need)
-
-
-def need_of(command: HasInfo) -> Need:
-    """:return: what a command needs, as far as that depends on the command alone"""
-    info = command.info
-    return Need(level_of(info), info.name, info.aliases)
 
 
 _LOCAL = Standing()

@@ -21,6 +21,9 @@ MAX_ARGUMENTS = 16
 _MAX_NAME = 64
 _MAX_TEXT = 512
 
+#: How many names of commands are kept, encoded. Clients may ask for any.
+_MAX_NAMES = 4096
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,14 +35,24 @@ class LineMaker:
     def __init__(self) -> None:
         self._second = -1
         self._prefix = b""
+        self._names: dict[str, bytes] = {}
 
     def time(self, seconds: float) -> bytes:
         """:return: a time since the epoch, in the form of RFC 3339, to the microsecond"""
-        whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+        whole = int(seconds)
         if whole != self._second:
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode("ascii")
             self._second = whole
-        return b"%b.%06dZ" % (self._prefix, micro)
+        return b"%b.%06dZ" % (self._prefix, int((seconds - whole) * 1_000_000))
+
+    def name(self, command: str) -> bytes:
+        """:return: the name of a command, encoded"""
+        known = self._names.get(command)
+        if known is None:
+            if len(self._names) >= _MAX_NAMES:
+                self._names.clear()
+            known = self._names[command] = _encode(_sayable(command, _MAX_TEXT))
+        return known
 
     def line(
         self,
@@ -66,11 +79,18 @@ class LineMaker:
             head += b',"number":%d' % number
         head += caller
         if command is not None:
-            head += b',"command":' + _encode(_sayable(command, _MAX_TEXT))
+            head += b',"command":' + self.name(command)
         tail = members(rest) + b"}\n" if rest else b"}\n"
         if not arguments:
             return head + tail
         return _with_arguments(head, arguments, tail)
+
+    def success(self, seconds: float, number: int, caller: bytes, command: str, took: float) -> bytes:
+        """:return: the line of a command that succeeded, which is what L{line} makes of it, made quickly"""
+        when, name = self.time(seconds), self.name(command)
+        return b'{"time":"%b","phase":"end","number":%d%b,"command":%b,"outcome":"ok","seconds":%.6f}\n' % (
+            when, number, caller, name, took
+        )  # fmt: skip
 
 
 def _with_arguments(head: bytes, arguments: Mapping[str, object] | list[str], tail: bytes) -> bytes:

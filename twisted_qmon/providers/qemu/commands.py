@@ -12,7 +12,7 @@ from zope.interface import implementer
 from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.audit.record import argument_names
 from twisted_qmon.core.events import Event
-from twisted_qmon.info import Need, level_of
+from twisted_qmon.info import Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers.qemu.levels import read_line
 from twisted_qmon.providers.qemu.schema import merge_schema
@@ -98,7 +98,7 @@ class LineCommand(KnownCommand):
 
     def needs(self, request: Request) -> list[Need]:
         """:return: what the caller needs for the command, and for its line"""
-        return [Need(level_of(self.info), self.name), read_line(_line_of(request)).need]
+        return [Need(self.info.need.level, self.name), read_line(_line_of(request)).need]
 
     def called(self, request: Request) -> str:
         """:return: the line's word, and the one after C{info}"""

@@ -283,7 +283,8 @@ class Session:
             last = messages[-1]
             if type(last) is CommandMessage:
                 self.last_command = last.execute
-        serve = self._dispatcher.serve_guarded if self.standing.guarded else self._dispatcher.serve
+        serve = self._dispatcher.serve
+        find = self._dispatcher.finder(self)
         queue = self._in_band
         out = self._out
         for message in self._batch:
@@ -293,7 +294,7 @@ class Session:
                 and not (queue.waiting or queue.unnamed or queue.running >= queue.limit)
             ):
                 # Nearly all messages are such commands, and most of them are done at once.
-                answer = serve(message.execute, message.arguments, self, message.id)
+                answer = serve(message.execute, message.arguments, self, message.id, find)
                 if type(answer) is Request:
                     self._follow(answer)
                 else:
