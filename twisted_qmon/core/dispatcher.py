@@ -128,7 +128,7 @@ class Dispatcher:
             return self._registry.find_direct
         if standing.view is None:
             standing.view = self._registry.view(standing.is_free)
-        return standing.view.__getitem__
+        return standing.view.get
 
     def serve(
         self,
@@ -144,6 +144,8 @@ class Dispatcher:
         :param find: what L{finder} gave for the caller, if that is at hand
         """
         command = (find or self.finder(caller))(name)
+        if command is None and self.guard is not None:
+            command = self._decide(name, caller)
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
         try:
@@ -158,6 +160,11 @@ class Dispatcher:
         self._set_deadline(request, command.timeout)
         self._returned(request, command, result)
         return request
+
+    def _decide(self, name: str, caller: ICaller) -> DirectCommand | None:
+        """:return: the command, if the caller may run it at once; decided once for each"""
+        view = standing_of(caller).view
+        return None if view is None else view[name]
 
     def answered(
         self, caller: ICaller, id: RequestId, result: JSON | JSONText = None, error: CommandError | None = None
