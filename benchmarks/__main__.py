@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.cost import growth, startup
+from benchmarks.cost import growth, startup, terminal
 from benchmarks.load import clients
 from benchmarks.load.workloads import WORKLOADS, Contender, Workload
 from benchmarks.report.stats import paired_ratio
@@ -24,6 +24,7 @@ OTHERS: dict[str, Callable[[int, float], Iterable[Row]]] = {
     **clients.MEASUREMENTS,
     **growth.MEASUREMENTS,
     **startup.MEASUREMENTS,
+    **terminal.MEASUREMENTS,
 }
 
 

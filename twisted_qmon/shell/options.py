@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import sys
 from typing import NoReturn
 
 from twisted_qmon.shell.errors import UsageError
@@ -22,11 +24,24 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name: str, description: str) -> None:
-        super().__init__(prog=f"qmon ADDRESS {name}", description=description, allow_abbrev=False)
+        super().__init__(
+            prog=f"qmon ADDRESS {name}".rstrip(),
+            description=description,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_columns()),
+        )
 
     def error(self, message: str) -> NoReturn:
         """:raise UsageError: always"""
         raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def _columns() -> int:
+    """The terminal's width. argparse would import shutil for it, and make a formatter for each argument."""
+    try:
+        return max(40, os.get_terminal_size(sys.stdout.fileno()).columns - 2)
+    except (OSError, ValueError):
+        return 78
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
