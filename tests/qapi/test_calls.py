@@ -8,7 +8,7 @@ import enum
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -154,6 +154,26 @@ def test_called(handler: Callable[..., Any], arguments: Any, expected: Any) -> N
 def test_own_default() -> None:
     """A default is the very object that the handler has, as in any other call of it."""
     assert call(_several, {"a": 1})[2] is SHARED
+
+
+def test_factories_are_called_when_needed() -> None:
+    """A default factory is called for each object that lacks the member, and never else."""
+    made: list[int] = []
+
+    @dataclass
+    class Numbered:
+        a: int
+        number: int = field(default_factory=lambda: made.append(len(made)) or len(made))  # type: ignore[func-returns-value]
+
+    def handler(x: Numbered, y: Numbered | None = None) -> Any:
+        return (x, y)
+
+    handler.__annotations__.update(x=Numbered, y=Numbered | None)
+    assert call(handler, {"x": {"a": 1, "number": 7}}) == (Numbered(1, 7), None)
+    assert made == []
+    command = Command(handler, CommandOptions("x"))
+    assert command.invoke(REQUEST, {"x": {"a": 1}, "y": {"a": 2}}) == (Numbered(1, 1), Numbered(2, 2))
+    assert made == [0, 1]
 
 
 def test_order_of_declaration() -> None:

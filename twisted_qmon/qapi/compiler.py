@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -248,7 +248,9 @@ def _no_type(annotation: object) -> RegistrationError:
 
 # -- the members of classes
 
-_Reader = Callable[[TypeCompiler, Any], Iterator[Member]]
+# A class of one of these kinds, or one of its fields.
+_Class: TypeAlias = Any
+_Reader: TypeAlias = Callable[[TypeCompiler, _Class], Iterator[Member]]
 
 
 def _reader(cls: type) -> _Reader:
@@ -279,40 +281,36 @@ def _hints(cls: type) -> dict[str, tuple[object, Scope]]:
     return hints
 
 
-def _dataclass_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
+def _dataclass_members(compiler: TypeCompiler, cls: _Class) -> Iterator[Member]:
     hints = _hints(cls)
     for item in dataclasses.fields(cls):
-        if not item.init:
-            continue
-        default = UNSET if item.default is dataclasses.MISSING else item.default
-        factory = None if item.default_factory is dataclasses.MISSING else item.default_factory
-        optional = default is not UNSET or factory is not None
-        member = compiler.member(
-            item.name, *hints[item.name], optional=optional, default=default, default_factory=factory
-        )
-        member.by_name = item.kw_only is True
-        yield member
+        if item.init:
+            member = _field_member(compiler, item, *hints[item.name], dataclasses.MISSING)
+            member.by_name = item.kw_only is True
+            yield member
 
 
-def _struct_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
+def _field_member(compiler: TypeCompiler, item: _Class, annotation: object, scope: Scope, missing: object) -> Member:
+    default = UNSET if item.default is missing else item.default
+    factory = None if item.default_factory is missing else item.default_factory
+    optional = default is not UNSET or factory is not None
+    return compiler.member(item.name, annotation, scope, optional=optional, default=default, default_factory=factory)
+
+
+def _struct_members(compiler: TypeCompiler, cls: _Class) -> Iterator[Member]:
     if cls.__struct_config__.tag is not None:
         raise RegistrationError("say the tag as a member with a Literal: msgspec's is no member")
     hints = _hints(cls)
     parameters = inspect.signature(cls).parameters
     for item in msgspec.structs.fields(cls):
-        default = UNSET if item.default is msgspec.NODEFAULT else item.default
-        factory = None if item.default_factory is msgspec.NODEFAULT else item.default_factory
-        optional = default is not UNSET or factory is not None
-        member = compiler.member(
-            item.name, *hints[item.name], optional=optional, default=default, default_factory=factory
-        )
+        member = _field_member(compiler, item, *hints[item.name], msgspec.NODEFAULT)
         if item.encode_name != item.name:
             member.wire = item.encode_name
         member.by_name = parameters[item.name].kind is inspect.Parameter.KEYWORD_ONLY
         yield member
 
 
-def _attrs_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
+def _attrs_members(compiler: TypeCompiler, cls: _Class) -> Iterator[Member]:
     import attr
 
     hints = _hints(cls)
@@ -329,7 +327,7 @@ def _attrs_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
         yield member
 
 
-def _typed_dict_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
+def _typed_dict_members(compiler: TypeCompiler, cls: _Class) -> Iterator[Member]:
     for name, (annotation, scope) in _typed_dict_hints(cls).items():
         # The wrapper decides: for annotations that were strings, Python's own list of required keys is wrong.
         optional = name in cls.__optional_keys__
@@ -344,7 +342,7 @@ def _typed_dict_members(compiler: TypeCompiler, cls: Any) -> Iterator[Member]:
         yield compiler.member(name, annotation, scope, optional=optional)
 
 
-def _typed_dict_hints(cls: Any) -> dict[str, tuple[object, Scope]]:
+def _typed_dict_hints(cls: _Class) -> dict[str, tuple[object, Scope]]:
     hints: dict[str, tuple[object, Scope]] = {}
     for name, annotation in inspect.get_annotations(cls).items():
         scope = Scope.of_class(cls)

@@ -58,6 +58,9 @@ Handler: TypeAlias = Callable[..., object]
 #: What msgspec is told of a type.
 Native: TypeAlias = Any
 
+# A field of a struct: its name, annotation, and default.
+_Field: TypeAlias = tuple[Any, ...]
+
 #: Makes a Python value of one that msgspec made.
 Build: TypeAlias = Callable[[Any], object]
 
@@ -75,7 +78,7 @@ def one_of(values: Iterable[str]) -> Native:
     return Literal[tuple(values)]
 
 
-def _define(fields: list[Any], members: Iterable[Member], **config: Any) -> type[msgspec.Struct]:
+def _define(fields: list[_Field], members: Iterable[Member], **config: Any) -> type[msgspec.Struct]:
     names = {field[0]: member.wire for field, member in zip(fields, members, strict=True)}
     return msgspec.defstruct("Members", fields, rename=names, kw_only=True, gc=False, **config)
 
@@ -112,20 +115,20 @@ class InStruct:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._names = [member.keyword for member in members]
-        self._left_out = [member.keyword for member in members if member.optional and member.absent() is UNSET]
+        self._left_out = [member.keyword for member in members if member.left_out]
         # What is to be done with the values that msgspec made, by their places.
         self._later: list[tuple[int, Build, Callable[[], object]]] = []
         fields = [self._field(index, member) for index, member in enumerate(members)]
         self.struct = _define(fields, members, forbid_unknown_fields=True)
         self.values: Callable[[Any], Sequence[object]] = self._build if self._later else astuple
 
-    def _field(self, index: int, member: Member) -> tuple[Any, ...]:
+    def _field(self, index: int, member: Member) -> _Field:
         annotation, build = member.type.fast_in()
         if build is not None:
             self._later.append((index, build, member.absent))
         if not member.optional:
             return member.keyword, annotation
-        if build is not None or member.keyword in self._left_out:
+        if build is not None or member.left_out:
             return member.keyword, annotation, UNSET
         if isinstance(member.default, _CONSTANT):
             return member.keyword, annotation, member.default
@@ -205,7 +208,7 @@ def out_struct(cls: type, members: Sequence[Member], *, mapping: bool = False) -
     :param mapping: the objects are dictionaries
     :return: what encodes such objects, if msgspec can
     """
-    fields: list[Any] = []
+    fields: list[_Field] = []
     outs: list[tuple[str, Out]] = []
     for member in members:
         out = member.type.fast_out()

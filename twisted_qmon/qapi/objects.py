@@ -53,6 +53,11 @@ class Member(msgspec.Struct, eq=False):
         """The member as plain data."""
         return ParameterInfo(self.wire, self.type.info, self.optional)
 
+    @property
+    def left_out(self) -> bool:
+        """Nothing stands for it when it is absent."""
+        return self.optional and self.default is UNSET and self.default_factory is None
+
     def absent(self) -> object:
         """:return: what stands for it when it is absent; C{UNSET}: nothing"""
         return self.default if self.default_factory is None else self.default_factory()
@@ -124,8 +129,8 @@ class ObjectType(Type):
                     raise
             elif not member.optional:
                 raise ArgumentError.missing(wire)
-            elif (absent := member.absent()) is not UNSET:
-                found[member.keyword] = absent
+            elif not member.left_out:
+                found[member.keyword] = member.absent()
         for name in value:
             if name not in self._wires:
                 self._decode_other(name, value[name], found)
@@ -147,7 +152,7 @@ class ObjectType(Type):
 
     def _builder(self, struct: InStruct) -> Build:
         make, values, keywords = self._class, struct.values, struct.keywords
-        if any(member.by_name or (member.optional and member.absent() is UNSET) for member in self.members):
+        if any(member.by_name or member.left_out for member in self.members):
             return lambda made: make(**keywords(made))
         return lambda made: make(*values(made))
 

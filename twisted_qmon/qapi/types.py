@@ -8,10 +8,6 @@ Types: what the annotations of arguments and results mean, and the names for tho
     BlockdevRef = Annotated[str | BlockdevOptions, Alternate("BlockdevRef")]
     BlockdevOptions = Annotated[RawOptions | NullOptions, Tagged("driver")]
 
-To add a type, write a subclass of L{Type} and enter its annotation in C{SIMPLE}, at the end. That is all for one that looks like
-a type that is there already (its C{info} is that of a string, say). A new C{kind} of L{TypeInfo} needs a row in
-L{twisted_qmon.qapi.schema}, and one in C{twisted_qmon.hmp.line}, which reads what a person types.
-
 Classes with members are in L{twisted_qmon.qapi.objects}, unions in L{twisted_qmon.qapi.unions}.
 """
 
@@ -33,23 +29,14 @@ from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
 
 __all__ = [
-    "SIMPLE",
     "Alternate",
-    "AnyType",
-    "BoolType",
     "Boxed",
-    "EnumType",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
-    "IntType",
-    "ListType",
-    "MapType",
-    "NullType",
-    "NumberType",
+    "SIMPLE",
     "Size",
-    "StrType",
     "Tagged",
     "Type",
     "UInt8",
@@ -135,6 +122,10 @@ UInt64 = Annotated[int, Width.unsigned(64)]
 class Type:
     """
     A type of arguments and results.
+
+    To add one, write a subclass and enter its annotation in C{SIMPLE}, at the end. That is all for one that looks like a type
+    that is there already (its C{info} is that of a string, say). A new C{kind} of L{TypeInfo} needs a row in
+    L{twisted_qmon.qapi.schema}, and one in C{twisted_qmon.hmp.line}, which reads what a person types.
 
     In and out differ. What comes in comes from a client: what is wrong with it is the client's error, told in QEMU's words. What
     goes out comes from a handler: what is wrong with it is the program's error.
