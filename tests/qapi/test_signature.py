@@ -245,7 +245,7 @@ def test_handlers_refused(handler: Any, words: str) -> None:
         (Annotated[Raw | str, Tagged("driver")], "is no class with members"),
         (Annotated[Raw | OtherRaw, Tagged("driver")], "two classes have 'driver' 'raw'"),
         (TaggedStruct, "say the tag as a member with a Literal"),
-        ("list[", "can't make sense of the annotation"),
+        ("list[", "'list[' is not a valid annotation"),
     ],
 )
 def test_annotations_refused(annotation: Any, words: str) -> None:

@@ -100,7 +100,7 @@ class Command:
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
     :param needs: see L{CommandMethod.needs}
-    :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that has no use for the request, and for arguments that
+    :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that does not take the request, and for arguments that
         are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
     """

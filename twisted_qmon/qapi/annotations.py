@@ -98,7 +98,7 @@ class Scope:
         except RecursionError:
             raise
         except Exception as e:
-            raise RegistrationError(f"can't make sense of the annotation {annotation!r}: {e}") from e
+            raise RegistrationError(f"{annotation!r} is not a valid annotation: {e}") from e
 
     def _enclosing(self) -> dict[str, object]:
         # "outer.<locals>.Provider.method" was defined in the function outer.
@@ -259,5 +259,5 @@ def _closure(function: object) -> dict[str, object]:
         try:
             found[name] = cell.cell_contents
         except ValueError:
-            continue  # not assigned yet: then it is no use for an annotation
+            continue  # not assigned yet
     return found

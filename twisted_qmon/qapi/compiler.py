@@ -1,5 +1,5 @@
 """
-From annotations to types: which Python type is which type of QAPI's world, and which members a class has.
+From annotations to types: which type a Python type is on the wire, and which members a class has.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TypeCompiler:
 
     def compile(self, annotation: object, scope: Scope) -> Type:
         """
-        :param annotation: any annotation of QAPI's world, resolved or not
+        :param annotation: any annotation, resolved or not
         :param scope: where names in it are looked up
         :raise RegistrationError: when JSON has no such type
         """

@@ -14,7 +14,7 @@ __all__ = ["JSONText"]
 
 class JSONText:
     """
-    A command's result that is already encoded: a reply passed on from elsewhere, or one that is the same for everybody.
+    A command's result that is already encoded: a reply passed on from elsewhere, or one that is the same for all clients.
 
     It is trusted: C{text} must be one JSON value in pure ASCII without line breaks.
 

@@ -177,9 +177,12 @@ class ObjectType(Type):
 
     def _encode_what_is_there(self, value: object) -> JSON:
         """What C{encode} does, for an object that lacks an attribute."""
-        members = DictType(dict)
-        members.complete(self.members)
-        return members.encode({m.name: getattr(value, m.name) for m in self.members if hasattr(value, m.name)})
+        for member in self.members:
+            if not member.optional and not hasattr(value, member.name):
+                raise ResultError("is missing", member.wire)
+        rest = ObjectType(self._class)
+        rest.complete([member for member in self.members if hasattr(value, member.name)])
+        return rest.encode(value)
 
     def fast_out(self) -> Out | None:
         if not self._knows_fast_out:
