@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from twisted_qmon.qapi.plain import plain
+from twisted_qmon.qapi.plain import is_plain
 
 __all__ = ["NEWLINE", "encode", "encode_line", "encode_message", "encode_quickly", "to_ascii", "verbatim"]
 
@@ -76,7 +76,7 @@ def encode(value: object) -> bytes:
     try:
         data = _encode_deep(value)
         # It has an end, then, and is not deep. But msgspec also writes what is no JSON (dates, sets, NaN as null).
-        if _is_plain(value):
+        if is_plain(value):
             return to_ascii(data)
     except _REFUSED:
         pass
@@ -136,14 +136,6 @@ def _encode_deep(value: object) -> bytes:
 def to_ascii(lines: bytes) -> bytes:
     """:return: the same JSON, as it goes over the wire"""
     return lines if lines.isascii() and _DELETE not in lines else _to_ascii(lines)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether msgspec writes exactly what JSON has for this value."""
-    try:
-        return plain(value) is value
-    except TypeError:
-        return False
 
 
 def _to_ascii(data: bytes) -> bytes:
