@@ -68,6 +68,7 @@ class Dispatcher:
     :param max_abandoned: see L{MAX_ABANDONED}
     :param not_found: makes the error for the name of a command that is not registered
     :ivar pending: the requests that are not answered yet
+    :ivar find_direct: finds, for L{serve}, commands for a caller that is not guarded
     :ivar guard: decides about the requests of callers who may not run everything, and records what is done; C{None}: there is
         nothing to decide and nothing to record
     """
@@ -85,6 +86,7 @@ class Dispatcher:
         self.pending = Pending(max_abandoned)
         self._timeout = timeout
         self._find = registry.find
+        self.find_direct = registry.find_direct
         self._registry = registry
         self._clock = clock
         self._numbers = count(1).__next__
@@ -122,10 +124,10 @@ class Dispatcher:
     def finder(self, caller: ICaller) -> Finder:
         """:return: finds, for L{serve}, the commands that this caller may run at once: there is nothing to decide or to record"""
         if self.guard is None:
-            return self._registry.find_direct
+            return self.find_direct
         standing = standing_of(caller)
         if not standing.guarded:
-            return self._registry.find_direct
+            return self.find_direct
         if standing.view is None:
             standing.view = self._registry.view(standing.is_free)
         return standing.view.get

@@ -86,6 +86,18 @@ class ReplyBuffer:
         self._lines.append(line)
         self.size += len(line)
 
+    def write(self, result: JSON | JSONText, id: RequestId) -> None:
+        """Write a successful reply by itself, while there are no others. The parameters are those of L{result}."""
+        if type(id) in _SIMPLE_IDS:
+            try:
+                line = encode_quickly(Reply(verbatim(result.text) if type(result) is JSONText else result, id))
+            except Exception:
+                line = self._encode_carefully(result, id)
+            self._write_queue.reply(to_ascii(line + NEWLINE))
+        else:
+            self.result(result, id)
+            self.flush()
+
     def flush(self) -> None:
         """Write all there is."""
         data = NEWLINE.join(self._lines) + NEWLINE

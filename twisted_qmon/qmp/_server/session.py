@@ -87,8 +87,7 @@ class Session:
     :param max_message: bytes of the longest message
     :ivar negotiated: the client has negotiated its capabilities
     :ivar standing: who the client is, and what it may do
-    :ivar requests: how many messages were looked at
-    :ivar errors: how many of them were answered with an error
+    :ivar requests: how many messages were decoded
     :ivar last_command: the command of the last one
     """
 
@@ -143,7 +142,7 @@ class Session:
 
     @property
     def errors(self) -> int:
-        """How many requests were answered with an error."""
+        """How many messages were answered with an error."""
         return self._out.errors
 
     # -- what the protocol tells
@@ -158,7 +157,13 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and serve the messages in them as far as the session is not suspended."""
-        self._reader.feed(data)
+        if self._batch is None:
+            messages = self._reader.read(data)
+            if len(messages) == 1 and self._serve_alone(messages[0]):
+                return
+            self._begin_batch(messages)
+        else:
+            self._reader.feed(data)
         self._pump()
 
     def hold(self) -> None:
@@ -263,6 +268,51 @@ class Session:
         elif changed:
             self._changed()
 
+    def _serve_alone(self, message: Decoded) -> bool:
+        """
+        Serve a command that came alone, while nothing else is going on. Its client waits for the reply: so there is less around
+        it than in L{_pump}, which would do the same.
+
+        :return: whether it was served
+        """
+        queue = self._in_band
+        if (
+            type(message) is not CommandMessage
+            or not self.negotiated
+            or not self._clear
+            or self._ended
+            or self._pumping
+            or queue.running
+            or self._write_queue.blocked
+            or self.standing.guarded
+        ):
+            return False
+        self.requests += 1
+        self.last_command = message.execute
+        self._pumping = True
+        try:
+            dispatcher = self._dispatcher
+            answer = dispatcher.serve(message.execute, message.arguments, self, message.id, dispatcher.find_direct)
+        finally:
+            self._pumping = False
+        if type(answer) is Request:
+            self._follow(answer)
+        elif self._clear and not self._out.size and not self._reader.chunk:
+            self._out.write(answer, message.id)
+            self._write_queue.push()
+            return True
+        else:
+            self._out.result(answer, message.id)
+        self._pump()
+        return True
+
+    def _begin_batch(self, messages: list[Decoded]) -> None:
+        # What is not looked at now is found here.
+        self._batch = iter(messages)
+        self.requests += len(messages)
+        if messages and type(messages[-1]) is CommandMessage:
+            self.last_command = messages[-1].execute
+
     def _may_go_on(self) -> bool:
         """Start what waits and may start. :return: whether messages may be looked at"""
         self._start_waiting()
@@ -274,15 +324,8 @@ class Session:
     def _take_messages(self) -> None:
         """Serve, queue or reject the next messages, until one of them suspends the session."""
         if self._batch is None:
-            # What is not looked at now is found here.
-            messages = self._reader.next_batch()
-            if not messages:
-                return
-            self._batch = iter(messages)
-            self.requests += len(messages)
-            last = messages[-1]
-            if type(last) is CommandMessage:
-                self.last_command = last.execute
+            self._begin_batch(self._reader.next_batch())
+            assert self._batch is not None
         serve = self._dispatcher.serve
         find = self._dispatcher.finder(self)
         queue = self._in_band

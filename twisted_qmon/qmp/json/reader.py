@@ -43,7 +43,6 @@ class MessageReader:
         "_lexer",
         "_lines_to",
         "_max_message",
-        "_new",
         "_not_plain_to",
         "_slice",
         "_slow_to",
@@ -65,8 +64,6 @@ class MessageReader:
         self._slice = max(1, min(_SLICE, max_message - 1))
         self._commands = commands
         self.chunk = b""
-        # Nothing of the chunk has been looked at, and nothing is left from before it.
-        self._new = False
         self._at = 0
         self._waiting: list[bytes] = []
         self._waiting_size = 0
@@ -83,7 +80,25 @@ class MessageReader:
             self._waiting_size += len(data)
         else:
             self.chunk = data
-            self._new = self._commands and self._idle
+
+    def read(self, data: bytes) -> list[Decoded]:
+        """
+        Append bytes, and have the next messages.
+
+        :return: as L{next_batch}
+        """
+        if self.chunk or not self._idle or not self._commands or not self.fast:
+            self.feed(data)
+        else:
+            self.chunk = data
+            if len(data) <= self._slice and data.endswith(_ENDS):
+                # The usual case: a few whole messages, and nothing before or behind them.
+                messages = decode_plain(data)
+                if messages is not None:
+                    self.chunk = b""
+                    return messages
+                self._not_plain_to = len(data)
+        return self.next_batch()
 
     @property
     def buffered(self) -> int:
@@ -97,19 +112,6 @@ class MessageReader:
         :return: decoded values, L{CommandMessage}s and L{Malformed}, in order: those in the next few KiB. Empty: more bytes
             are needed.
         """
-        if self._new:
-            self._new = False
-            chunk = self.chunk
-            if len(chunk) <= self._slice and self.fast and chunk.endswith(_ENDS):
-                # The usual case: a few whole messages, and nothing before or behind them.
-                messages = decode_plain(chunk)
-                if messages is not None:
-                    if self._waiting:
-                        self._next_chunk()
-                    else:
-                        self.chunk = b""
-                    return messages
-                self._not_plain_to = len(chunk)
         while self.chunk and (self._at < len(self.chunk) or self._next_chunk()):
             if not self.fast or self._at < self._slow_to or not self._idle:
                 messages = self._by_dialect()
