@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         ShuttingDown,
     )
     from twisted_qmon.hmp.protocol import HMPFactory
+    from twisted_qmon.info import Level
+    from twisted_qmon.qapi.secret import Secret
     from twisted_qmon.qapi.types import (
         Alternate,
         Boxed,
@@ -63,6 +65,8 @@ __all__ = [
     "command",
     "CommandInfo",
     "Event",
+    "Level",
+    "Secret",
     "Request",
     "ABSENT",
     "Size",
@@ -115,6 +119,8 @@ _MODULES = {
         "ShuttingDown",
     ),
     "hmp.protocol": ("HMPFactory",),
+    "info": ("Level",),
+    "qapi.secret": ("Secret",),
     "qapi.types": (
         "Alternate",
         "Boxed",

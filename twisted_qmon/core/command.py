@@ -16,8 +16,10 @@ from zope.interface import implementer
 from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.qapi.annotations import wire_name
 from twisted_qmon.qapi.fast import Arguments, Handler
 from twisted_qmon.qapi.plain import is_as_read
+from twisted_qmon.qapi.secret import HIDDEN, wrapped
 from twisted_qmon.qapi.signature import compile_signature, default_params
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Command:
         signature = compile_signature(handler, args_type=options.args_type)
         summary, doc = _split_docstring(handler)
         self.name = name
-        self.handler = handler
+        self.handler: Handler = wrapped(handler, signature.secrets) if signature.secrets else handler
         self.signature = signature
         self.oob = options.oob
         self.timeout = options.timeout
@@ -184,7 +186,11 @@ class Command:
         arguments = request.arguments or {}
         if arguments or self.signature.parameters:
             self.signature.bind(arguments)
-        return arguments
+        secrets = {wire_name(name) for name in self.signature.secrets}
+        if not secrets:
+            return arguments
+        # An args_type may have the name with another spelling.
+        return {name: HIDDEN if wire_name(name) in secrets else value for name, value in arguments.items()}
 
     def __repr__(self) -> str:
         return f"<Command {self.name!r}>"

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.secret import uncover
 
 __all__ = ["EMPTY", "HandlerParameter", "HandlerSignature", "Scope", "is_request", "read_handler", "union", "wire_name"]
 
@@ -141,6 +142,7 @@ class HandlerSignature(msgspec.Struct):
     :ivar returns: the resolved annotation of the result; L{EMPTY} if it has none
     :ivar scope: where its annotations are looked up
     :ivar name: its qualified name
+    :ivar secrets: the names of those that are secrets
     :ivar own: the parameters are its own, so that arguments can be given by place; C{False}: those of what a decorator wraps
     """
 
@@ -153,6 +155,7 @@ class HandlerSignature(msgspec.Struct):
     keywords: bool = False
     name: str = ""
     own: bool = True
+    secrets: list[str] = []
 
 
 def is_request(annotation: object) -> bool:
@@ -219,6 +222,10 @@ def _read_parameter(parameter: inspect.Parameter, result: HandlerSignature) -> N
     if is_request(annotation):
         result.request, result.request_at, result.request_by_name = parameter.name, len(result.parameters), by_name
     else:
+        plain = uncover(annotation)
+        if plain is not None:
+            annotation = plain
+            result.secrets.append(parameter.name)
         result.parameters.append(HandlerParameter(parameter.name, annotation, parameter.default, by_name))
 
 

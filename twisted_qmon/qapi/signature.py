@@ -42,6 +42,7 @@ class Signature(msgspec.Struct, eq=False):
     :ivar members: its arguments, where there is a fast way for them
     :ivar by_place: the same with the handler's own defaults, if it takes them in this order
     :ivar request_at: how many of them come before the request
+    :ivar secrets: the names, in Python, of those that are not to be shown
     """
 
     decode: Callable[[JSON], Keywords]
@@ -54,6 +55,7 @@ class Signature(msgspec.Struct, eq=False):
     members: Sequence[Member] | None = None
     by_place: Sequence[Member] | None = None
     request_at: int = 0
+    secrets: tuple[str, ...] = ()
 
     def bind(self, arguments: Arguments) -> Keywords:
         """
@@ -162,6 +164,12 @@ def compile_signature(handler: Handler, *, args_type: str | None = None) -> Sign
         the grammar, or when the two don't go together
     """
     found = read_handler(handler)
+    signature = _compile(found, args_type)
+    signature.secrets = tuple(found.secrets)
+    return signature
+
+
+def _compile(found: HandlerSignature, args_type: str | None) -> Signature:
     compiler = TypeCompiler()
     returns, finish = compile_result(compiler, found)
     box = _boxed_parameter(found)

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "hide_secrets"]
+from twisted_qmon.qapi.secret import HIDDEN
 
-#: What stands in the place of a secret.
-HIDDEN = "***"
+__all__ = ["hide_secrets"]
 
 # By command, the members that are secrets. QEMU before 6.0 has the properties of object-add in a member of their own.
 _SECRETS: dict[str, frozenset[str]] = {
