@@ -22,7 +22,6 @@ UINT_HIGH: Final = (1 << 64) - 1
 #: How deep lists and dictionaries may nest. QEMU's parser takes 1024 levels, the reply around the result included.
 MAX_DEPTH: Final = 1000
 
-_CONTAINERS = frozenset({dict, list, tuple})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -51,31 +50,30 @@ def is_plain(value: object) -> TypeGuard[JSON]:
     while True:
         for item in inner:
             kind = type(item)
-            if kind is str and (item.isascii() or _encodable(item)):
+            if (
+                (kind is str and (item.isascii() or _encodable(item)))
+                or (kind is int and INT_LOW <= item <= UINT_HIGH)
+                or item is None
+                or kind is bool
+                or (kind is float and isfinite(item))
+            ):
                 continue
-            if kind is int and INT_LOW <= item <= UINT_HIGH:
-                continue
-            if kind in _CONTAINERS:
-                if item:
-                    outer.append(inner)
-                    inner = iter(item.values() if kind is dict else item)
-                    break
-            elif item is not None and kind is not bool and not (kind is float and isfinite(item)):
+            if kind is dict:
+                for key in item:
+                    if type(key) is not str or not (key.isascii() or _encodable(key)):
+                        return False
+            elif kind is not list and kind is not tuple:
                 return False
+            outer.append(inner)
+            inner = iter(item.values() if kind is dict else item)
+            break
         else:
             if not outer:
                 return True
             inner = outer.pop()
             continue
-        if len(outer) > MAX_DEPTH or (kind is dict and not _has_plain_keys(item)):
+        if len(outer) > MAX_DEPTH:
             return False
-
-
-def _has_plain_keys(value: dict[object, object]) -> bool:
-    for key in value:  # noqa: SIM110  (a generator takes twice as long)
-        if type(key) is not str or not (key.isascii() or _encodable(key)):
-            return False
-    return True
 
 
 def _encodable(text: str) -> bool:
