@@ -21,8 +21,9 @@ from twisted_qmon.shell.prompt import pending
 from twisted_qmon.shell.prompt.completer import LineCompleter, files
 from twisted_qmon.shell.prompt.connection import retry_policy, server_name
 from twisted_qmon.shell.prompt.history import History, has_secret, history_path
-from twisted_qmon.shell.prompt.pending import PendingBar, bar, find_progress
+from twisted_qmon.shell.prompt.pending import PendingBar, bar
 from twisted_qmon.shell.prompt.screen import Screen
+from twisted_qmon.shell.rows import find_progress
 
 COLOUR = TypeInfo("enum", values=("red", "greenish-blue", "\x1b[31m"))
 NAMES = make_names(
@@ -151,13 +152,12 @@ def test_bar(current: int, total: int, text: str) -> None:
 
 def test_progress() -> None:
     """Of requests of the same name, the one as old as ours is meant."""
-    half = {"current": 1, "total": 2}
-    rows = [
-        {"command": "a", "seconds": 50, "progress": {"current": 0, "total": 2}},
-        {"command": "a", "seconds": 4.9, "progress": half},
-        {"command": "a", "seconds": 5, "abandoned": True, "progress": {"current": 0, "total": 2}},
-        {"command": "b", "seconds": 5, "progress": {"current": 0, "total": 2}},
-        {"command": "a", "seconds": 5},
+    rows: list[Any] = [
+        {"number": 1, "command": "a", "seconds": 50, "progress": {"current": 0, "total": 2}},
+        {"number": 2, "command": "a", "seconds": 4.9, "progress": {"current": 1, "total": 2}},
+        {"number": 3, "command": "a", "seconds": 5, "abandoned": True, "progress": {"current": 0, "total": 2}},
+        {"number": 4, "command": "b", "seconds": 5, "progress": {"current": 0, "total": 2}},
+        {"number": 5, "command": "a", "seconds": 5},
     ]
     assert find_progress(rows, "a", 5) == (1, 2)
     assert find_progress(rows, "c", 5) is None
@@ -172,7 +172,11 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quickly")
 def test_waiting() -> None:
     """The bar shows what the server tells; keys are for the next prompt; Ctrl-C forgets them, and cancels."""
-    answers: list[Any] = [GenericError("busy"), "odd", [{"command": "a", "progress": {"current": 1, "total": 4}}]]
+    answers: list[Any] = [
+        GenericError("busy"),
+        "odd",
+        [{"number": 1, "command": "a", "progress": {"current": 1, "total": 4}}],
+    ]
     cancelled: list[bool] = []
     shown: list[str] = []
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from twisted_qmon.shell.top.model import MAX_EVENTS, SORTS, Model, Row
+from twisted_qmon.shell.rows import Row
+from twisted_qmon.shell.top.model import MAX_EVENTS, SORTS, Model
 from twisted_qmon.shell.top.view import KEYS, State, draw, sparkline
 
 HOSTILE = "".join(map(chr, range(32))) + "\x7f\x9b\u202e"
@@ -27,7 +28,7 @@ def _text(model: Model, width: int = 100, height: int = 30, **state: Any) -> lis
     return ["".join(text for _, text in line).rstrip() for line in lines]
 
 
-FULL = {
+FULL: dict[str, Any] = {
     "query-name": {"name": "shop"},
     "query-status": {"status": "running"},
     "query-whoami": {"session": "qmp-1"},
@@ -175,7 +176,7 @@ def test_the_selected_row_is_shown() -> None:
 def test_nothing_reaches_the_terminal_raw() -> None:
     """Control characters in names, data and texts become escapes."""
     model = Model()
-    answers = {
+    answers: dict[str, Any] = {
         "query-name": {"name": HOSTILE},
         "query-status": {"status": HOSTILE},
         "query-pending": [_pending(1, HOSTILE), {**_pending(2), "session": HOSTILE}],

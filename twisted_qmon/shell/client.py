@@ -11,13 +11,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted_qmon.errors import CommandError, GenericError
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.shell.errors import NoConnection, TimedOut
 
 if TYPE_CHECKING:
+    from twisted_qmon.info import JSON
     from twisted_qmon.qmp.json.reader import MessageReader
     from twisted_qmon.shell.address import Address
 
@@ -46,11 +47,11 @@ class Client:
     def __init__(self, connection: socket.socket, *, keep_events: bool = False) -> None:
         self._socket = connection
         self._keep_events = keep_events
-        self._events: deque[Mapping[str, Any]] = deque()
-        self.greeting: Mapping[str, Any] = {}
+        self._events: deque[Mapping[str, JSON]] = deque()
+        self.greeting: Mapping[str, JSON] = {}
         self.oob = False
         self._last_id = 0
-        self._messages: deque[Any] = deque()
+        self._messages: deque[JSON] = deque()
         self._partial: list[bytes] = []
         self._held = 0
         self._reader: MessageReader | None = None
@@ -93,7 +94,7 @@ class Client:
         except CommandError as error:
             raise NoConnection(f"the server refuses the negotiation: {error.desc}") from None
 
-    def send(self, name: str, arguments: Mapping[str, Any] | None = None, *, oob: bool = False) -> int:
+    def send(self, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False) -> int:
         """
         Send a request.
 
@@ -101,7 +102,7 @@ class Client:
         :raise NoConnection: when the connection is lost
         """
         self._last_id += 1
-        message: dict[str, Any] = {"exec-oob" if oob else "execute": name}
+        message: dict[str, JSON] = {"exec-oob" if oob else "execute": name}
         if arguments:
             message["arguments"] = arguments
         message["id"] = self._last_id
@@ -112,7 +113,7 @@ class Client:
             raise NoConnection(f"the connection was lost: {error.strerror or error}") from None
         return self._last_id
 
-    def reply(self, number: int, deadline: float | None = None) -> Any:
+    def reply(self, number: int, deadline: float | None = None) -> JSON:
         """
         Wait for the reply to a request.
 
@@ -133,28 +134,29 @@ class Client:
                     self._events.append(message)
             elif message.get("id", number) == number:
                 if "return" in message:
-                    return message["return"]
+                    result: JSON = message["return"]
+                    return result
                 raise _error(message)
 
     def execute(
         self,
         name: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, JSON] | None = None,
         *,
         deadline: float | None = None,
         oob: bool = False,
-    ) -> Any:
+    ) -> JSON:
         """L{send}, and the L{reply}."""
         return self.reply(self.send(name, arguments, oob=oob), deadline)
 
     def run(
         self,
         name: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, JSON] | None = None,
         *,
         timeout: float | None = None,
         oob: bool = False,
-    ) -> Any:
+    ) -> JSON:
         """
         L{execute} for a person: it is cancelled at the server when it takes too long, and when the person interrupts it.
 
@@ -180,7 +182,7 @@ class Client:
             # A QEMU has no such command; or the request was answered before.
             return
 
-    def next_event(self, deadline: float | None = None) -> Mapping[str, Any]:
+    def next_event(self, deadline: float | None = None) -> Mapping[str, JSON]:
         """
         Wait for an event.
 
@@ -196,7 +198,7 @@ class Client:
 
     # -- bytes
 
-    def read(self, deadline: float | None = None) -> Any:
+    def read(self, deadline: float | None = None) -> JSON:
         """
         Wait for a message.
 
@@ -251,16 +253,19 @@ class Client:
                 return
 
     def _feed_reader(self, data: bytes) -> None:
-        from twisted_qmon.qmp.json.reader import Malformed
+        from twisted_qmon.qmp.json.reader import CommandMessage, Malformed
 
         assert self._reader is not None
         self._reader.feed(data)
         while batch := self._reader.next_batch():
-            self._messages.extend(None if isinstance(value, Malformed) else value for value in batch)
+            # It makes values of what is no command.
+            self._messages.extend(
+                value if not isinstance(value, (Malformed, CommandMessage)) else None for value in batch
+            )
         self._held = self._reader.buffered
 
 
-def _error(reply: Mapping[str, Any]) -> CommandError:
+def _error(reply: Mapping[str, JSON]) -> CommandError:
     error = reply.get("error")
     if isinstance(error, dict) and isinstance(error.get("class"), str) and isinstance(error.get("desc"), str):
         return CommandError.from_wire(error["class"], error["desc"])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from twisted_qmon._text import json_text
 
 if TYPE_CHECKING:
-    from twisted_qmon.info import TypeInfo
+    from twisted_qmon.info import JSON, TypeInfo
 
 __all__ = ["Output", "json_text", "wants_colour"]
 
@@ -42,7 +42,7 @@ class Output:
         self.stderr = sys.stderr if stderr is None else stderr
         self.as_json = not self.stdout.isatty() if as_json is None else as_json
 
-    def result(self, value: Any, kind: TypeInfo | None = None) -> None:
+    def result(self, value: JSON, kind: TypeInfo | None = None) -> None:
         """
         Write a result: JSON (indented at a terminal), else a table or a tree.
 
@@ -54,14 +54,14 @@ class Output:
         elif value not in (None, {}, [], ""):
             self._readable(value, kind)
 
-    def rows(self, rows: Sequence[dict[str, Any]]) -> None:
+    def rows(self, rows: Sequence[Mapping[str, JSON]]) -> None:
         """Write a list of like objects: as JSON one a line, for C{grep} and C{jq} alike; else as a table."""
         if not self.as_json:
             self.result(rows)
         for row in rows if self.as_json else ():
             self.write(json_text(row) + "\n")
 
-    def _readable(self, value: Any, kind: TypeInfo | None) -> None:
+    def _readable(self, value: JSON, kind: TypeInfo | None) -> None:
         from twisted_qmon.hmp.printers import render
 
         if self.stdout.isatty() and len(json.dumps(value)) <= RICH_LIMIT:

@@ -5,7 +5,7 @@ C{qmon ADDRESS commands | schema NAME | whoami}: what the server can do, and as 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from twisted_qmon.errors import CommandNotFound
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed
+from twisted_qmon.shell.oneshot.schema import Entries, Entry, read_schema
 from twisted_qmon.shell.options import Parser, add_format
 from twisted_qmon.shell.output import Output
 
 if TYPE_CHECKING:
-    from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+    from twisted_qmon.info import JSON, CommandInfo, ParameterInfo, TypeInfo
 
 __all__ = ["entries_of", "outline", "run_commands", "run_schema", "run_whoami"]
 
@@ -55,9 +56,9 @@ def _commands(client: Client) -> dict[str, CommandInfo]:
     from twisted_qmon.qapi.schema import commands_from_schema, info_from_json
 
     try:
-        described = client.execute("query-command-help")
+        described: Any = client.execute("query-command-help")
     except CommandNotFound:
-        return commands_from_schema(client.execute("query-qmp-schema"))
+        return commands_from_schema(read_schema(client))
     return {info.name: info for info in map(info_from_json, described)}
 
 
@@ -68,7 +69,7 @@ def run_schema(address: Address, words: list[str]) -> int:
     add_format(parser)
     options = parser.parse_args(words)
     with connect(address) as client:
-        schema = client.execute("query-qmp-schema")
+        schema = read_schema(client)
     found = entries_of(schema, options.name)
     if not found:
         names = [entry["name"] for entry in schema if entry.get("meta-type") in ("command", "event")]
@@ -80,14 +81,14 @@ def run_schema(address: Address, words: list[str]) -> int:
     return 0
 
 
-def entries_of(schema: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+def entries_of(schema: Iterable[Entry], name: str) -> Entries:
     """
     :param schema: what C{query-qmp-schema} gave
     :param name: of a command or an event
     :return: its entry, and those of all types that it refers to; empty if there is none
     """
-    commands: dict[str, Mapping[str, Any]] = {}
-    types: dict[str, Mapping[str, Any]] = {}
+    commands: dict[str, Entry] = {}
+    types: dict[str, Entry] = {}
     for entry in schema:
         (commands if entry.get("meta-type") in ("command", "event") else types)[entry["name"]] = entry
     if name not in commands:
@@ -102,7 +103,7 @@ def entries_of(schema: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[s
     return list(found.values())
 
 
-def _references(entry: Mapping[str, Any]) -> Iterable[str]:
+def _references(entry: Entry) -> Iterable[str]:
     for key in ("arg-type", "ret-type", "element-type"):
         if key in entry:
             yield entry[key]
@@ -111,7 +112,7 @@ def _references(entry: Mapping[str, Any]) -> Iterable[str]:
             yield member["type"]
 
 
-def outline(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
+def outline(entries: Entries) -> dict[str, JSON]:
     """
     :param entries: of a command or an event, as L{entries_of} returns them
     :return: the same for a person: types in the place where they are used
@@ -122,7 +123,7 @@ def outline(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
     # To the reader of schemas an event is a command without a result.
     [info] = commands_from_schema([{"ret-type": "", **entry, "meta-type": "command"}, *types]).values()
     is_event = entry["meta-type"] == "event"
-    shown: dict[str, Any] = {str(entry["meta-type"]): entry["name"]}
+    shown: dict[str, JSON] = {str(entry["meta-type"]): entry["name"]}
     for key in ("allow-oob", "features"):
         if entry.get(key):
             shown[key] = entry[key]
@@ -135,7 +136,7 @@ def outline(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
     return shown
 
 
-def _type(kind: TypeInfo, outer: tuple[TypeInfo, ...]) -> Any:
+def _type(kind: TypeInfo, outer: tuple[TypeInfo, ...]) -> JSON:
     if kind in outer:
         return "(as above)"
     inner = (*outer, kind)
@@ -160,7 +161,7 @@ def _case(option: TypeInfo, tag: str) -> str:
     return next("|".join(member.type.values) for member in option.members or () if member.name == tag)
 
 
-def _members(members: tuple[ParameterInfo, ...] | None, outer: tuple[TypeInfo, ...]) -> dict[str, Any]:
+def _members(members: tuple[ParameterInfo, ...] | None, outer: tuple[TypeInfo, ...]) -> dict[str, JSON]:
     return {
         f"{member.name}{' (optional)' if member.optional else ''}": _type(member.type, outer)
         for member in members or ()

@@ -7,15 +7,19 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.event_text import event_line
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed, NoConnection
+from twisted_qmon.shell.oneshot.schema import Entries, read_schema
 from twisted_qmon.shell.options import Parser
 from twisted_qmon.shell.output import Output
+
+if TYPE_CHECKING:
+    from twisted_qmon.info import JSON
 
 __all__ = ["FIRST_DELAY", "MAX_DELAY", "follow", "reconnect", "run_events"]
 
@@ -38,7 +42,7 @@ def run_events(address: Address, words: list[str]) -> int:
     options = parser.parse_intermixed_args(words)
     output = Output(options.as_json)
 
-    def write(event: Mapping[str, Any]) -> None:
+    def write(event: Mapping[str, JSON]) -> None:
         if output.as_json:
             output.rows([dict(event)])
         else:
@@ -55,7 +59,7 @@ def follow(
     after: int | None,
     note: Callable[[str], object],
     idle: Callable[[], object],
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[Mapping[str, JSON]]:
     """
     Events of a server, one after the other, without end. Numbered ones are resumed after a connection was lost: none is missing
     and none comes twice, as far as the server still has them.
@@ -80,7 +84,7 @@ def follow(
         note(f"{address.text}: connected again")
 
 
-def _read(client: Client, position: _Position, idle: Callable[[], object]) -> Iterator[Mapping[str, Any]]:
+def _read(client: Client, position: _Position, idle: Callable[[], object]) -> Iterator[Mapping[str, JSON]]:
     """Events until the connection is lost."""
     while True:
         try:
@@ -115,11 +119,11 @@ class _Position:
     def __init__(self, names: list[str], after: int | None, note: Callable[[str], object]) -> None:
         self._names = frozenset(names)
         self._after = after
-        self._monitor: object = None
+        self._monitor: JSON = None
         self._note = note
         self._told: set[str] = set()
 
-    def wants(self, event: Mapping[str, Any]) -> bool:
+    def wants(self, event: Mapping[str, JSON]) -> bool:
         """Whether it is to be shown. It counts as seen."""
         number = event.get("number")
         if isinstance(number, int):
@@ -133,7 +137,7 @@ class _Position:
         :raise Failed: when there is a position and the server does not number its events
         """
         # What comes before the answer is wanted as much as what comes after it.
-        schema = client.execute("query-qmp-schema")
+        schema = read_schema(client)
         known = {entry.get("name") for entry in schema if entry.get("meta-type") == "event"}
         for name in sorted(self._names - known - self._told):
             self._told.add(name)
@@ -144,7 +148,7 @@ class _Position:
             if self._after is not None:
                 raise Failed("the server does not number its events: there is nothing that --after could refer to")
             return
-        arguments: dict[str, Any] = {"numbered": True}
+        arguments: dict[str, JSON] = {"numbered": True}
         if self._names:
             arguments["names"] = sorted(self._names & known)
         if self._after is not None:
@@ -156,7 +160,7 @@ class _Position:
         except CommandError as error:
             raise Failed(f"the server refuses to select events: {error.desc}") from None
 
-    def _take(self, answer: Any) -> None:
+    def _take(self, answer: JSON) -> None:
         if not isinstance(answer, dict):
             return
         if answer.get("restarted"):
@@ -168,7 +172,7 @@ class _Position:
             self._after = answer["last"]
 
 
-def _numbers_events(schema: Any) -> bool:
+def _numbers_events(schema: Entries) -> bool:
     """Whether C{select-events} of this server takes C{after}."""
     entries = {entry.get("name"): entry for entry in schema}
     command = entries.get("select-events", {})

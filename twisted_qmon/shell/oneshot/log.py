@@ -5,9 +5,10 @@ C{qmon ADDRESS log}: what a server has logged lately, and what it logs from now 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
 
 from twisted_qmon.hmp.event_text import log_line
+from twisted_qmon.info import JSON
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import NoConnection
@@ -38,7 +39,7 @@ def run_log(address: Address, words: list[str]) -> int:
     output = Output(options.as_json)
     reader = LogReader(options.level)
 
-    def show(entries: list[dict[str, Any]]) -> None:
+    def show(entries: list[Mapping[str, JSON]]) -> None:
         if output.as_json:
             output.rows(entries)
         else:
@@ -81,9 +82,9 @@ class LogReader:
 
     def __init__(self, level: str | None) -> None:
         self._arguments = {} if level is None else {"level": level}
-        self._last: dict[str, Any] | None = None
+        self._last: Mapping[str, JSON] | None = None
 
-    def new(self, client: Client) -> list[dict[str, Any]]:
+    def new(self, client: Client) -> list[Mapping[str, JSON]]:
         """
         :return: the entries since the last call, oldest first; all that there are at the first call, and where the last one seen
             is not there any more
@@ -91,22 +92,26 @@ class LogReader:
         """
         limit = _BATCH
         while self._last is not None:
-            entries = client.execute("query-log", {"limit": limit, **self._arguments})
+            entries = _entries(client.execute("query-log", {"limit": limit, **self._arguments}))
             found = self._behind_last(entries)
             if found is not None:
                 return self._note(found)
             if len(entries) < limit:
                 break
             limit *= 4
-        return self._note(client.execute("query-log", self._arguments))
+        return self._note(_entries(client.execute("query-log", self._arguments)))
 
-    def _behind_last(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    def _behind_last(self, entries: list[Mapping[str, JSON]]) -> list[Mapping[str, JSON]] | None:
         for at in range(len(entries) - 1, -1, -1):
             if entries[at] == self._last:
                 return entries[at + 1 :]
         return None
 
-    def _note(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _note(self, entries: list[Mapping[str, JSON]]) -> list[Mapping[str, JSON]]:
         if entries:
             self._last = entries[-1]
         return entries
+
+
+def _entries(answer: JSON) -> list[Mapping[str, JSON]]:
+    return [entry for entry in answer if isinstance(entry, Mapping)] if isinstance(answer, list) else []

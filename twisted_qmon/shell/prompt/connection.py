@@ -5,13 +5,16 @@ A connection to a server that comes back, beside an asyncio loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+from twisted_qmon.info import JSON
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.connecting import reason_of
 from twisted_qmon.shell.errors import NoConnection
 from twisted_qmon.shell.relay import parse_endpoint
+from twisted_qmon.shell.rows import object_of
 
 __all__ = ["MAX_DELAY", "Connection", "retry_policy", "server_name"]
 
@@ -24,11 +27,11 @@ def retry_policy(failures: int) -> float:
     return min(MAX_DELAY, 0.2 * 1.5**failures)
 
 
-def server_name(greeting: Any) -> str:
+def server_name(greeting: Mapping[str, JSON]) -> str:
     """:return: what a server says that it is, in its greeting"""
-    version = greeting.get("version")
-    numbers = version.get("qemu") if isinstance(version, dict) else None
-    if not isinstance(numbers, dict):
+    version = object_of(greeting.get("version"))
+    numbers = object_of(version.get("qemu"))
+    if not numbers:
         return "connected"
     package = str(version.get("package") or "")
     if package.startswith("twisted-qmon"):

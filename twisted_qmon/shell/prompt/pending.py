@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.filters import Condition
@@ -22,8 +21,10 @@ from prompt_toolkit.output.base import Output
 
 from twisted_qmon._text import printable, span
 from twisted_qmon.errors import CommandError, CommandNotFound
+from twisted_qmon.info import JSON
+from twisted_qmon.shell.rows import find_progress
 
-__all__ = ["POLL", "SHOW_AFTER", "WIDTH", "PendingBar", "bar", "find_progress"]
+__all__ = ["POLL", "SHOW_AFTER", "WIDTH", "PendingBar", "bar"]
 
 #: Seconds after which the bar appears.
 SHOW_AFTER = 0.3
@@ -42,25 +43,6 @@ def bar(current: float, total: float, width: int = WIDTH, *, plain: bool = False
     return full * filled + empty * (width - filled)
 
 
-def find_progress(rows: Any, name: str, elapsed: float) -> tuple[float, float] | None:
-    """
-    :param rows: what C{query-pending} returned
-    :param name: of the command that is waited for
-    :param elapsed: seconds for which it has been
-    :return: how far it is, and of how much; C{None} where that is not told
-    """
-    found = [
-        row
-        for row in rows
-        if row.get("command") == name and not row.get("abandoned") and isinstance(row.get("progress"), dict)
-    ]
-    if not found:
-        return None
-    # Another client may wait for the same command: the one that is as old as ours is meant.
-    progress = min(found, key=lambda row: abs(row.get("seconds", 0) - elapsed))["progress"]
-    return progress["current"], progress["total"]
-
-
 class PendingBar:
     """
     Shows that a command is waited for. Keys that are typed meanwhile are for the next prompt; Ctrl-C cancels.
@@ -74,7 +56,7 @@ class PendingBar:
 
     def __init__(
         self,
-        execute: Callable[[str], Awaitable[Any]],
+        execute: Callable[[str], Awaitable[JSON]],
         running: Callable[[], str],
         cancel: Callable[[], object],
         input: Input,
@@ -90,7 +72,7 @@ class PendingBar:
         self._progress: tuple[float, float] | None = None
         self._began = 0.0
 
-    async def wait(self, done: asyncio.Future[Any]) -> None:
+    async def wait(self, done: asyncio.Future[bool] | asyncio.Future[None]) -> None:
         """:return: when it is done"""
         self._began = asyncio.get_running_loop().time()
         self._progress = None
@@ -157,5 +139,4 @@ class PendingBar:
                 return
             except CommandError:
                 continue
-            if isinstance(rows, list):
-                self._progress = find_progress(rows, self._running(), self._elapsed())
+            self._progress = find_progress(rows, self._running(), self._elapsed())

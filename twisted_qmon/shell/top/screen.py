@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from prompt_toolkit.application import Application
@@ -20,13 +21,15 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from twisted_qmon.errors import CommandError, CommandNotFound
+from twisted_qmon.info import JSON
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.output import wants_colour
 from twisted_qmon.shell.prompt.connection import Connection, server_name
 from twisted_qmon.shell.prompt.loop import run_asyncio
-from twisted_qmon.shell.top.model import SOURCES, Model, Row
+from twisted_qmon.shell.rows import Row
+from twisted_qmon.shell.top.model import SOURCES, Model
 from twisted_qmon.shell.top.view import State, draw
 
 __all__ = ["PERIOD", "Top", "run_screen"]
@@ -79,7 +82,7 @@ class Top:
 
     async def look(self) -> None:
         """Ask the server, and draw."""
-        answers: dict[str, Any] = {}
+        answers: dict[str, JSON] = {}
         for name in SOURCES:
             try:
                 answers[name] = await self._client.execute(name).asFuture(self._loop)
@@ -94,7 +97,7 @@ class Top:
         self._select(0)
         self.app.invalidate()
 
-    def _happened(self, event: Any) -> None:
+    def _happened(self, event: Mapping[str, JSON]) -> None:
         if not self.state.paused:
             self.model.happened(event)
 

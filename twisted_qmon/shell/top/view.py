@@ -5,11 +5,13 @@ Draws a L{Model<twisted_qmon.shell.top.model.Model>} as lines of styled text, in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted_qmon._text import printable, short_number, size, span
 from twisted_qmon.hmp.event_text import event_parts
-from twisted_qmon.shell.top.model import Model, Row
+from twisted_qmon.info import JSON
+from twisted_qmon.shell.rows import Row
+from twisted_qmon.shell.top.model import Model
 
 __all__ = ["KEYS", "Line", "State", "draw", "sparkline"]
 
@@ -97,7 +99,7 @@ def _title(model: Model, state: State, width: int) -> Line:
     return [(_HEAD, f" {text} ".ljust(width - len(condition))), ("bold reverse ansired", condition)]
 
 
-def _get(model: Model, source: str, key: str) -> Any:
+def _get(model: Model, source: str, key: str) -> JSON:
     answer = model.answers.get(source)
     return answer.get(key) if isinstance(answer, Mapping) else None
 
@@ -105,11 +107,13 @@ def _get(model: Model, source: str, key: str) -> Any:
 def _summary(model: Model, width: int) -> Iterable[Line]:
     series = model.series
     if "requests" in series:
-        clients = len(model.answers.get("query-connections-monitor") or ())
+        sessions = model.answers.get("query-connections-monitor")
+        clients = len(sessions) if isinstance(sessions, list) else 0
         figure = f"{short_number(series['requests'][-1])}/s, {clients} client{'s' * (clients != 1)}"
         yield _curve("requests", figure, series["requests"], width, 1.0)
     if "late" in series:
-        worst = (_get(model, "query-reactor", "latency") or {}).get("worst")
+        latency = _get(model, "query-reactor", "latency")
+        worst = latency.get("worst") if isinstance(latency, Mapping) else None
         more = f", worst {span(worst)}" if isinstance(worst, (int, float)) else ""
         yield _curve("late", f"{span(series['late'][-1])}{more}", series["late"], width, 0.01)
     if "memory" in series:
