@@ -140,7 +140,8 @@ PLUGINS: dict[str, Callable[[Path, int], list[str]]] = {
     "carbon-aggregator": lambda folder, port: carbon(folder, port, "aggregator"),
     "carbon-aggregator-cache": lambda folder, port: carbon(folder, port, "aggregator-cache"),
     "endpointforward": lambda folder, port: [
-        *("endpointforward", "--endpoint", f"tcp:{port}:{LOCAL}", "--dest_endpoint", "tcp:127.0.0.1:1")
+        # To a server that is there: the forwarder logs a traceback for one that is not.
+        *("endpointforward", "--endpoint", f"tcp:{port}:{LOCAL}", "--dest_endpoint", f"unix:{folder / 'qmp.sock'}")
     ],
     "transitrelay": lambda folder, port: ["transitrelay", "--port", f"tcp:{port}:{LOCAL}"],
     "wormhole-mailbox": lambda folder, port: ["wormhole-mailbox", "--port", f"tcp:{port}:{LOCAL}"],

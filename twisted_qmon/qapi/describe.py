@@ -39,15 +39,11 @@ def info_to_json(info: CommandInfo) -> dict[str, JSON]:
         described["parameters"] = [_write_member(member, known) for member in info.parameters]
     if info.args_type is not None:
         described["args-type"] = info.args_type
-    for key in ("params", "help", "doc", "origin", "confirm"):
+    for key in ("params", "help", "doc", "origin", "confirm", "hidden", "completes"):
         if value := getattr(info, key):
             described[key] = value
     if info.aliases:
         described["aliases"] = list(info.aliases)
-    if info.hidden:
-        described["hidden"] = True
-    if info.completes:
-        described["completes"] = True
     level = info.need.level
     if level is not default_level(info.name):
         described["level"] = str(level)
