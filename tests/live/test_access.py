@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 
 from tests.live.needs import missing, need
+from tests.live.plain_qemu import PlainQEMU
 from tests.live.twistd_process import PATIENCE, QMP, Twistd, free_port, until
 from tests.support.certificates import Authority, Certified
+from twisted_qmon.providers.qemu.levels import is_known
 
 pytestmark = pytest.mark.live
 
@@ -455,3 +457,44 @@ def test_read_only_disk(folder: Path, small_disk: Path, required: bool) -> None:
         assert client.execute("mark", {"n": 2}) == 2
         phases = [line["phase"] for line in audit_of(small_disk / "audit")]
         assert phases == ["start", "end"]
+
+
+# -- in front of a QEMU
+
+
+def test_each_command_of_this_qemu_has_a_level() -> None:
+    """The table of levels was made with each command of the QEMU that is installed in mind."""
+    with PlainQEMU() as qemu:
+        names = {entry["name"] for entry in qemu.execute("query-commands")["return"]}
+    assert {"query-status", "stop", "quit"} <= names
+    assert [name for name in sorted(names) if not is_known(name)] == []
+
+
+def test_levels_in_front_of_a_real_qemu(folder: Path) -> None:
+    """
+    A client at observe sees what a real QEMU says, and can't stop it by any word; one at operate can stop it, and not end it.
+    """
+    path = folder / "qemu.sock"
+    arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-qmp", f"unix:{path},server=on,wait=off"]
+    with subprocess.Popen([need("qemu-system-x86_64"), *arguments], stdin=subprocess.DEVNULL) as qemu:
+        try:
+            until("QEMU's socket", path.exists)
+            endpoints = [f"unix:{level}.sock:level={level}" for level in ("observe", "operate", "admin")]
+            options = [option for endpoint in endpoints for option in ("--qmp", endpoint)]
+            with Twistd(folder, [*options, "--qemu", f"unix:{path}"]) as server:
+                admin, observer, operator = (server.qmp(f"{name}.sock") for name in ("admin", "observe", "operate"))
+                until("QEMU", lambda: "stop" in [entry["name"] for entry in admin.execute("query-commands")], server)
+                for line in ("stop", "s", "quit", "q", "system_reset", "object_add secret,id=a,data=b"):
+                    assert "Permission denied" in observer.error("human-monitor-command", {"command-line": line})
+                for name in ("stop", "quit", "human-monitor-command-not", "object-add"):
+                    assert "error" in observer.answer(name)
+                status = observer.execute("human-monitor-command", {"command-line": "info status"})
+                assert status == "VM status: running\r\n"
+                assert operator.execute("human-monitor-command", {"command-line": "stop"}) == ""
+                assert observer.execute("query-status")["running"] is False
+                operator.execute("cont")
+                assert observer.execute("query-status")["running"] is True
+                assert "needs admin" in operator.error("quit")
+                assert qemu.poll() is None
+        finally:
+            qemu.kill()
