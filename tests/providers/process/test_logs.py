@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import io
+import sys
+import warnings
 from collections.abc import Mapping
 from threading import Thread
 from typing import Any
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.logger import LogBeginner, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 
 from twisted_qmon.errors import GenericError
@@ -366,6 +369,20 @@ class TestBeforeTheStart:
         assert fixture.emitted_texts() == ["later"]
         fixture.keeper.stop()
         assert fixture.publisher._observers == []
+
+    def test_when_logging_begins_later(self) -> None:
+        """What Twisted publishes again when logging begins is kept once, in the order of time, numbered from 1."""
+        fixture = _Fixture(start=False)
+        beginner = LogBeginner(fixture.publisher, io.StringIO(), sys, warnings)
+        fixture.log.info("before it is made")
+        fixture.keeper.prepare()
+        fixture.log.info("early")
+        fixture.log.info("early")
+        beginner.beginLoggingTo([], redirectStandardIO=False)
+        fixture.keeper.start()
+        fixture.log.info("later")
+        kept = [(info.number, info.text) for info in fixture.keeper.last(None, None, None)]
+        assert kept == [(1, "before it is made"), (2, "early"), (3, "early"), (4, "later")]
 
     def test_one_that_is_never_started_leaves_nothing_behind(self) -> None:
         """When the keeper goes, so does what observed for it."""

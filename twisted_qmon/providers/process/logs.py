@@ -213,10 +213,25 @@ class LogKeeper:
             if self._beginning is not None:
                 self._beginning.remove()
                 self._beginning = None
+                self._number_again()
             with self._lock:
                 self._write_queue.clear()
                 self._waiting = False
             self._publisher.addObserver(self)
+
+    def _number_again(self) -> None:
+        """
+        Each event once, in the order of time. When logging begins, Twisted publishes again what was logged before: what came
+        while there was no keeper, and what this one has already.
+        """
+        once: dict[tuple[Any, ...], LogInfo] = {}
+        for info in self._kept:
+            once.setdefault((*info.timestamp.values(), info.level, info.namespace, info.text), info)
+        self._kept.clear()
+        self._numbers = count(1)
+        for info in sorted(once.values(), key=lambda info: tuple(info.timestamp.values())):
+            info.number = next(self._numbers)
+            self._kept.append(info)
 
     def stop(self) -> None:
         """Keep no more. What is kept stays; what waits to be emitted is not."""
