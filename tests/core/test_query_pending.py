@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_qmon import Monitor, Request
+from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.testing import HMPConnection, QMPConnection
 
 
@@ -79,3 +80,15 @@ class QueryPendingTests(SynchronousTestCase):
             lines = self.lines(f"info pending {typed}")
             self.assertEqual((len(lines), lines[-1]), (count, f"... and {hidden} more (limit=0 shows all)"))
         self.assertEqual(len(self.lines("info pending limit=0")), 131)
+
+    def test_many_with_a_guard(self) -> None:
+        """The same where a record is kept; while a client is connected that may not see everything, the total is not told."""
+        self.monitor.set_guard(audit=Audit(None, self.clock.seconds))
+        self.person = HMPConnection(self.monitor, prompt="> ")
+        for _ in range(10):
+            self.monitor.execute("wait")
+        self.assertEqual(self.lines("info pending limit=7")[-1], "... and 3 more (limit=0 shows all)")
+        observer = HMPConnection(self.monitor, level="observe")
+        self.assertEqual(len(self.lines("info pending limit=7")), 1 + 7)
+        observer.lose()
+        self.assertEqual(len(self.lines("info pending limit=7")), 1 + 7 + 1)

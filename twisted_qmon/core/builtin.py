@@ -272,9 +272,10 @@ class Builtin(CommandProvider):
     def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
         if not infos:
             return "no pending requests"
-        monitor = self._monitor
-        # Where not everybody may see everything, it is not told how much there is.
-        everything = len(infos) if monitor.dispatcher.guard else len(self._pending(arguments.get("filter")))
+        # A client that may not see the requests of others is not told how many there are.
+        clients = self._monitor.guard.clients.values()
+        restricted = any(client.standing.level < Level.OPERATE for client in clients)
+        everything = len(infos) if restricted else len(self._pending(arguments.get("filter")))
         shown, hidden = cut(infos, arguments, lambda: everything)
         rows = [
             (

@@ -167,6 +167,9 @@ class ProcessTests(SynchronousTestCase):
             last = self.printed("query-delayed-calls", **arguments).splitlines()[-1]
             self.assertEqual(last, f"... and {hidden} more (limit=0 shows all)")
         self.assertEqual(len(self.printed("query-delayed-calls", limit=0).splitlines()), 1 + 2003)
+        groups = self.printed("query-delayed-calls", sort="what").partition("\n\n")[0].splitlines()
+        self.assertEqual(groups[:2], ["2,003 delayed calls:", "  count  next        what"])
+        self.assertEqual((len(groups), groups[2]), (2 + 4, f"  2,000  in 10.0 s   {mine}"))
 
     def test_ports_and_connections_of_a_reactor_that_can_not_tell(self) -> None:
         """They are empty lists."""

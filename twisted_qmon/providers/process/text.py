@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import twisted
 
-from twisted_qmon._text import cut, more, printable, quantity, size, span, table
+from twisted_qmon._text import SHOWN, cut, more, printable, quantity, size, span, table
 from twisted_qmon.providers.process import stacks as stacks_module
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "stacks",
 ]
 
-#: Of more readers, writers or connections than this, a person is told first how many there are of each kind.
+#: Of more readers, writers, connections or delayed calls than this, a person is told first how many there are of each kind.
 GROUP_FROM = 20
 
 #: The arguments of a command.
@@ -126,11 +126,16 @@ def _calls(total: int, calls: Rows, groups: Rows) -> str:
 
 
 def delayed_calls(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
-    """The text of C{query-delayed-calls}."""
+    """The text of C{query-delayed-calls}; of many, first how many there are of each function."""
     if not infos:
         return "no delayed calls"
     shown, hidden = cut(infos, arguments, total)
     lines = [table(["when", "what"], [[_when(call["when"]), call["what"]] for call in shown])]
+    counts = Counter(call["what"] for call in infos).most_common(SHOWN)
+    if len(infos) > GROUP_FROM and len(counts) < len(infos) and arguments.get("limit") is None:
+        soonest = {call["what"]: call["when"] for call in sorted(infos, key=lambda call: call["when"], reverse=True)}
+        rows = [[f"{n:,}", _when(soonest[what]), what] for what, n in counts]
+        lines.insert(0, _section(quantity(len(infos), "delayed call"), [">count", "next", "what"], rows) + "\n")
     return "\n".join([*lines, more(hidden)] if hidden else lines)
 
 
