@@ -252,6 +252,13 @@ def test_schema_of_nothing(qmon: Qmon, server: ScriptedServer) -> None:
     assert qmon("./x", "schema", "[5]").err == "qmon: the server has no command or event '[5]'\n"
 
 
+def test_no_schema(qmon: Qmon, server: ScriptedServer) -> None:
+    """A server whose schema is none is told, and nothing breaks."""
+    server.says({"return": [{"odd": 1}], "id": 2})
+    done = qmon("./x", "schema", "stop")
+    assert (done.status, done.err) == (1, "qmon: the server's query-qmp-schema does not return a schema\n")
+
+
 def test_whoami(qmon: Qmon, server: ScriptedServer) -> None:
     """What the server knows of the caller."""
     server.says({"return": {"identity": "uid:0(root)", "level": "admin"}, "id": 2})
