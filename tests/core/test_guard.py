@@ -204,6 +204,20 @@ class RefusalTests(Fixture):
         self.assertIn("true", alice.type("info lamp"))
         self.assertEqual(self.lamp.done, ["query-lamp"])
 
+    def test_failure_points_to_the_log_where_it_may_be_read(self) -> None:
+        """After a failure that was logged a person is told where to read on, but for one who may not: nothing is asked for it."""
+
+        def query_worse() -> None:
+            raise ZeroDivisionError
+
+        self.monitor.register_command("query-worse", query_worse)
+        self.monitor.register_command("query-log", lambda level, namespace, limit: [], level="operate")
+        self.assertIn("See log: info log", self.hmp(user("bob")).type("info worse"))
+        alice = self.hmp(user("alice"))
+        self.assertNotIn("See log", alice.type("info worse"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(alice.protocol.console.last_command, "query-worse")
+
     def test_human_monitor_command(self) -> None:
         """Each line inside C{human-monitor-command} is judged as if its caller had typed it."""
         alice = self.qmp(user("alice"))

@@ -316,7 +316,8 @@ class Console:
 
     def _point_to_log(self) -> None:
         """Tell a person where to read on about the command that has just failed."""
-        if not self._interactive or "query-log" not in self._commands:
+        query_log = self._commands.get("query-log")
+        if not self._interactive or query_log is None or not self._permits(query_log):
             return
 
         def print_hint(found: object) -> None:
