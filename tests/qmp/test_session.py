@@ -242,6 +242,27 @@ class OrderTests(SessionTests):
         client.send(*({"execute": "now", "id": id} for id in ids), {"execute": "now", "id": 1})
         self.assertEqual([json.dumps(reply["id"]) for reply in client.received()], [json.dumps(id) for id in [*ids, 1]])
 
+    def test_idsOfAnyTypeAlone(self) -> None:
+        """So of commands that come one at a time; an infinite number is one that JSON readers take for infinite."""
+        client = self.client()
+        for id in (b"null", b"true", b"1.5", b'"x"', b"[1,{}]", b'{"a":[]}', b"1e999"):
+            client.send(b'{"execute": "now", "id": %b}' % id)
+            self.assertEqual(client.take_bytes(), b'{"return":0,"id":%b}\r\n' % id)
+
+    def test_messagesThatAreNoCommands(self) -> None:
+        """Each is answered in QEMU's words."""
+        client = self.client(oob=True)
+        for message, words in (
+            (b"[]", "QMP input must be a JSON object"),
+            (b'{"execute": 1}', "QMP input member 'execute' must be a string"),
+            (b'{"execute": "now", "exec-oob": "now"}', "QMP input member 'exec-oob' clashes with 'execute'"),
+            (b'{"execute": "now", "arguments": 1}', "QMP input member 'arguments' must be an object"),
+            (b'{"execute": "now", "more": 1}', "QMP input member 'more' is unexpected"),
+            (b"{}", "QMP input lacks member 'execute'"),
+        ):
+            client.send(message)
+            self.assertEqual([reply["error"]["desc"] for reply in client.received()], [words])
+
     def test_idsThatCannotBeListed(self) -> None:
         """An id that no result can hold does not spoil query-pending for everybody: it is left out there."""
         deep = b"[" * 1023 + b"]" * 1023
