@@ -16,7 +16,7 @@ from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.lines.monitor import BlockingMonitor
-from twisted_qmon.shell.prompt import start
+from twisted_qmon.shell.terminal import start
 
 HELP = {"return": [{"name": "foo", "parameters": [], "help": "", "params": ""}], "id": 2}
 
@@ -142,7 +142,7 @@ def test_without_the_extra(qmon: Qmon, monkeypatch: pytest.MonkeyPatch, name: st
 
     monkeypatch.setattr(sys, "stdin", _Stdin(b"", terminal=True))
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setitem(sys.modules, "twisted_qmon.shell.prompt.loop", Missing())
+    monkeypatch.setitem(sys.modules, "twisted_qmon.shell.terminal.loop", Missing())
     qmon.terminal = True
     if name == "other":
         with pytest.raises(ModuleNotFoundError):

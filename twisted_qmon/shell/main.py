@@ -44,7 +44,7 @@ _SUBCOMMANDS = {
     "exec": "oneshot.execute",
     "events": "oneshot.events",
     "log": "oneshot.log",
-    "top": "prompt.start",
+    "top": "terminal.start",
     "commands": "oneshot.describe",
     "schema": "oneshot.describe",
     "whoami": "oneshot.describe",
@@ -109,7 +109,7 @@ def _run(words: list[str]) -> int:
     address = parse_address(first if given else default_address())
     name = rest[0] if rest else ""
     if not name or name.startswith("-"):
-        return _find("prompt.start", "run_lines")(address, rest)
+        return _find("terminal.start", "run_lines")(address, rest)
     if name not in _SUBCOMMANDS:
         raise UsageError(
             f"{name!r} is not a command of qmon: {', '.join(_SUBCOMMANDS)}\n{USAGE.partition(chr(10) * 2)[0]}"

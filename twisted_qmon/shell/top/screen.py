@@ -26,9 +26,9 @@ from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.output import wants_colour
-from twisted_qmon.shell.prompt.connection import Connection, server_name
-from twisted_qmon.shell.prompt.loop import run_asyncio
 from twisted_qmon.shell.rows import Row
+from twisted_qmon.shell.terminal.connection import Connection, server_name
+from twisted_qmon.shell.terminal.loop import run_asyncio
 from twisted_qmon.shell.top.model import SOURCES, Model
 from twisted_qmon.shell.top.view import State, draw
 

@@ -32,11 +32,11 @@ from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.lines.session import Session
 from twisted_qmon.shell.output import wants_colour
-from twisted_qmon.shell.prompt.completer import LineCompleter
-from twisted_qmon.shell.prompt.connection import Connection, server_name
-from twisted_qmon.shell.prompt.history import History, history_path
-from twisted_qmon.shell.prompt.pending import PendingBar
-from twisted_qmon.shell.prompt.screen import Screen
+from twisted_qmon.shell.terminal.completer import LineCompleter
+from twisted_qmon.shell.terminal.connection import Connection, server_name
+from twisted_qmon.shell.terminal.history import History, history_path
+from twisted_qmon.shell.terminal.pending import PendingBar
+from twisted_qmon.shell.terminal.screen import Screen
 
 __all__ = ["Prompt", "run_asyncio", "run_prompt"]
 

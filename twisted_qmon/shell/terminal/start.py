@@ -33,7 +33,7 @@ def run_lines(address: Address, words: list[str]) -> int:
         from twisted_qmon.shell.lines.batch import run_batch
 
         return run_batch(address, options.lines)
-    return _needs_extra("twisted_qmon.shell.prompt.loop", "run_prompt")(address)
+    return _needs_extra("twisted_qmon.shell.terminal.loop", "run_prompt")(address)
 
 
 def run_top(address: Address, words: list[str]) -> int:
