@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from tests.support.fronted_server import FakeFrontedServer
 from tests.support.qmp_session import SessionTests
 from twisted_qmon import GenericError, QMPFactory
+from twisted_qmon.testing import QMPConnection
 
 
 class EndTests(SessionTests):
@@ -197,6 +198,24 @@ class FromWithinTests(SessionTests):
         self.assertEqual([reply.get("id") for reply in replies], [1, 2, 3, 4, None])
         self.assertEqual(replies[0]["return"], "within")
         self.assertIn("JSON parse error", wrong["error"]["desc"])
+
+    def test_loss(self) -> None:
+        """It loses its connection: what follows is not served, and what it then begins is left as that of any who has gone."""
+        cancelled: list[object] = []
+
+        def vanish() -> Deferred[None]:
+            clients[-1].lose()
+            return Deferred(cancelled.append)
+
+        self.monitor.register_command("vanish", vanish, on_disconnect="cancel")
+        clients: list[QMPConnection] = []
+        for ahead in ([], self.run_(1, name="now")):
+            clients.append(self.client())
+            self.provider.started.clear()
+            cancelled.clear()
+            clients[-1].send(*ahead, {"execute": "vanish", "id": 2}, *self.run_(3, name="now"))
+            self.assertEqual(self.provider.started, [1] * len(ahead))
+            self.assertEqual((len(cancelled), len(self.monitor.pending)), (1, 0))
 
     def test_suspend(self) -> None:
         """It is answered; what follows waits for the resumption."""
