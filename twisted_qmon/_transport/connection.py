@@ -231,7 +231,10 @@ class ConnectionMixin:
         self.abort()
 
     def end_connection(self, reason: Failure | None = None) -> None:
-        """For C{connectionLost}, last thing."""
+        """
+        For C{connectionLost}, last thing: the client has left. Its timers and its place among the connections are given back;
+        what becomes of its requests is up to L{Dispatcher.leave<twisted_qmon.core.dispatcher.Dispatcher.leave>}.
+        """
         self.ended = True
         if self._handshake_timer is not None and reason is not None and not self._finishing:
             self._log.info(
