@@ -40,7 +40,6 @@ __all__ = [
     "Out",
     "are_plain",
     "bounded",
-    "dict_checker",
     "list_encoder",
     "one_of",
     "out_struct",
@@ -250,26 +249,6 @@ def _looker(parts: _Parts, mapping: bool) -> Look | None:
         return True
 
     return look if parts else None
-
-
-def dict_checker(out: Out | None) -> Callable[[Keywords], Mapping[str, JSON]] | None:
-    """
-    :param out: of dictionaries
-    :return: a function that gives back a dictionary that is plain data and fits, and raises anything at what the plain way is to
-        decide; C{None}: there is none
-    """
-    if out is None or out.are_plain is None:
-        return None
-    struct = out.annotation
-
-    def check(value: Keywords) -> Mapping[str, JSON]:
-        if not _PLAIN.issuperset(map(type, value.values())):
-            raise TypeError
-        convert(value, struct)
-        _check_encodable(value)
-        return value
-
-    return check
 
 
 def list_encoder(out: Out | None) -> Callable[[Sequence[Any]], JSON] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -14,7 +14,7 @@ from msgspec import UNSET
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import Build, In, InStruct, Keywords, Out, dict_checker, out_struct
+from twisted_qmon.qapi.fast import Build, In, InStruct, Keywords, Out, out_struct
 from twisted_qmon.qapi.types import Type
 
 __all__ = ["ArgumentsType", "DictType", "Member", "ObjectType"]
@@ -63,6 +63,13 @@ class Member(msgspec.Struct, eq=False):
         return self.default if self.default_factory is None else self.default_factory()
 
 
+# A member on the way out: its name and that of the wire, C{encode} of its type, C{skip_none}, C{optional}, and its type's
+# C{passing} and C{passes}.
+_Row: TypeAlias = (
+    "tuple[str, str, Callable[[object], JSON], bool, bool, type[Any] | None, Callable[[Any], bool] | None]"
+)
+
+
 class ObjectType(Type):
     """
     Objects that are instances of a class.
@@ -80,7 +87,7 @@ class ObjectType(Type):
         self.members: tuple[Member, ...] = ()
         self._class = cls
         self._wires: frozenset[str] = frozenset()
-        self._rows: list[tuple[str, str, Callable[[object], JSON], bool, bool]] = []
+        self._rows: list[_Row] = []
         self._fast_in: In | None = None
         self._fast_out: Out | None = None
         self._knows_fast_out = False
@@ -96,7 +103,9 @@ class ObjectType(Type):
         if len(self._wires) < len(members):
             names = ", ".join(member.wire for member in members)
             raise RegistrationError(f"two members have one name on the wire: {names}")
-        self._rows = [(m.name, m.wire, m.type.encode, m.skip_none, m.optional) for m in members]
+        self._rows = [
+            (m.name, m.wire, m.type.encode, m.skip_none, m.optional, m.type.passing, m.type.passes) for m in members
+        ]
         self.info.members = tuple(member.info for member in members)
 
     # -- in
@@ -164,7 +173,7 @@ class ObjectType(Type):
         result: dict[str, JSON] = {}
         wire = ""
         try:
-            for name, wire, encode, skip_none, _ in self._rows:
+            for name, wire, encode, skip_none, _, _, _ in self._rows:
                 item = getattr(value, name)
                 if item is not None or not skip_none:
                     result[wire] = encode(item)
@@ -207,10 +216,20 @@ class DictType(ObjectType):
     have in Python or those of the wire.
     """
 
-    def __init__(self, cls: type) -> None:
-        super().__init__(cls)
-        # Gives back a dictionary that needs no converting, if that is told quickly.
-        self._check: Callable[[Keywords], Mapping[str, JSON]] | None = self._check_first
+    passing = dict
+
+    def passes(self, value: Keywords) -> bool:
+        """:return: whether a dictionary needs no converting, as far as that is told quickly"""
+        known = 0
+        for _, wire, _, _, optional, passing, passes in self._rows:
+            if wire in value:
+                item = value[wire]
+                if type(item) is not passing or (passes is not None and not passes(item)):
+                    return False
+                known += 1
+            elif not optional:
+                return False
+        return known == len(value)
 
     def _make(self, found: Keywords) -> object:
         return found
@@ -221,22 +240,15 @@ class DictType(ObjectType):
     def encode(self, value: object) -> Mapping[str, JSON]:
         if type(value) is not dict and not isinstance(value, Mapping):
             raise ResultError(f"expected a dict, not {type(value).__name__}")
-        if self._check is not None and type(value) is dict:
-            try:
-                return self._check(value)
-            except Exception:
-                pass  # the plain way decides
+        if type(value) is dict and self.passes(value):
+            return value
         return self._encode_each(value)
-
-    def _check_first(self, value: Keywords) -> Mapping[str, JSON]:
-        self._check = dict_checker(self.fast_out())
-        return self._encode_each(value) if self._check is None else self._check(value)
 
     def _encode_each(self, value: Mapping[str, Any]) -> Mapping[str, JSON]:
         result: dict[str, JSON] = {}
         known = 0
         same = type(value) is dict
-        for name, wire, encode, skip_none, optional in self._rows:
+        for name, wire, encode, skip_none, optional, _, _ in self._rows:
             if wire in value:
                 item = value[wire]
             elif name in value:

@@ -135,11 +135,16 @@ class Type:
     :ivar info: the type as plain data, for the schema and for help
     :ivar kinds: the JSON types that it takes: C{string integer number boolean object array null}
     :ivar native: of scalars: the annotation by which msgspec does exactly what C{decode} and C{encode} do; C{None}: there is none
+    :ivar passing: the class of most values on the way out; those of which C{passes} is true are plain data, which C{encode} would
+        give back. C{None}: there are none.
+    :ivar passes: see C{passing}; C{None}: all pass. A function in C, where it is asked to save a call of C{encode}.
     """
 
     info: TypeInfo
     kinds: frozenset[str]
     native: Native = None
+    passing: type | None = None
+    passes: Callable[[Any], bool] | None = None
 
     def decode(self, value: JSON) -> object:
         """
@@ -170,6 +175,8 @@ class StrType(Type):
     info = TypeInfo("str")
     kinds = frozenset({"string"})
     native = str
+    passing = str
+    passes = staticmethod(str.isascii)
 
     def decode(self, value: JSON) -> str:
         if isinstance(value, str):
@@ -195,10 +202,13 @@ class IntType(Type):
 
     kinds = frozenset({"integer"})
 
+    passing = int
+
     def __init__(self, width: Width | None = None) -> None:
         self._low, self._high = (INT_LOW, INT_HIGH) if width is None else (width.low, width.high)
         self._signed = self._low < 0
         self.native = bounded(self._low, self._high)
+        self.passes = range(self._low, self._high + 1).__contains__
         if width is None:
             self.info = TypeInfo("int")
         elif width.name == "size":
@@ -244,6 +254,8 @@ class NumberType(Type):
     info = TypeInfo("number")
     kinds = frozenset({"number", "integer"})
     native = float
+    passing = float
+    passes = staticmethod(isfinite)
 
     def decode(self, value: JSON) -> float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -277,6 +289,7 @@ class BoolType(Type):
     info = TypeInfo("bool")
     kinds = frozenset({"boolean"})
     native = bool
+    passing = bool
 
     def decode(self, value: JSON) -> bool:
         if isinstance(value, bool):
@@ -330,6 +343,7 @@ class EnumType(Type):
     """
 
     kinds = frozenset({"string"})
+    passing = str
 
     def __init__(self, values: Mapping[str, object], name: str = "", cls: type[enum.Enum] | None = None) -> None:
         self.info = TypeInfo("enum", name, tuple(values))
@@ -338,6 +352,7 @@ class EnumType(Type):
         # With a method of its own for what is none of its values, an enum takes more than those.
         self._class = cls if cls is not None and _missing(cls) is _missing(enum.Enum) else None
         self._literal = all(type(member) is str for member in values.values())
+        self.passes = self._values.__contains__
 
     def decode(self, value: JSON) -> object:
         if not isinstance(value, str):
