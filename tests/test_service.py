@@ -77,7 +77,7 @@ class ServiceTests(SynchronousTestCase):
         service = make_monitor_service(
             self.reactor, Monitor(clock=self.reactor), ["tcp:3"], ["tcp:4"], ready_timeout=7.5
         )
-        self.assertEqual([factory.ready_timeout for factory in service.factories], [7.5, 7.5])
+        self.assertEqual([vars(factory)["ready_timeout"] for factory in service.factories], [7.5, 7.5])
 
     def test_cleanStop(self) -> None:
         """Pending requests get their time; then SHUTDOWN, then the end of file, and one line in the log."""

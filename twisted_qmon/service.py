@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import ip_address
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import IProcess, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.endpoints import server_endpoint, service_name, take_level
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, MonitorFactory
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, ServedFactory
 from twisted_qmon._transport.mtls import reread_all
 from twisted_qmon._transport.peer import forget_names
 from twisted_qmon._transport.unix_port import Owner, owner_of
@@ -43,7 +43,7 @@ from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:
     from twisted.application.service import IService, IServiceCollection
-    from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
     from twisted.python.components import Componentized
 
     from twisted_qmon.core.access.file import Access
@@ -69,7 +69,7 @@ class Listener(Service):
     :raise ValueError: when the description is not valid
     """
 
-    def __init__(self, reactor: Any, description: str, factory: MonitorFactory, owner: Owner | None = None) -> None:
+    def __init__(self, reactor: Any, description: str, factory: ServedFactory, owner: Owner | None = None) -> None:
         self.description = description
         self.factory = factory
         self.setName(f"{factory.kind} {service_name(description)}")
@@ -86,7 +86,7 @@ class Listener(Service):
         """
         failures: list[Failure] = []
         try:
-            self._port = self._endpoint.listen(self.factory)
+            self._port = self._endpoint.listen(cast("IProtocolFactory", self.factory))
             self._port.addCallbacks(self._listening, failures.append)
             if failures:
                 failures[0].raiseException()
@@ -155,7 +155,7 @@ class MonitorService(MultiService):
         self.setName("qmon")
         self.monitor = monitor
         self.owner = owner
-        self.factories: list[MonitorFactory] = []
+        self.factories: list[ServedFactory] = []
         self.drain = drain
         self.drains: list[Callable[[float], Deferred[Any]]] = []
         self.on_start: list[Callable[[], object]] = []
@@ -166,7 +166,7 @@ class MonitorService(MultiService):
         self._asked_by: Request | None = None
         self._cut_short: list[Deferred[int]] = []
 
-    def serve(self, description: str, factory: MonitorFactory) -> None:
+    def serve(self, description: str, factory: ServedFactory) -> None:
         """
         Serve at one more endpoint.
 

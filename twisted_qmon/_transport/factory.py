@@ -5,10 +5,11 @@ What QMP's and HMP's factories share: limits, counters, and an orderly end of al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import Protocol as _Protocol
+from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from twisted_qmon._reactor import global_reactor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from twisted_qmon._transport.connection import ConnectionMixin
     from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "Limits", "MonitorFactory", "Refused"]
+__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "Limits", "MonitorFactory", "Refused", "ServedFactory"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
@@ -67,7 +68,33 @@ class Limits(TypedDict):
     ready_timeout: float
 
 
-class Refused(Protocol):
+class ServedFactory(Protocol):
+    """
+    What the service needs of a factory that it serves at an endpoint: L{MonitorFactory}, or another server's.
+
+    :ivar kind: what it serves, in the names of its service (C{'qmp'})
+    :ivar level: the most that a client may do here
+    :ivar endpoint: what rules know the endpoint by; set by the service
+    :ivar ending: everything has been said, and the connections are about to be closed
+    """
+
+    kind: str
+    level: Level
+    endpoint: str
+    ending: bool
+
+    @property
+    def is_restricted(self) -> bool:
+        """A client must show who it is before it may do anything, or rules say who may do what."""
+
+    def close(self, linger: float = LINGER) -> Deferred[None]:
+        """End all connections within so many seconds. :return: fires when there is none left"""
+
+    def abort(self) -> None:
+        """End all connections now."""
+
+
+class Refused(_Protocol):
     """
     A connection that is closed at once.
 
