@@ -176,6 +176,7 @@ class CommandInfo:
     :ivar boxed: the type of the arguments as a whole, where that is more than a list of parameters: a flat union. Its members
         are the parameters, those of one variant only as optional ones.
     :ivar line_need: of the command that runs lines of an upstream QEMU: what a line needs. Local only.
+    :ivar thread_safe: the watchdog's thread may run it while the main one is stuck. Local only.
     :ivar printer: makes text for a person of a result; one with a second parameter is given the arguments as well. It is not
         sent to remote monitors, and the core never calls it.
     """
@@ -196,6 +197,7 @@ class CommandInfo:
     level: Level | None = None
     boxed: TypeInfo | None = None
     line_need: Callable[[str], Need] | None = None
+    thread_safe: bool = False
     printer: Callable[..., str] | None = None
     need: Need = field(init=False, repr=False, compare=False)
 

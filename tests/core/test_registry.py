@@ -47,6 +47,24 @@ class RegistryTests(SynchronousTestCase):
         with self.assertRaises(RegistrationError):
             self.monitor.unregister(provider)
 
+    def test_threadSafe(self) -> None:
+        """A command is for the main thread alone unless it says that another one may run it."""
+
+        class Clerk(CommandProvider):
+            @command
+            def slow(self) -> None:
+                """Ask the clerk."""
+
+            @command(thread_safe=True)
+            def quick(self) -> None:
+                """Read the notice."""
+
+        self.monitor.register(Clerk())
+        self.monitor.register_command("quicker", lambda: None, thread_safe=True)
+        infos = self.successResultOf(self.monitor.commands())
+        safe = {name: infos[name].thread_safe for name in ("slow", "quick", "quicker")}
+        self.assertEqual(safe, {"slow": False, "quick": True, "quicker": True})
+
     def test_takenName(self) -> None:
         """A taken name, alias or event raises, and nothing of the provider stays."""
         self.monitor.register_command("balloon", lambda: None)

@@ -66,6 +66,8 @@ class CommandOptions(msgspec.Struct, frozen=True):
     :ivar hidden: not in C{help}
     :ivar level: what a caller needs to run it: C{"observe"}, C{"operate"} or C{"admin"}, or C{"none"}; by default C{observe} for
         C{query-...}, else C{operate}
+    :ivar thread_safe: the watchdog's thread may run it too, at any moment of the main one: the handler reads only what does not
+        change, or what it copies in one step; it changes, logs and emits nothing, and returns no Deferred
     """
 
     name: str | None = None
@@ -78,6 +80,7 @@ class CommandOptions(msgspec.Struct, frozen=True):
     on_disconnect: OnDisconnect = "continue"
     hidden: bool = False
     level: Level | str | None = None
+    thread_safe: bool = False
 
     def __post_init__(self) -> None:
         if self.level is not None:
@@ -160,6 +163,7 @@ class Command:
             returns=signature.returns,
             level=None if options.level is None else Level.of(options.level),
             boxed=signature.boxed,
+            thread_safe=options.thread_safe,
             printer=printer,
         )
 
@@ -266,6 +270,7 @@ def command(
     on_disconnect: OnDisconnect = ...,
     hidden: bool = ...,
     level: Level | str | None = ...,
+    thread_safe: bool = ...,
 ) -> Callable[[Handler], CommandMethod]: ...
 def command(
     function: Handler | None = None,
@@ -281,6 +286,7 @@ def command(
     on_disconnect: OnDisconnect = "continue",
     hidden: bool = False,
     level: Level | str | None = None,
+    thread_safe: bool = False,
 ) -> CommandMethod | Callable[[Handler], CommandMethod]:
     """
     Mark a method of a L{CommandProvider} as a command, bare or with options (see L{CommandOptions}).
@@ -289,7 +295,9 @@ def command(
 
     :raise RegistrationError: when an option is not valid
     """
-    options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level)
+    options = CommandOptions(
+        name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level, thread_safe
+    )
     if function is not None:
         return CommandMethod(function, options)
     return lambda decorated: CommandMethod(decorated, options)

@@ -281,6 +281,7 @@ class Monitor:
         on_disconnect: OnDisconnect = "continue",
         hidden: bool = False,
         level: Level | str | None = None,
+        thread_safe: bool = False,
         printer: Callable[..., str] | None = None,
     ) -> None:
         """
@@ -290,7 +291,9 @@ class Monitor:
         :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well
         :raise RegistrationError: when a name is taken or the declaration is not valid
         """
-        options = CommandOptions(name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level)
+        options = CommandOptions(
+            name, args_type, params, help, aliases, timeout, oob, on_disconnect, hidden, level, thread_safe
+        )
         if name in self._providers:
             raise RegistrationError(f"the name {name!r} is already taken: it is a command")
         self._providers[name] = (None, self.registry.add([Command(handler, options, printer)]), [])
