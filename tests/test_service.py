@@ -79,6 +79,16 @@ class ServiceTests(SynchronousTestCase):
         )
         self.assertEqual([vars(factory)["ready_timeout"] for factory in service.factories], [7.5, 7.5])
 
+    def test_eventHistory(self) -> None:
+        """The history of events has the limits that the service is made with; without any, those of the monitor stay."""
+        cases: list[tuple[dict[str, Any], int]] = [({}, 2), ({"event_history": 2}, 1), ({"event_history_bytes": 0}, 3)]
+        for limits, first in cases:
+            monitor = Monitor(clock=self.reactor, event_history=1)
+            make_monitor_service(self.reactor, monitor, **limits)
+            for _ in range(2):
+                monitor.emit("EVENTS_LOST", {"count": 1})
+            self.assertEqual((monitor.events.history.first, monitor.events.history.last), (first, 2))
+
     def test_cleanStop(self) -> None:
         """Pending requests get their time; then SHUTDOWN, then the end of file, and one line in the log."""
         client = self.start()

@@ -28,6 +28,7 @@ def test_defaults() -> None:
     assert (options["max-abandoned"], options["slow-client"]) == (1000, "disconnect")
     assert (options["negotiation-timeout"], options["idle-timeout"]) == (None, None)
     assert options["ready-timeout"] == 2.0
+    assert (options["event-history"], options["event-history-bytes"]) == (1000, 4 << 20)
 
 
 def test_only_what_is_named() -> None:
@@ -51,6 +52,9 @@ def test_only_what_is_named() -> None:
         ("ready-timeout", "0", 0.0),
         ("slow-client", "drop-oldest", "drop-oldest"),
         ("in-flight", "1", 1),
+        ("event-history", "0", 0),
+        ("event-history-bytes", "0", 0),
+        ("event-history-bytes", "16M", 16 << 20),
     ],
 )
 def test_values(option: str, text: str, value: Any) -> None:
@@ -70,6 +74,8 @@ def test_values(option: str, text: str, value: Any) -> None:
         ["--ready-timeout", "-1"],
         ["--max-queued", "1Q"],
         ["--max-message", "0"],
+        ["--event-history", "-1"],
+        ["--event-history-bytes", "-1"],
         ["--slow-client", "wait"],
         ["--qmp", "nope:1"],
         ["--qmp", ""],
@@ -95,10 +101,12 @@ def test_help() -> None:
     for option in (
         "--qmp", "--hmp", "--provider", "--qemu", "--name", "--prompt", "--in-flight", "--timeout", "--drain",
         "--max-connections", "--max-queued", "--max-message", "--max-abandoned", "--slow-client", "--negotiation-timeout",
-        "--idle-timeout", "--ready-timeout",
+        "--idle-timeout", "--ready-timeout", "--event-history", "--event-history-bytes",
     ):  # fmt: skip
         assert option in text
-    assert text.count("default:") == 14
+    # Those of --qmp and --hmp, and of each option that has one; "off" is said in its text.
+    with_default = [row for row in Options.optParameters if row[2] is not None or "[default:" in row[3]]
+    assert text.count("default:") == 2 + len(with_default) >= 14
 
 
 def test_access_and_audit(tmp_path: Path) -> None:

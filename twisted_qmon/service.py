@@ -336,17 +336,17 @@ def make_monitor_service(
     access: Access | str | PathLike[str] | None = None,
     audit: str | PathLike[str] | None = None,
     audit_required: bool = False,
+    event_history: int | None = None,
+    event_history_bytes: int | None = None,
 ) -> MonitorService:
     """
     Make a service that serves a monitor, and give the monitor C{human-monitor-command}, jobs and the commands about this process.
 
     :param reactor: the reactor
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
-    :param qmp: server endpoint descriptions to serve QMP at. A C{unix:} one without a mode gets 600.
-    :param hmp: server endpoint descriptions to serve the human monitor at
+    :param qmp: server endpoint descriptions to serve QMP at (C{hmp}: the human monitor). A C{unix:} one without a mode gets 600.
     :param application: the root of the services that C{query-services} shows; by default what the service is put under
-    :param prompt: the human monitor's
-    :param banner: what the human monitor says first
+    :param prompt: the human monitor's; C{banner} is what it says first
     :param drain: seconds that pending requests have when it stops
     :param in_flight: for this and the next two see L{QMPFactory<twisted_qmon.QMPFactory>}
     :param max_connections: for this and the next four see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
@@ -355,10 +355,12 @@ def make_monitor_service(
     :param access: the rules of who may do what, or the path of a TOML file with them; without any, the level of each endpoint
     :param audit: a file for the record of what is done, beside the log
     :param audit_required: refuse commands above C{observe} whose line can't be written to that file
+    :param event_history: for this and the next see L{Monitor<twisted_qmon.Monitor>}; C{None}: what the monitor was made with
     :raise ValueError: when a description is not valid or a limit is out of range, or the rules can't be used
     :raise RegistrationError: when the monitor has commands of the same names
     """
     service = MonitorService(reactor, monitor, drain=drain, owner=owner or _owner(application))
+    monitor.events.history.limit(event_history, event_history_bytes)
     limits = Limits(
         max_connections=max_connections,
         max_queued=max_queued,
@@ -367,8 +369,7 @@ def make_monitor_service(
         ready_timeout=ready_timeout,
     )
     of_qmp = partial(QMPFactory, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout)
-    for description in qmp:
-        service.serve(description, of_qmp(monitor, **limits))
+    _serve_machines(service, qmp, partial(of_qmp, monitor, **limits))
     _serve_people(service, hmp, prompt, banner, limits)
     _register(service, application)
     _guard(service, access, Audit(audit, lambda: monitor.clock.seconds(), required=audit_required))
@@ -381,6 +382,13 @@ def _guard(service: MonitorService, access: Access | str | PathLike[str] | None,
     service.monitor.set_guard(access=access, audit=audit if guard.audit is None or audit.file is not None else None)
     assert guard.audit is not None
     service.on_start.append(guard.audit.open)
+
+
+def _serve_machines(
+    service: MonitorService, descriptions: Iterable[str], make_factory: Callable[[], QMPFactory]
+) -> None:
+    for description in descriptions:
+        service.serve(description, make_factory())
 
 
 def _serve_people(

@@ -33,6 +33,7 @@ from twisted_qmon._twistd.signals import EndSignals, stop_reactor
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.rules import AccessError
+from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
@@ -57,6 +58,13 @@ def _count(value: str) -> int:
     number = int(value)
     if number < 1:
         raise ValueError("it must be at least 1")
+    return number
+
+
+def _count_or_none(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("it must be at least 0")
     return number
 
 
@@ -131,6 +139,8 @@ class Options(_Options):
         ["max-abandoned", None, MAX_ABANDONED, "Abandoned executions of a command, beyond which it is refused.", _count],
         ["slow-client", None, "disconnect",
          "Beyond --max-queued a client is disconnected (disconnect) or loses events (drop-oldest).", _slow_client],
+        ["event-history", None, EVENT_HISTORY, "Events that are kept for clients that come back.", _count_or_none],
+        ["event-history-bytes", None, EVENT_HISTORY_BYTES, "Bytes that these may have together.", _bytes],
         ["negotiation-timeout", None, None, "Seconds for qmp_capabilities, or 'off'. [default: off]", _seconds_or_off],
         ["idle-timeout", None, None,
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
@@ -298,6 +308,8 @@ def makeService(options: Options) -> MultiService:
         access=options.access,
         audit=options["audit"],
         audit_required=options["audit-required"],
+        event_history=options["event-history"],
+        event_history_bytes=options["event-history-bytes"],
     )
     _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
     signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None)

@@ -2,8 +2,8 @@
 Events: their definitions, QEMU's rate limit, and the delivery to subscribers.
 
 L{Event} is what a provider lists in C{events}. L{EventTable} is the part of a monitor that has the definitions, validates what is
-emitted, applies the rate limits, and calls the receivers. Nothing here encodes: a receiver that writes an event to a connection
-keeps the bytes in the message (L{EventMessage.encoded}) for the next one.
+emitted, applies the rate limits, numbers what they let pass, and calls the receivers. Nothing here encodes: a receiver that
+writes an event to a connection keeps the bytes in the message (L{EventMessage.encoded}) for the next one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.logger import Logger
 
+from twisted_qmon.core.event_history import EventHistory
 from twisted_qmon.core.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import Level
@@ -45,13 +46,21 @@ class EventMessage(dict[str, Any]):
     :ivar level: what a subscriber needs to get it
     :ivar limit_key: of a rate-limited event, what its rate limit knows it by: of those with the same key only the latest need
         wait for a client that does not read. C{None}: it is not rate-limited
+    :ivar number: its number among all events of the monitor, from 1 on; 0 until its rate limit lets it pass
+    :ivar upstream: behind which connection to the server that the monitor fronts; C{None}: there is none
+    :ivar numbered: while it is being delivered, C{encoded} with the number in it, from the first receiver that needs it on
+    :ivar size: its bytes, as the history counts them
     """
 
-    __slots__ = ("encoded", "level", "limit_key")
+    __slots__ = ("encoded", "level", "limit_key", "number", "numbered", "size", "upstream")
 
     encoded: bytes | None
     level: Level
     limit_key: Hashable
+    number: int
+    numbered: bytes | None
+    size: int
+    upstream: int | None
 
     def __init__(self, name: str, timestamp: Mapping[str, int], data: Mapping[str, object] | None = None) -> None:
         super().__init__(timestamp=timestamp, event=name)
@@ -60,6 +69,8 @@ class EventMessage(dict[str, Any]):
         self.encoded = None
         self.level = Level.OBSERVE
         self.limit_key = None
+        self.number = self.size = 0
+        self.upstream = self.numbered = None
 
     @property
     def name(self) -> str:
@@ -160,12 +171,17 @@ class EventTable:
     A monitor's events.
 
     :param get_clock: gives the clock of timestamps and periods, when it is first needed
+    :param history: numbers the events, and keeps the latest; by default one with the default limits
+    :ivar history: the same
+    :ivar upstream: how many connections to the server that the monitor fronts there have been; C{None}: it fronts none
     """
 
     _log = Logger()
 
-    def __init__(self, get_clock: Callable[[], IReactorTime]) -> None:
+    def __init__(self, get_clock: Callable[[], IReactorTime], history: EventHistory | None = None) -> None:
         self._get_clock = get_clock
+        self.history = EventHistory() if history is None else history
+        self.upstream: int | None = None
         self._definitions: dict[str, Event] = {}
         self._covered: dict[str, list[Event]] = {}
         self.definitions: Mapping[str, Event] = MappingProxyType(self._definitions)
@@ -327,10 +343,14 @@ class EventTable:
         try:
             while self._queue:
                 message = self._queue.popleft()
+                message.upstream = self.upstream
+                self.history.add(message)
                 self._subscribers.deliver(message, self._log)
                 named = self._named.get(message["event"])
                 if named is not None:
                     named.deliver(message, self._log)
+                message.numbered = None
+                self.history.weigh(message)
         finally:
             self._delivering = False
 

@@ -16,6 +16,7 @@ from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions, CommandProvider, OnDisconnect
 from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
+from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES, EventHistory
 from twisted_qmon.core.events import EventTable
 from twisted_qmon.core.guard import Guard
 from twisted_qmon.core.registry import Registry
@@ -71,7 +72,9 @@ class Monitor:
         C{None}: each endpoint's level is all
     :param audit: keeps the record of what is done: L{Audit<twisted_qmon.core.audit.trail.Audit>}; C{None}: none is kept
     :param max_abandoned: how many executions of one command may be unattended before new ones are refused; see L{MAX_ABANDONED}
-    :raise ValueError: when the timeout is not a positive number of seconds
+    :param event_history: how many of the latest events are kept for clients that come back; 0: none
+    :param event_history_bytes: bytes that these may have together, as lines on the wire; 0: none is kept
+    :raise ValueError: when the timeout is not a positive number of seconds, or a limit is negative
     :raise AccessError: when the file of rules can't be used
     :ivar registry: the commands as C{query-commands} and C{query-qmp-schema} see them
     :ivar dispatcher: serves the requests
@@ -89,6 +92,8 @@ class Monitor:
         max_abandoned: int = MAX_ABANDONED,
         access: Access | str | PathLike[str] | None = None,
         audit: Audit | None = None,
+        event_history: int = EVENT_HISTORY,
+        event_history_bytes: int = EVENT_HISTORY_BYTES,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
@@ -102,7 +107,7 @@ class Monitor:
         self._version: Mapping[str, JSON] = our_version()
         # By the provider's identity (it need not be hashable), or by the name of a single command.
         self._providers: dict[int | str, tuple[ICommandProvider | None, list[ICommand], list[Event]]] = {}
-        self.events = EventTable(lambda: self.dispatcher.clock)
+        self.events = EventTable(lambda: self.dispatcher.clock, EventHistory(event_history, event_history_bytes))
         self.register(Builtin(self))
 
     # -- requests
