@@ -18,6 +18,7 @@ __all__ = [
     "printable",
     "quantity",
     "short_number",
+    "short_span",
     "size",
     "span",
     "table",
@@ -123,6 +124,23 @@ def span(seconds: float) -> str:
         return f"{hours} h {minutes} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h"
+
+
+def short_span(seconds: float) -> str:
+    """:return: a time span of at most six characters: C{"12ms"}, C{"3.1s"}, C{"4m5s"}, C{"2d3h"}"""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours < 1:
+        return f"{minutes}m{whole % 60}s"
+    if days < 1:
+        return f"{hours}h{minutes % 60}m"
+    return f"{days}d{hours % 24}h" if days < 100 else f"{days}d"
 
 
 def quantity(number: int, thing: str) -> str:

@@ -34,6 +34,7 @@ LEVELS = {
         "query-reactor",
         "query-services",
         "query-status",
+        "query-summary",
         "query-version",
     },
     "operate": {
@@ -54,6 +55,7 @@ LEVELS = {
     "admin": {
         "access-reload",
         "client-disconnect",
+        "connection-close",
         "qmon-block-commit",
         "qmon-commit",
         "qmon-delvm",

@@ -207,13 +207,17 @@ class ConnectionMixin:
         :return: what C{query-connections-monitor} says of the connection: since when it has been there, in seconds of the clock,
             for how many seconds nothing has come, and how many bytes of events wait
         """
-        now = self._seconds()
         return {
             "kind": self.factory.kind,
             "since": self.since,
-            "idle": max(0.0, now - self._last_input),
+            "idle": self.idle,
             "events-queued": self.write_queue.queued,
         }
+
+    @property
+    def idle(self) -> float:
+        """For how many seconds nothing has come."""
+        return max(0.0, self._seconds() - self._last_input)
 
     def _handshake_is_late(self) -> None:
         self._handshake_timer = None

@@ -30,6 +30,8 @@ COMMANDS = {
     "service-stop",
     "query-ports",
     "query-connections",
+    "connection-close",
+    "query-summary",
     "query-delayed-calls",
     "query-log",
     "query-log-levels",

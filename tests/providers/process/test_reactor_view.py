@@ -21,6 +21,11 @@ from twisted_qmon.hmp.printers import present
 from twisted_qmon.providers.process import Process
 from twisted_qmon.providers.process import facts as _facts
 from twisted_qmon.providers.process import reactor_view as view
+from twisted_qmon.providers.process.connections import Accepted, ConnectionInfo, Connections
+
+
+def _connections(reactor: Any) -> list[ConnectionInfo]:
+    return Connections(reactor, Accepted(Clock())).infos(None)
 
 
 @implementer(IReactorFDSet)
@@ -146,7 +151,7 @@ def test_a_reactor_that_can_not_tell_has_nothing() -> None:
     """No IReactorFDSet: no readers, ports and connections, and no error."""
     assert view.descriptors(Clock()) == ([], [])
     assert view.ports(Clock()) == []
-    assert view.connections(Clock()) == []
+    assert _connections(Clock()) == []
 
 
 @pytest.mark.parametrize(
@@ -196,14 +201,14 @@ def test_connections_are_listed_once() -> None:
     peer = IPv4Address("TCP", "10.0.0.1", 4000)
     both = _Transport(Outer(), peer, dataBuffer=b"12345", offset=2, _tempDataLen=10)
     reactor = _Reactor([both, _Port(None), object()], [both])
-    (info,) = view.connections(reactor)
+    (info,) = _connections(reactor)
     assert (info.peer, info.host, info.protocol) == ("tcp:10.0.0.1:4000", "", "twisted.internet.protocol.Protocol")
     assert (info.received, info.sent, info.queued) == (None, None, 13)
 
 
 def test_a_transport_of_another_kind() -> None:
     """One whose buffer is not as Twisted's is listed without what is unknown of it."""
-    (info,) = view.connections(_Reactor([_Transport(Protocol(), None, dataBuffer=b"x")]))
+    (info,) = _connections(_Reactor([_Transport(Protocol(), None, dataBuffer=b"x")]))
     assert info.queued is None
 
 
@@ -222,6 +227,7 @@ def test_some_of_many_connections() -> None:
     monitor = Monitor(clock=Clock())
     process = Process(Clock())
     process._reactor = reactor
+    process._connections = Connections(reactor, Accepted(Clock()))
     monitor.register(process)
 
     def query(**arguments: Any) -> list[dict[str, Any]]:
@@ -272,12 +278,12 @@ def test_bytes_are_the_systems_own_count() -> None:
             with server:
                 client.sendall(b"x" * 1000)
                 assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
-                (info,) = view.connections(_Reactor([_Transport(Protocol(), None, socket=server)]))
+                (info,) = _connections(_Reactor([_Transport(Protocol(), None, socket=server)]))
                 assert info.received in (1000, None)
                 assert info.sent in (0, None)
     one, other = socket.socketpair()
     with one, other:
-        (info,) = view.connections(_Reactor([_Transport(Protocol(), None, socket=one)]))
+        (info,) = _connections(_Reactor([_Transport(Protocol(), None, socket=one)]))
         assert (info.received, info.sent) == (None, None)
 
 

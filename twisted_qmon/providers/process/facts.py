@@ -18,7 +18,7 @@ from twisted_qmon.qapi.types import Size
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["ProcessInfo", "Uptime", "process_age", "process_info"]
+__all__ = ["ProcessInfo", "Uptime", "process_age", "process_info", "resident_memory"]
 
 
 class ProcessInfo(msgspec.Struct):
@@ -74,7 +74,8 @@ class Uptime:
         return round(max(0.0, self._clock.seconds() - self._began), 3)
 
 
-def _resident_memory() -> int | None:
+def resident_memory() -> int | None:
+    """:return: bytes of memory that this process occupies; C{None} where the system does not tell"""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -108,7 +109,7 @@ def process_info(uptime: float) -> ProcessInfo:
         cpu_seconds=round(times.user + times.system, 2),
         python_version=platform.python_version(),
         twisted_version=twisted.__version__,
-        resident_memory=_resident_memory(),
+        resident_memory=resident_memory(),
         file_descriptors=_file_descriptors(),
         file_descriptor_limit=_file_descriptor_limit(),
     )

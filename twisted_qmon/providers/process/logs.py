@@ -34,6 +34,7 @@ __all__ = [
     "EMIT_PERIOD",
     "KEEP",
     "LEVELS",
+    "MAX_ERRORS",
     "MAX_NAMESPACE",
     "MAX_NAMESPACES",
     "MAX_TEXT",
@@ -50,6 +51,9 @@ KEEP = 1000
 
 #: Characters of a log event's text that are kept.
 MAX_TEXT = 8192
+
+#: How many errors L{LogKeeper.errors} counts at most.
+MAX_ERRORS = 10_000
 
 #: Seconds between two batches of C{LOG} events.
 EMIT_PERIOD = 0.25
@@ -76,6 +80,8 @@ class Level(enum.Enum):
 
 #: The same, in their order.
 LEVELS = tuple(Level)
+
+_ERRORS = frozenset({LogLevel.error, LogLevel.critical})
 
 
 class Timestamp(TypedDict):
@@ -190,6 +196,8 @@ class LogKeeper:
         self._telling = LogLevelFilterPredicate(LogLevel.levelWithName(tell.value))
         self._kept: deque[LogInfo] = deque(maxlen=keep)
         self._write_queue: deque[LogInfo] = deque()
+        # When the last errors were logged, whatever the levels are.
+        self._errors: deque[float] = deque(maxlen=MAX_ERRORS)
         self._numbers = count(1)
         self._suppressed = 0
         self._lock = threading.Lock()
@@ -257,6 +265,8 @@ class LogKeeper:
         return info
 
     def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") in _ERRORS:
+            self._errors.append(event.get("log_time", 0.0))
         info = self.keep(event)
         if info is None or self._telling(event) is PredicateResult.no:
             return
@@ -327,6 +337,13 @@ class LogKeeper:
         if part:
             found = [info for info in found if part in info.text]
         return found if limit is None else found[max(0, len(found) - limit) :]
+
+    def errors(self, since: float) -> int:
+        """
+        :param since: seconds since the epoch
+        :return: how many errors were logged since then, whatever the levels are; at most L{MAX_ERRORS}
+        """
+        return sum(time > since for time in self._errors.copy())
 
     def set_level(self, level: Level, namespace: str) -> None:
         """

@@ -22,11 +22,20 @@ from twisted_qmon.core.events import Event
 from twisted_qmon.errors import GenericError
 from twisted_qmon.providers.process import reactor_view as view
 from twisted_qmon.providers.process import text
+from twisted_qmon.providers.process.connections import Accepted, ConnectionInfo, Connections, Sort
 from twisted_qmon.providers.process.facts import ProcessInfo, Uptime, process_info
 from twisted_qmon.providers.process.latency import INTERVAL, Latency
 from twisted_qmon.providers.process.logs import KEEP, LEVELS, Level, LevelInfo, LogInfo, LogKeeper
 from twisted_qmon.providers.process.services import ServiceInfo, Services, describe, find, is_inside, walk
 from twisted_qmon.providers.process.stacks import StacksInfo, stacks
+from twisted_qmon.providers.process.summary import (
+    MAX_PORTS,
+    SummaryInfo,
+    Trend,
+    clients_of,
+    pending_of,
+    port_summaries,
+)
 from twisted_qmon.qapi.types import UInt32, UInt64
 
 if TYPE_CHECKING:
@@ -102,6 +111,9 @@ class Process(CommandProvider):
         self.own: list[IService] = list(own)
         self._uptime = Uptime(self._clock)
         self._latency = Latency(self._clock, interval)
+        self._accepted = Accepted(self._clock)
+        self._connections = Connections(reactor, self._accepted)
+        self._trend = Trend(self._clock)
         self._log_keeper = LogKeeper(publisher, reactor, self._emit_log, keep)
         self._services = Services(lambda: self.own)
         self._running: dict[int, tuple[IService, str, bool]] = {}
@@ -150,6 +162,7 @@ class Process(CommandProvider):
             # What has started until here is the beginning, and no change.
             self._running = self._which_run()
             self._latency.start()
+            self._sample()
             self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
 
     def stop(self) -> None:
@@ -189,7 +202,7 @@ class Process(CommandProvider):
             reader_groups=view.descriptor_groups(readers),
             writer_groups=view.descriptor_groups(writers),
             delayed_call_groups=view.delayed_call_groups(calls),
-            connection_count=len(view.transports(self._reactor)),
+            connection_count=len(self._connections.all()),
             thread_pool=view.thread_pool(self._reactor),
         )
 
@@ -227,35 +240,57 @@ class Process(CommandProvider):
 
     @command
     def query_connections(
-        self,
-        limit: UInt32 | None = None,
-        filter: str | None = None,
-        sort: Literal["peer", "host", "protocol", "received", "sent", "queued"] = "peer",
-    ) -> list[view.ConnectionInfo]:
+        self, limit: UInt32 | None = None, filter: str | None = None, sort: Sort = "peer"
+    ) -> list[ConnectionInfo]:
         """
         list the connections
 
         :param limit: at most this many; without it, or with 0, all of them
         :param filter: only those with this text in peer, host or protocol
-        :param sort: by this member; bytes: the largest number first
+        :param sort: by this member; numbers, but for fd: the largest first
         """
-        found = self._connections(filter)
-        if sort in ("received", "sent", "queued"):
-            found.sort(key=lambda connection: -(getattr(connection, sort) or 0))
-        else:
-            found.sort(key=lambda connection: str(getattr(connection, sort)))
-        return found[:limit] if limit else found
-
-    def _connections(self, filter: str | None) -> list[view.ConnectionInfo]:
-        return [
-            each
-            for each in view.connections(self._reactor)
-            if not filter or filter in each.peer or filter in each.host or filter in each.protocol
-        ]
+        return self._connections.infos(filter, sort, limit or None)
 
     @query_connections.printer
     def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
-        return text.connections(infos, arguments, lambda: len(self._connections(arguments.get("filter"))))
+        return text.connections(infos, arguments, lambda: len(self._connections.matching(arguments.get("filter"))))
+
+    @command(level="admin")
+    def connection_close(self, fd: UInt32, peer: str | None = None, abort: bool = False) -> None:
+        """
+        close a connection, once what is queued for its peer has been written
+
+        :param fd: its file descriptor, as query-connections lists it
+        :param peer: only if this is its peer, as query-connections lists it: the descriptor may belong to another one by now
+        :param abort: close it at once, also if its peer does not read
+        """
+        self._connections.close(fd, peer, abort)
+
+    @command
+    def query_summary(self) -> SummaryInfo:
+        """show the most important facts on one screen"""
+        facts = process_info(self._uptime.seconds())
+        transports = self._connections.all()
+        ports, outgoing = port_summaries(self._reactor, transports)
+        return SummaryInfo(
+            pid=facts.pid,
+            uptime=facts.uptime,
+            latency=self._latency.figures(),
+            errors=self._log_keeper.errors(self._clock.seconds() - 60),
+            clients=clients_of(self._monitor),
+            pending=pending_of(self._monitor),
+            connections=len(transports),
+            outgoing=outgoing,
+            port_count=len(ports),
+            ports=ports[:MAX_PORTS],
+            memory_changes=self._trend.memory_changes(facts.resident_memory),
+            processor=self._trend.processor(),
+            resident_memory=facts.resident_memory,
+            file_descriptors=facts.file_descriptors,
+            file_descriptor_limit=facts.file_descriptor_limit,
+        )
+
+    query_summary.printer(text.summary)
 
     @command(level="operate")
     def query_stacks(self) -> StacksInfo:
@@ -312,7 +347,12 @@ class Process(CommandProvider):
 
     def _look(self) -> None:
         self._watch = self._clock.callLater(WATCH_PERIOD, self._look)
+        self._sample()
         self._look_at_services()
+
+    def _sample(self) -> None:
+        self._accepted.look(self._reactor)
+        self._trend.look()
 
     def _which_run(self) -> dict[int, tuple[IService, str, bool]]:
         root = self._root()

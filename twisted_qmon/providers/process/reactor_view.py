@@ -4,27 +4,22 @@ What a reactor has to do: what it reads and writes, what it will call, its threa
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
 import msgspec
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.reflect import qual
 
-from twisted_qmon._transport.connection import unsent
 from twisted_qmon.providers.process.latency import LatencyInfo
-from twisted_qmon.qapi.types import Size
 
 __all__ = [
     "MAX_LISTED",
     "MAX_TEXT",
-    "ConnectionInfo",
     "DelayedCallGroup",
     "DelayedCallInfo",
     "DescriptorGroup",
@@ -32,14 +27,17 @@ __all__ = [
     "PortInfo",
     "ReactorInfo",
     "ThreadPoolInfo",
-    "connections",
+    "asked",
     "delayed_call_groups",
     "delayed_calls",
+    "described_ports",
     "descriptor_groups",
     "descriptors",
+    "fd_of",
+    "guarded",
     "ports",
     "thread_pool",
-    "transports",
+    "unwrapped",
 ]
 
 #: How many readers, writers, delayed calls and groups C{query-reactor} lists; the counts tell of all.
@@ -170,43 +168,22 @@ class PortInfo(msgspec.Struct):
     fd: int | None = None
 
 
-class ConnectionInfo(msgspec.Struct):
-    """
-    A connection.
-
-    :ivar peer: the address of the other end
-    :ivar host: the address of our end
-    :ivar protocol: the qualified name of the protocol's class
-    :ivar class_: the qualified name of the transport's class
-    :ivar received: bytes received so far, where the system counts them
-    :ivar sent: bytes sent so far, where the system counts them
-    :ivar queued: bytes written that the system has not taken yet, if known
-    """
-
-    peer: str
-    host: str
-    protocol: str
-    class_: str
-    received: Size | None = None
-    sent: Size | None = None
-    queued: Size | None = None
-
-
-def _guarded(call: Callable[[], _Value], default: _Value) -> _Value:
-    """What an application's object says, or the default if it fails: a look at things must not break on one of them."""
+def guarded(call: Callable[[], _Value], default: _Value) -> _Value:
+    """:return: what an application's object says, or the default if it fails: a look at things must not break on one of them"""
     try:
         return call()
     except Exception:
         return default
 
 
-def _asked(thing: object, method: str, default: object = None) -> object:
-    """What its method without arguments says, if it has that and the call does not fail."""
-    return _guarded(lambda: getattr(thing, method)(), default)
+def asked(thing: object, method: str, default: object = None) -> object:
+    """:return: what its method without arguments says, if it has that and the call does not fail"""
+    return guarded(lambda: getattr(thing, method)(), default)
 
 
-def _fd(thing: object) -> int | None:
-    fd = _asked(thing, "fileno")
+def fd_of(thing: object) -> int | None:
+    """:return: its file descriptor, if it has one"""
+    fd = asked(thing, "fileno")
     return fd if isinstance(fd, int) and fd >= 0 else None
 
 
@@ -214,15 +191,15 @@ def descriptors(reactor: object) -> tuple[list[object], list[object]]:
     """:return: what the reactor reads from and writes to, empty for a reactor that can't tell"""
     if not IReactorFDSet.providedBy(reactor):
         return [], []
-    return _guarded(lambda: list(reactor.getReaders()), []), _guarded(lambda: list(reactor.getWriters()), [])
+    return guarded(lambda: list(reactor.getReaders()), []), guarded(lambda: list(reactor.getWriters()), [])
 
 
 def describe_descriptor(thing: object) -> DescriptorInfo:
     """:return: the plain facts of something that the reactor reads or writes"""
-    name = _asked(thing, "logPrefix", "")
+    name = asked(thing, "logPrefix", "")
     # A unix client's own path is in it, and may be no UTF-8: lone surrogates, which JSON has no way to say.
     text = str(name).encode("utf-8", "replace").decode("utf-8")
-    return DescriptorInfo(qual(type(thing)), text[:MAX_TEXT], _fd(thing))
+    return DescriptorInfo(qual(type(thing)), text[:MAX_TEXT], fd_of(thing))
 
 
 def what(function: object) -> str:
@@ -277,7 +254,7 @@ def thread_pool(reactor: object) -> ThreadPoolInfo | None:
     pool = getattr(reactor, "threadpool", None)
     if pool is None:
         return None
-    queued = _asked(getattr(pool, "_queue", None), "qsize", 0)
+    queued = asked(getattr(pool, "_queue", None), "qsize", 0)
     return ThreadPoolInfo(
         minimum=int(pool.min),
         maximum=int(pool.max),
@@ -310,8 +287,8 @@ def _path(name: object) -> str:
     return "@" + text[1:] if text.startswith("\0") else text
 
 
-def _unwrapped(thing: object, attribute: str) -> object:
-    """What a chain of wrappers (TLS, policies) is around."""
+def unwrapped(thing: object, attribute: str) -> object:
+    """:return: what a chain of wrappers (TLS, policies) is around"""
     for _ in range(8):
         inner = getattr(thing, attribute, None)
         if inner is None:
@@ -322,70 +299,20 @@ def _unwrapped(thing: object, attribute: str) -> object:
 
 def ports(reactor: object) -> list[PortInfo]:
     """:return: the ports that listen, by address"""
-    found = []
-    for port in descriptors(reactor)[0]:
+    return sorted((info for _, info in described_ports(descriptors(reactor)[0])), key=lambda port: port.address)
+
+
+def described_ports(readers: Iterable[object]) -> list[tuple[object, PortInfo]]:
+    """
+    :param readers: what the reactor reads from
+    :return: the ports among it
+    """
+    found: list[tuple[object, PortInfo]] = []
+    for port in readers:
         if IListeningPort.providedBy(port):
             factory = getattr(port, "factory", None) or getattr(port, "protocol", None)
-            factory = _unwrapped(factory, "wrappedFactory")
-            where = address(_asked(port, "getHost"))
-            found.append(
-                PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", _fd(port))
-            )
-    return sorted(found, key=lambda port: port.address)
-
-
-def _transports(things: Iterable[object]) -> Iterator[object]:
-    seen = set()
-    for thing in things:
-        if id(thing) not in seen and ITransport.providedBy(thing) and not IListeningPort.providedBy(thing):
-            seen.add(id(thing))
-            yield thing
-
-
-# Where Linux has the counters in struct tcp_info: tcpi_bytes_received since 4.1, tcpi_bytes_sent since 4.19.
-_BYTES_RECEIVED = 128
-_BYTES_SENT = 200
-
-
-def _counted(transport: object) -> tuple[int | None, int | None]:
-    """Bytes received and sent, as the kernel counts them: no cost until asked."""
-    option = getattr(socket, "TCP_INFO", None)
-    sock = getattr(transport, "socket", None)
-    if option is None or not isinstance(sock, socket.socket) or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return None, None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, option, 256)
-    except OSError:
-        return None, None
-    received = struct.unpack_from("=Q", info, _BYTES_RECEIVED)[0] if len(info) >= _BYTES_RECEIVED + 8 else None
-    sent = struct.unpack_from("=Q", info, _BYTES_SENT)[0] if len(info) >= _BYTES_SENT + 8 else None
-    return received, sent
-
-
-def transports(reactor: object) -> list[object]:
-    """
-    :return: the transports of the connections that the reactor reads from or writes to. One that is paused and has nothing to
-        write is not among them: the reactor does not know of it at that moment.
-    """
-    readers, writers = descriptors(reactor)
-    return list(_transports([*readers, *writers]))
-
-
-def connections(reactor: object) -> list[ConnectionInfo]:
-    """:return: the connections of L{transports}, by peer"""
-    found = []
-    for transport in transports(reactor):
-        protocol = _unwrapped(getattr(transport, "protocol", None), "wrappedProtocol")
-        received, sent = _counted(transport)
-        found.append(
-            ConnectionInfo(
-                peer=address(_asked(transport, "getPeer")),
-                host=address(_asked(transport, "getHost")),
-                protocol=qual(type(protocol)) if protocol is not None else "",
-                class_=qual(type(transport)),
-                received=received,
-                sent=sent,
-                queued=_guarded(partial(unsent, transport), None),
-            )
-        )
-    return sorted(found, key=lambda connection: connection.peer)
+            factory = unwrapped(factory, "wrappedFactory")
+            where = address(asked(port, "getHost"))
+            info = PortInfo(where, qual(type(port)), qual(type(factory)) if factory is not None else "", fd_of(port))
+            found.append((port, info))
+    return found

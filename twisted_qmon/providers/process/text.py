@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import twisted
 
-from twisted_qmon._text import SHOWN, cut, more, printable, quantity, size, span, table
+from twisted_qmon._text import SHOWN, cut, more, printable, quantity, short_number, short_span, size, span, table
 from twisted_qmon.providers.process import stacks as stacks_module
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "services",
     "short_path",
     "stacks",
+    "summary",
 ]
 
 #: Of more readers, writers, connections or delayed calls than this, a person is told first how many there are of each kind.
@@ -190,6 +191,15 @@ def connections(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callabl
     if not infos:
         return "no connections"
     shown, hidden = cut(infos, arguments, total)
+    lines = [_numbered_connections(shown) if any("fd" in info for info in shown) else _plain_connections(shown)]
+    if len(infos) > GROUP_FROM and not arguments.get("limit"):
+        groups = Counter(info["protocol"] or "-" for info in infos).most_common()
+        head = _section(f"{len(infos):,} connections", [">count", "protocol"], [[f"{n:,}", name] for name, n in groups])
+        lines.insert(0, f"{head}\n")
+    return "\n".join([*lines, more(hidden)] if hidden else lines)
+
+
+def _plain_connections(infos: Rows) -> str:
     rows = [
         [
             info["peer"] or "-",
@@ -197,14 +207,91 @@ def connections(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callabl
             *(size(info[key]) if key in info else "-" for key in ("received", "sent", "queued")),
             info["protocol"],
         ]
-        for info in shown
+        for info in infos
     ]
-    lines = [table(["peer", "host", ">received", ">sent", ">queued", "protocol"], rows)]
-    if len(infos) > GROUP_FROM and not arguments.get("limit"):
-        groups = Counter(info["protocol"] or "-" for info in infos).most_common()
-        head = _section(f"{len(infos):,} connections", [">count", "protocol"], [[f"{n:,}", name] for name, n in groups])
-        lines.insert(0, f"{head}\n")
-    return "\n".join([*lines, more(hidden)] if hidden else lines)
+    return table(["peer", "host", ">received", ">sent", ">queued", "protocol"], rows)
+
+
+def _numbered_connections(infos: Rows) -> str:
+    """What fits a terminal: the names without what they begin with, numbers with few digits."""
+    rows = [
+        [
+            str(info.get("fd", "-")),
+            info["peer"].removeprefix("tcp:") or "-",
+            _short_host(info["host"]),
+            *(short_span(info[key]) if key in info else "-" for key in ("age", "idle")),
+            *(short_number(info[key]) if key in info else "-" for key in ("received", "sent", "queued")),
+            _end(info["protocol"].rpartition(".")[2], 20) + (" (paused)" if info.get("paused") else ""),
+        ]
+        for info in infos
+    ]
+    return table([">fd", "peer", "host", ">age", ">idle", ">in", ">out", ">queue", "protocol"], rows)
+
+
+def _short_host(host: str) -> str:
+    """Of our own address the port, or the name of the file."""
+    kind, _, rest = host.partition(":")
+    if kind == "unix":
+        return _end(rest.rpartition("/")[2], 12) or kind
+    return f":{rest.rpartition(':')[2]}" if rest else host or "-"
+
+
+def _end(text: str, length: int) -> str:
+    return text if len(text) <= length else f"~{text[1 - length :]}"
+
+
+def summary(info: Row) -> str:
+    """The text of C{query-summary}."""
+    late, pending = info["latency"], info["pending"]
+    pairs = [
+        ("up", f"{span(info['uptime'])}; pid {info['pid']}"),
+        (
+            "late by",
+            f"{span(late['last'])}; mean {span(late['mean'])}, worst {span(late['worst'])} in {span(late['window'])}",
+        ),
+    ]
+    if "stalls" in info:
+        stalls = info["stalls"]
+        worst = f", the longest {span(stalls['worst'])}" if stalls["count"] else ""
+        pairs.append(("stalls", f"{stalls['count']}{worst}"))
+    pairs.append(("errors", f"{info['errors']:,} logged in the last minute"))
+    if "processor" in info:
+        pairs.append(("processor", f"{info['processor'] * 100:.1f} % of a core in the last minute"))
+    if "resident-memory" in info:
+        changes = (f"; {_change(change['bytes'])} in {span(change['seconds'])}" for change in info["memory-changes"])
+        pairs.append(("memory", size(info["resident-memory"]) + "".join(changes)))
+    if "file-descriptors" in info:
+        limit = info.get("file-descriptor-limit")
+        pairs.append(("descriptors", f"{info['file-descriptors']} of {'any number' if limit is None else limit}"))
+    oldest = f", the oldest {span(pending['oldest'])}" if "oldest" in pending else ""
+    abandoned = f"; {pending['abandoned']} abandoned" if pending["abandoned"] else ""
+    pairs += [
+        ("clients", ", ".join(f"{each['count']} {each['kind']}" for each in info["clients"]) or "none"),
+        ("pending", quantity(pending["count"], "request") + oldest + abandoned),
+        ("connections", f"{info['connections']:,}, {info['outgoing']:,} of them not accepted by a port"),
+    ]
+    return f"{_facts(pairs)}\n{_ports_of_summary(info)}".rstrip()
+
+
+def _change(number: int) -> str:
+    return f"{'-' if number < 0 else '+'}{size(abs(number))}"
+
+
+def _ports_of_summary(info: Row) -> str:
+    if not info["ports"]:
+        return ""
+    rows = [
+        [
+            f"{port['connections']:,}",
+            f"{port['accepted']:,}" if "accepted" in port else "-",
+            _end(port["address"], 34),
+            _end(port["factory"].rpartition(".")[2], 22),
+        ]
+        for port in info["ports"]
+    ]
+    hidden = info["port-count"] - len(rows)
+    lines = "\n".join(f"  {line}" for line in table([">open", ">accepted", "port", "factory"], rows).splitlines())
+    return f"\n{lines}" + (f"\n  ... and {quantity(hidden, 'port')} more" if hidden else "")
 
 
 def log(infos: Rows, arguments: Arguments = NO_ARGUMENTS, total: Callable[[], int] = int) -> str:
