@@ -26,7 +26,6 @@ from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.endpoints import server_endpoint, service_name, take_level
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, ServedFactory
 from twisted_qmon._transport.mtls import reread_all
-from twisted_qmon._transport.peer import forget_names
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon._twistd.start_up import StartUp, one_line
@@ -283,7 +282,6 @@ class MonitorService(MultiService):
         and what was read before stays in use.
         """
         self._log.info("reading access rules and TLS files again, and opening the audit again")
-        forget_names()
         guard = self.monitor.guard
         try:
             guard.reload()

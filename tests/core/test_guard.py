@@ -6,24 +6,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_qmon import CommandProvider, Event, GenericError, HMPFactory, Monitor, QMPFactory, Request, command
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import Identity, tcp_identity, unix_identity
+from twisted_qmon.core.access.names import user_name
 from twisted_qmon.core.access.rules import parse_rules
 from twisted_qmon.core.audit.trail import Audit
-from twisted_qmon.info import Level
+from twisted_qmon.info import Level, Need
 from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Job, Jobs
 from twisted_qmon.providers.quit import Quit
-from twisted_qmon.testing import HMPConnection, QMPConnection
+from twisted_qmon.testing import HMPConnection, MemoryTransport, QMPConnection
 
 
 def user(name: str, pid: int = 1) -> Identity:
@@ -90,6 +93,14 @@ class Lamp(CommandProvider):
     def _burn(self, job: Job) -> Deferred[None]:
         self.waiting.append(Deferred())
         return self.waiting[-1]
+
+
+class Painter(CommandProvider):
+    """A command with a choice."""
+
+    @command(level="operate")
+    def colour(self, colour: Literal["red", "green"]) -> None:
+        """choose"""
 
 
 class Fixture(SynchronousTestCase):
@@ -482,6 +493,89 @@ class ReloadTests(Fixture):
         monitor.register(Clients())
         self.assertEqual(QMPConnection(monitor).execute("access-reload")["error"]["desc"], "There are no access rules")
 
+    def test_one_that_cannot_be_turned_away(self) -> None:
+        """If one connection fails while it is told, the others are turned away all the same, and it may do nothing any more."""
+        one, other = self.qmp(user("alice")), self.qmp(user("bob"))
+        one.protocol.turn_away = lambda: 1 // 0
+        self.path.write_text("")
+        self.monitor.guard.reload()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(other.closed)
+        self.assertEqual(one.execute("query-lamp"), denied("query-lamp", "observe", "uid:1000(alice)", "none"))
+
+    def test_names_are_looked_up_again(self) -> None:
+        """With the rules the names of users are read again: a number may be another user's by now."""
+        user_name(0)
+        self.assertEqual(user_name.cache_info().currsize, 1)
+        self.monitor.guard.reload()
+        self.assertEqual(user_name.cache_info().currsize, 0)
+
+
+class UnknownTests(Fixture):
+    """Callers of whom it is not known, or not yet, who they are."""
+
+    def test_identity_that_cannot_be_found_out(self) -> None:
+        """A connection whose identity can't be found out for a reason that nobody thought of is closed, and may do nothing."""
+
+        class Broken(MemoryTransport):
+            """A transport that fails."""
+
+            def getPeer(self) -> Any:
+                """Works once, for the log."""
+                if self.disconnecting or hasattr(self, "_asked"):
+                    raise ZeroDivisionError
+                self._asked = True
+                return super().getPeer()
+
+        for factory in (QMPFactory(self.monitor), HMPFactory(self.monitor)):
+            protocol: Any = factory.buildProtocol(None)
+            transport = Broken()
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+            self.assertTrue(transport.disconnected)
+            self.assertEqual(bytes(transport.taken), b"")
+            self.assertFalse(protocol.standing.permits(Need(Level.OBSERVE, "query-lamp")))
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.monitor.guard.clients, {})
+
+    def test_caller_without_a_standing(self) -> None:
+        """A caller that brings no standing along is this program: it may do everything, and what it does is recorded."""
+
+        class Other:
+            """A caller that somebody has made."""
+
+            name, kind, peer = "other-1", "other", ""
+
+        path = self.folder / "audit"
+        self.monitor.set_guard(audit=Audit(str(path), self.clock.seconds))
+        caller: Any = Other()
+        self.assertEqual(self.successResultOf(self.monitor.execute("switch", {"on": True}, caller=caller)), {})
+        self.assertEqual(self.monitor.serve("set-colour", {"colour": "red"}, caller, 1), {})
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        self.assertEqual(
+            [(line["identity"], line["command"], line["phase"]) for line in lines],
+            [("local", name, phase) for name in ("switch", "set-colour") for phase in ("start", "end")],
+        )
+
+    def test_who_asks_within_anothers_command(self) -> None:
+        """
+        What a client without limits begins belongs to it, even where a command of another client lets it go on. There are no
+        rules, and a second endpoint for those who may look.
+        """
+        monitor = Monitor(clock=self.clock)
+        lamp, jobs = Lamp(), Jobs()
+        for provider in (lamp, jobs):
+            monitor.register(provider)
+        monitor.register_command("query-glow", lambda: lamp.waiting.pop().callback(None))
+        bob = QMPConnection(monitor, identity=user("bob"), in_flight=1)
+        alice = QMPConnection(monitor, identity=user("alice"), level="observe")
+        bob.send({"execute": "glow"}, {"execute": "burn", "arguments": {"id": "a"}})
+        alice.send({"execute": "query-glow", "id": 1}, {"execute": "query-lamp", "id": 2})
+        [job] = jobs
+        self.assertEqual(job.owner.identity.name, "uid:1001(bob)")
+        alice.received()
+        self.assertIn("needs admin", alice.execute("job-cancel", {"id": "a"})["error"]["desc"])
+
 
 class ClientTests(Fixture):
     """Who is connected."""
@@ -591,6 +685,73 @@ class AuditTests(Fixture):
             [(phase, name, arguments) for phase, name, arguments, _ in self.recorded()],
             [("refused", "set-colour", ["colour"]), ("end", "nothing", ["x"]), ("end", "switch", ["on", "more"])],
         )
+
+    def test_values_that_are_wrong_are_not_kept(self) -> None:
+        """What a client is told of an argument that is not valid may have its value in it; the audit and the log have not."""
+        observer = EventLoggingObserver()
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.monitor.register(Painter())
+        bob = self.qmp(user("bob"))
+        self.lines()
+        answer = bob.execute("colour", {"colour": "marker"})
+        self.assertIn("marker", answer["error"]["desc"])
+        [line] = self.lines()
+        self.assertEqual(line["outcome"], {"class": "GenericError", "desc": "The arguments are not valid"})
+        self.assertNotIn("marker", repr([line, *observer]))
+
+    def test_what_a_handler_returns(self) -> None:
+        """Whatever a handler returns or raises, there is one beginning and one end, with the number of the request."""
+
+        async def waits() -> int:
+            await self.lamp.glow()
+            return 7
+
+        def fails() -> None:
+            raise ZeroDivisionError
+
+        def refuses() -> None:
+            raise GenericError("no")
+
+        for name, handler in (("waits", waits), ("fails", fails), ("refuses", refuses), ("odd", lambda: object())):
+            self.monitor.register_command(name, handler)
+        bob = self.qmp(user("bob"))
+        self.lines()
+        bob.send(*({"execute": name, "id": name} for name in ("waits", "fails", "refuses", "odd")))
+        [number] = [request.number for request in self.monitor.pending]
+        self.clock.advance(3)
+        self.lamp.waiting.pop().callback(None)
+        self.assertEqual(len(bob.received()), 4)
+        self.assertEqual(len(self.flushLoggedErrors()), 2)
+        lines = self.lines()
+        ends = {line["number"]: line for line in lines if line["phase"] == "end"}
+        self.assertEqual(
+            {line["number"]: line["command"] for line in lines if line["phase"] == "start"},
+            {number: line["command"] for number, line in ends.items()},
+        )
+        self.assertEqual(len(lines), 8)
+        self.assertEqual(
+            (ends[number]["command"], ends[number]["seconds"], ends[number]["outcome"]), ("waits", 3.0, "ok")
+        )
+        self.assertEqual(
+            [line["outcome"]["desc"].partition(" ")[0] for line in ends.values() if line["outcome"] != "ok"],
+            ["Command", "no", "Command"],
+        )
+
+    def test_record_that_fails(self) -> None:
+        """If the end of a command can't be recorded for a reason that nobody thought of, it is answered all the same."""
+        bob = self.qmp(user("bob"))
+        self.audit.end = lambda *arguments: 1 // 0  # type: ignore[method-assign, assignment]
+        self.assertEqual(bob.execute("switch", {"on": True}), {"return": {}})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_full_and_ending(self) -> None:
+        """What is recorded is subject to the same limits: a monitor that takes no requests takes none of these."""
+        bob = self.qmp(user("bob"))
+        self.lines()
+        self.monitor.refuse()
+        self.assertIn("shutting down", bob.execute("switch", {"on": True})["error"]["desc"])
+        self.assertEqual(self.recorded(), [])
 
     def test_people(self) -> None:
         """A typed line is recorded as the command it is; C{human-monitor-command} as the line inside."""

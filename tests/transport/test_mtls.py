@@ -114,6 +114,7 @@ def test_several_authorities_and_a_chain(folder: Path) -> None:
         ({"colour": "red"}, "mtls: there is no argument 'colour'"),
         ({"backlog": "many"}, "mtls: backlog is a number, not 'many'"),
         ({"key": "/none"}, "mtls: key: /none: No such file or directory"),
+        ({"ca": "/dev/zero"}, "mtls: ca: /dev/zero: not a regular file"),
         ({"ca": "{key}"}, "mtls: ca: {key}: there is no certificate in PEM in it"),
         ({"key": "{cert}"}, "mtls: key: {cert}: there is no private key in PEM without a passphrase in it"),
         ({"key": "{other}"}, "mtls: the key in {other} is not that of the certificate in {cert}"),

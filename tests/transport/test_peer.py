@@ -13,10 +13,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from cryptography.x509 import InvalidVersion
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from twisted_qmon._transport.peer import forget_names, identify
+from twisted_qmon._transport.peer import identify
 from twisted_qmon.core.access.identity import UNIX
+from twisted_qmon.core.access.names import forget_names
 
 
 class Transport:
@@ -128,3 +130,21 @@ def test_kernel_that_tells_nothing(transport: Transport) -> None:
 def test_tcp_and_tls(address: object, layer: object, text: str) -> None:
     """Over TCP it is an address, over TLS the subject of the certificate if there is one that can be read."""
     assert identify(Transport(address), layer).text == text
+
+
+@pytest.mark.parametrize("subject", ["", InvalidVersion("a version that there is not", 7)])
+def test_certificate_that_says_nobody(subject: str | Exception) -> None:
+    """
+    A certificate without a subject, or with one that can't be read for whatever reason, does not make all that have such a
+    one the same caller.
+    """
+    address = IPv4Address("TCP", "127.0.0.1", 4444)
+    one = identify(Transport(address), Layer(subject))
+    assert one.text == "tls:127.0.0.1:4444"
+    assert not one.owns("qmp-1", identify(Transport(address), Layer(subject)), "qmp-2")
+
+
+def test_socket_without_another_end() -> None:
+    """The user that the kernel gives for a socket that is not connected is nobody's number."""
+    handle = answers(credentials=struct.pack("iII", 0, 0xFFFFFFFF, 0xFFFFFFFF), groups=b"")
+    assert identify(Transport(UNIXAddress(None), handle), None) is UNIX

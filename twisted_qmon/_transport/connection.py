@@ -8,7 +8,6 @@ Bytes only; no word of QMP or HMP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -20,9 +19,7 @@ from twisted_qmon._text import printable
 from twisted_qmon._transport.peer import identify
 from twisted_qmon._transport.tls import await_handshake, loss_reason, tls_layer, watch_close_notify
 from twisted_qmon._transport.write_queue import WriteQueue
-from twisted_qmon.core.access.identity import UNIX
-from twisted_qmon.core.access.standing import Standing
-from twisted_qmon.core.access.verdict import PermissionDenied
+from twisted_qmon.core.access.standing import Standing, session_name
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
@@ -40,8 +37,6 @@ HANDSHAKE_TIMEOUT = 30.0
 
 #: Seconds that a client may leave the rest unread, once its connection is to be closed from this side.
 LINGER = 5.0
-
-_serial = count(1)
 
 
 class ConnectionFactory(Protocol):
@@ -133,12 +128,12 @@ class ConnectionMixin:
     def begin_connection(self) -> None:
         """For C{connectionMade}, first thing: the connection counts, and its time limits run, from here on."""
         factory = self.factory
-        self.name = f"{factory.kind}-{next(_serial)}"
+        self.name = session_name(factory.kind)
         # Looked at for each chunk: found sooner here than in the class.
         self._finishing = False
         self._reading = True
         self.peer = _peer_text(self.transport)
-        self.standing = Standing(UNIX, self.name, factory.endpoint, factory.level)
+        self.standing = Standing.unknown(self.name, factory.endpoint, factory.level)
         self.write_queue = WriteQueue(
             self.transport.write,
             max_queued=factory.max_queued,
@@ -179,8 +174,15 @@ class ConnectionMixin:
     def _establish(self) -> None:
         # Not before: what TLS says about its buffer while the handshake goes on is about the handshake.
         self.transport.registerProducer(_WriteProducer(self.write_queue), True)
-        self.standing.identity = identify(self.transport, tls_layer(self.transport))
-        if self.factory.joined(self):
+        try:
+            self.standing.identity = identify(self.transport, tls_layer(self.transport))
+            joined = self.factory.joined(self)
+        except Exception:
+            # Without a verdict it may do nothing.
+            self._log.failure("while finding out who {client} at {peer} is", client=self.name, peer=self.peer)
+            self.abort()
+            return
+        if joined:
             self.established()
         else:
             self.turn_away()
@@ -191,7 +193,7 @@ class ConnectionMixin:
 
     def turn_away(self) -> None:
         """Say that the client may do nothing here, and end the connection."""
-        self.deny(PermissionDenied(f"Permission denied: {self.standing.identity.name} has no access here"))
+        self.deny(self.standing.no_access)
         self.finish()
 
     def deny(self, error: CommandError) -> None:

@@ -210,7 +210,11 @@ class MonitorFactory(ServerFactory):
     def joined(self, connection: ConnectionMixin) -> bool:
         """A connection is established. :return: whether its client may do anything here"""
         join = getattr(self.monitor, "join", None)
-        return join is None or bool(join(connection))
+        if join is None:
+            # A monitor elsewhere decides itself.
+            connection.standing.judge(None)
+            return True
+        return bool(join(connection))
 
     def connection_lost(self, connection: ConnectionMixin) -> None:
         """A connection has ended."""

@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IStream
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_qmon.core.access.file import read_regular
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP
 
@@ -113,8 +115,7 @@ class TLSFiles:
 
 def _content(name: str, path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular(path)
     except OSError as e:
         raise ValueError(f"mtls: {name}: {path}: {e.strerror}") from e
 

@@ -8,12 +8,12 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
+from twisted_qmon._text import printable
 from twisted_qmon.core.access.identity import (
     UNIX,
     Identity,
@@ -22,11 +22,15 @@ from twisted_qmon.core.access.identity import (
     tls_identity,
     unix_identity,
 )
+from twisted_qmon.core.access.names import group_name, user_name
 
-__all__ = ["forget_names", "identify"]
+__all__ = ["identify"]
 
 # Linux's struct ucred: process, user, group.
 _CREDENTIALS = struct.Struct("iII")
+
+# The user of a socket that has no other end.
+_NO_USER = 0xFFFFFFFF
 
 # Linux's number for it on all architectures but a few old ones; Python has no name for it.
 _SO_PEERGROUPS = 59
@@ -58,11 +62,13 @@ def _of_certificate(certificate: Any | None) -> Identity | None:
     if certificate is None:
         return None
     try:
-        return certificate_identity(certificate.to_cryptography().subject.rfc4514_string())
-    except ValueError as e:
-        # It was verified, and yet its subject can't be decoded.
-        _log.warn("the subject of a client's certificate can't be read: {reason}", reason=str(e))
+        subject = certificate.to_cryptography().subject.rfc4514_string()
+    except Exception as e:
+        # It was verified, and yet its subject can't be decoded: cryptography has errors of several kinds for that.
+        _log.warn("the subject of a client's certificate can't be read: {reason}", reason=printable(str(e)))
         return None
+    # All certificates without a subject would be the same caller.
+    return certificate_identity(subject) if subject else None
 
 
 def _of_unix_socket(get_handle: Callable[[], Any] | None) -> Identity:
@@ -74,9 +80,11 @@ def _of_unix_socket(get_handle: Callable[[], Any] | None) -> Identity:
         pid, uid, gid = _CREDENTIALS.unpack(handle.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
     except OSError:
         return UNIX
+    if uid == _NO_USER:
+        return UNIX
     gids = [gid, *(each for each in _groups(handle) if each != gid)]
-    names = ((each, _group_name(each)) for each in gids)
-    user = _user_name(uid)
+    names = ((each, group_name(each)) for each in gids)
+    user = user_name(uid)
     return unix_identity(
         uid, pid, gids, {} if user is None else {uid: user}, {each: name for each, name in names if name is not None}
     )
@@ -91,29 +99,3 @@ def _groups(handle: socket.socket) -> tuple[int, ...]:
     except OSError:
         return ()
     return struct.unpack(f"{len(data) // 4}I", data)
-
-
-@lru_cache(maxsize=1024)
-def _user_name(uid: int) -> str | None:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
-
-
-@lru_cache(maxsize=1024)
-def _group_name(gid: int) -> str | None:
-    import grp
-
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return None
-
-
-def forget_names() -> None:
-    """Look the names of users and groups up again: they are asked for once."""
-    _user_name.cache_clear()
-    _group_name.cache_clear()

@@ -112,6 +112,7 @@ class Command:
 
     __slots__ = (
         "_call",
+        "_check",
         "direct",
         "finish",
         "handler",
@@ -145,6 +146,7 @@ class Command:
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
         self.needs = needs
+        self._check: Callable[[Arguments], object] | None = None
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
         asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
@@ -187,12 +189,26 @@ class Command:
         :return: the arguments of a request as they may be shown: what is secret is not
         :raise CommandError: when they are wrong
         """
-        arguments = request.arguments or {}
-        if arguments or self.signature.parameters:
+        arguments = request.arguments
+        if arguments and not is_as_read(arguments):
             self.signature.bind(arguments)
+            return self._without_secrets(arguments)
+        return self.shown(arguments)
+
+    def shown(self, arguments: Arguments | None) -> Arguments:
+        """
+        :param arguments: C{None}, or JSON data as a reader makes it
+        :return: the arguments as they may be shown: what is secret is not
+        :raise CommandError: when they are wrong
+        """
+        if self._check is None:
+            self._check = self.signature.checker()
+        arguments = arguments or {}
+        self._check(arguments)
+        return self._without_secrets(arguments) if self.signature.secrets else arguments
+
+    def _without_secrets(self, arguments: Arguments) -> Arguments:
         secrets = {wire_name(name) for name in self.signature.secrets}
-        if not secrets:
-            return arguments
         # An args_type may have the name with another spelling.
         return {name: HIDDEN if wire_name(name) in secrets else value for name, value in arguments.items()}
 

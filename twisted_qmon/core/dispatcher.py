@@ -4,18 +4,18 @@ Every request, whatever asks and whatever its handler returns, is started, settl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from itertools import count
 from math import inf
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
-from twisted_qmon.core.access.standing import standing_of
+from twisted_qmon.core.guard import ASKING
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import (
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.core.guard import Guard
-    from twisted_qmon.core.registry import CalledCommand, DirectCommand, Registry
-    from twisted_qmon.core.request import RequestId
+    from twisted_qmon.core.registry import CalledCommand, DirectCommand, RecordedCommand, Registry
+    from twisted_qmon.core.request import Begun, RequestId
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICaller, ICommand
 
@@ -125,7 +125,7 @@ class Dispatcher:
         """:return: finds, for L{serve}, the commands that this caller may run at once: there is nothing to decide or to record"""
         if self.guard is None:
             return self.find_direct
-        standing = standing_of(caller)
+        standing = self.guard.standing_of(caller)
         if not standing.guarded:
             return self.find_direct
         if standing.view is None:
@@ -147,7 +147,9 @@ class Dispatcher:
         """
         command = (find or self.finder(caller))(name)
         if command is None and self.guard is not None:
-            command = self._decide(name, caller)
+            command = self._decide(self.guard, name, caller)
+            if command is None:
+                return self._serve_recorded(self.guard, name, arguments, caller, id)
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
         try:
@@ -163,10 +165,43 @@ class Dispatcher:
         self._returned(request, command, result)
         return request
 
-    def _decide(self, name: str, caller: ICaller) -> DirectCommand | None:
+    def _decide(self, guard: Guard, name: str, caller: ICaller) -> DirectCommand | None:
         """:return: the command, if the caller may run it at once; decided once for each"""
-        view = standing_of(caller).view
+        view = guard.standing_of(caller).view
         return None if view is None else view[name]
+
+    def _serve_recorded(
+        self, guard: Guard, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
+    ) -> JSON | JSONText | Request:
+        """Serve a request that there is more to do about. If that is only to record it, a L{Request} is made as in L{serve}."""
+        standing = guard.standing_of(caller)
+        if standing.recorded is None:
+            standing.recorded = cast(
+                "MutableMapping[str, RecordedCommand | None]", self._registry.view(standing.is_only_recorded)
+            )
+        command = standing.recorded[name]
+        if command is None or self._refusal is not None or self.pending.full:
+            return self.submit(name, arguments, caller, id)
+        number = self._numbers()
+        begun: Begun | None = None
+        asking = ASKING.set(standing)
+        try:
+            begun = guard.begin(standing, number, command, arguments)
+            result = command.direct(arguments)
+            if type(result) in _AT_ONCE:
+                answer = command.finish(result)
+                guard.end(standing, number, begun, None)
+                return answer
+        except BaseException as e:
+            request = Request(self, number, name, arguments, caller, id, begun=begun)
+            self._fail(request, e)
+            return request
+        finally:
+            ASKING.reset(asking)
+        request = Request(self, number, name, arguments, caller, id, started=True, begun=begun)
+        self._set_deadline(request, command.timeout)
+        self._returned(request, command, result)
+        return request
 
     def answered(
         self, caller: ICaller, id: RequestId, result: JSON | JSONText = None, error: CommandError | None = None
@@ -324,11 +359,9 @@ class Dispatcher:
             return
         if request.pending:
             self.pending.remove(request)
-        try:
-            if request.begun is not None and self.guard is not None:
-                self._record(self.guard, request, error)
-        finally:
-            request.settle(result, error)
+        if request.begun is not None and self.guard is not None:
+            self.guard.settled(request, error)
+        request.settle(result, error)
         if request.detached:
             self._log.info(
                 "{command}, asked for by {caller} who has left, {outcome}",
@@ -339,13 +372,6 @@ class Dispatcher:
         # After its answer: that of the last request is written before the drain goes on.
         if self.pending.waiters:
             self.pending.tell_waiters()
-
-    def _record(self, guard: Guard, request: Request, error: CommandError | None) -> None:
-        try:
-            guard.settled(request, error)
-        except Exception:
-            # It is answered all the same.
-            self._log.failure("while recording the outcome of {command}", command=request.name)
 
     # -- requests that stay for a while
 

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
-from twisted_qmon.core.access.standing import Standing, standing_of
+from twisted.logger import Logger
+
+from twisted_qmon.core.access.names import forget_names
+from twisted_qmon.core.access.standing import LOCAL_STANDING, Standing, standing_of
 from twisted_qmon.core.access.verdict import PermissionDenied
 from twisted_qmon.core.audit.record import argument_names
 from twisted_qmon.errors import CommandError
@@ -20,7 +23,8 @@ from twisted_qmon.info import Level
 if TYPE_CHECKING:
     from twisted_qmon.core.access.file import Access
     from twisted_qmon.core.audit.trail import Audit
-    from twisted_qmon.core.request import Request
+    from twisted_qmon.core.registry import RecordedCommand
+    from twisted_qmon.core.request import Begun, Request
     from twisted_qmon.info import JSON, Need
     from twisted_qmon.interfaces import ICommand
 
@@ -34,6 +38,7 @@ ASKING: ContextVar[Standing | None] = ContextVar("ASKING", default=None)
 # A command may have more than an L{ICommand} must, if its name and its level do not say it all:
 #  - needs(request): what the caller needs, a list of Need, instead of the command's level
 #  - called(request): what the audit calls the request
+#  - continues(request): whether it goes on with what an earlier one of the same session began, which the audit has recorded
 #  - show(request): what the audit may show of the arguments; raises CommandError when they are wrong
 
 
@@ -62,13 +67,22 @@ class Guard:
     :ivar access: the rules; C{None}: there are none
     :ivar audit: the record of what is done; C{None}: none is kept
     :ivar clients: the connections, by the names of their sessions
+    :ivar local: the standing of this program itself, and of callers that bring none along
     """
+
+    _log = Logger()
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.access: Access | None = None
         self.audit: Audit | None = None
         self.clients: dict[str, Client] = {}
+        self.local = Standing()
         self._seconds = seconds
+
+    def standing_of(self, caller: object) -> Standing:
+        """:return: a caller's standing; that of one that brings none along is this program's own"""
+        standing = standing_of(caller)
+        return self.local if standing is LOCAL_STANDING else standing
 
     # -- connections
 
@@ -96,7 +110,7 @@ class Guard:
     def part(self, client: Client) -> None:
         """A connection has ended."""
         standing = client.standing
-        standing.view = None
+        standing.forget()
         if self.clients.pop(standing.session, None) is not None and self.audit is not None:
             self.audit.disconnected(standing)
 
@@ -107,12 +121,20 @@ class Guard:
 
         :raise AccessError: when they can't be read or used; the old ones stay
         """
-        if self.access is not None:
-            self.access.reload()
-            for client in list(self.clients.values()):
-                self.judge(client.standing)
-                if client.standing.verdict.level is Level.NONE:
+        forget_names()
+        if self.access is None:
+            return
+        self.access.reload()
+        clients = list(self.clients.values())
+        for client in clients:
+            self.judge(client.standing)
+        for client in clients:
+            if client.standing.verdict.level is Level.NONE:
+                try:
                     client.turn_away()
+                except Exception:
+                    # The others go all the same; and this one may do nothing any more.
+                    self._log.failure("while turning {session} away", session=client.standing.session)
 
     # -- requests
 
@@ -122,7 +144,7 @@ class Guard:
 
         :raise PermissionDenied: when its caller may not run the command, or not so
         """
-        standing = standing_of(request.caller)
+        standing = self.standing_of(request.caller)
         if not standing.guarded:
             return
         needs = _needs(command)
@@ -140,7 +162,9 @@ class Guard:
     def unknown(self, request: Request, error: CommandError) -> None:
         """Record that there is no such command."""
         if self.audit is not None:
-            self.audit.rejected(standing_of(request.caller), request.number, request.name, request.arguments, error)
+            self.audit.rejected(
+                self.standing_of(request.caller), request.number, request.name, request.arguments, error
+            )
 
     def invoke(self, request: Request, command: ICommand) -> object:
         """
@@ -149,10 +173,8 @@ class Guard:
         :return: what it returns
         :raise CommandError: when the arguments are wrong, or the audit is required and can't be written
         """
-        standing = standing_of(request.caller)
-        if not standing.guarded:
-            return command.invoke(request, request.arguments)
-        if self.audit is not None and _is_recorded(request, command):
+        standing = self.standing_of(request.caller)
+        if self.audit is not None and standing.guarded and _is_recorded(request, command, standing):
             self._begin(self.audit, standing, request, command)
         asking = ASKING.set(standing)
         try:
@@ -166,19 +188,48 @@ class Guard:
         try:
             # Of a command of another make it is not known which arguments are secrets: their names are all that is kept.
             arguments = argument_names(request.arguments) if show is None else show(request)
-        except CommandError as error:
-            audit.rejected(standing, request.number, name, request.arguments, error)
+        except CommandError:
+            audit.invalid(standing, request.number, name, request.arguments)
             raise
-        audit.begin(standing, request.number, name, arguments)
-        request.begun = (self._seconds(), name)
+        request.begun = (audit.begin(standing, request.number, name, arguments), name)
 
     def settled(self, request: Request, error: CommandError | None) -> None:
         """Record that a request, which L{invoke} recorded the beginning of, is about to be answered."""
-        begun = request.begun
-        if self.audit is not None and begun is not None:
-            start, name = begun
-            seconds = max(0.0, self._seconds() - start)
-            self.audit.end(standing_of(request.caller), request.number, name, seconds, error)
+        if request.begun is not None:
+            self.end(self.standing_of(request.caller), request.number, request.begun, error)
+
+    # -- requests that are only recorded
+
+    def begin(
+        self, standing: Standing, number: int, command: RecordedCommand, arguments: Mapping[str, JSON] | None
+    ) -> Begun | None:
+        """
+        Record that a command, which its caller may run, is about to be run with these arguments.
+
+        :raise CommandError: when they are wrong, or the audit is required and can't be written
+        """
+        audit = self.audit
+        if audit is None:
+            return None
+        name = command.name
+        try:
+            shown = command.shown(arguments)
+        except CommandError:
+            audit.invalid(standing, number, name, arguments)
+            raise
+        return (audit.begin(standing, number, name, shown), name)
+
+    def end(self, standing: Standing, number: int, begun: Begun | None, error: CommandError | None) -> None:
+        """Record that the same is about to be answered, whatever becomes of the record."""
+        audit = self.audit
+        if audit is None or begun is None:
+            return
+        start, name = begun
+        try:
+            audit.end(standing, number, name, max(0.0, self._seconds() - start), error)
+        except Exception:
+            # It is answered all the same.
+            self._log.failure("while recording the outcome of {command}", command=name)
 
 
 def _needs(command: ICommand) -> Callable[[Request], Iterable[Need]] | None:
@@ -187,9 +238,9 @@ def _needs(command: ICommand) -> Callable[[Request], Iterable[Need]] | None:
     return needs
 
 
-def _is_recorded(request: Request, command: ICommand) -> bool:
+def _is_recorded(request: Request, command: ICommand, standing: Standing) -> bool:
     if command.info.need.level >= Level.OPERATE:
-        return True
+        return not _goes_on(request, command, standing)
     needs = _needs(command)
     return needs is not None and any(need.level >= Level.OPERATE for need in needs(request))
 
@@ -198,3 +249,13 @@ def _called(request: Request, command: ICommand) -> str:
     """:return: what the audit calls a request: the command, or what a person typed"""
     called: Callable[[Request], str] | None = getattr(command, "called", None)
     return request.name if called is None else called(request)
+
+
+def _goes_on(request: Request, command: ICommand, standing: Standing) -> bool:
+    continues: Callable[[Request], bool] | None = getattr(command, "continues", None)
+    if continues is None:
+        return False
+    if command.name in standing.begun and continues(request):
+        return True
+    standing.begun.add(command.name)
+    return False

@@ -46,8 +46,8 @@ class _Local:
     name = kind = "local"
     peer = ""
 
-    def __init__(self) -> None:
-        self.standing = Standing()
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
 
     @property
     def identity(self) -> str:
@@ -100,7 +100,7 @@ class Monitor:
         self.registry = Registry()
         self.dispatcher = Dispatcher(self.registry, clock, timeout, max_abandoned, self.not_found)
         self.guard = Guard(lambda: self.clock.seconds())
-        self._local = _Local()
+        self._local = _Local(self.guard.local)
         self.set_guard(access=access, audit=audit)
         self.name = name
         self.upstream: FrontedServer | None = None
@@ -174,7 +174,7 @@ class Monitor:
             self.guard.audit = audit
         if self.guard.access is not None or self.guard.audit is not None:
             self.dispatcher.guard = self.guard
-            self._local.standing.judge(None, audited=self.guard.audit is not None)
+            self.guard.local.judge(None, audited=self.guard.audit is not None)
 
     def join(self, client: Client) -> bool:
         """

@@ -39,6 +39,18 @@ class DirectCommand(CalledCommand, Protocol):
         """What C{invoke} does, without a request."""
 
 
+class RecordedCommand(DirectCommand, Protocol):
+    """A L{DirectCommand} of which it is known what may be shown of its arguments."""
+
+    name: str
+
+    def shown(self, arguments: Mapping[str, JSON] | None) -> Mapping[str, JSON]:
+        """
+        :return: the arguments without what is secret
+        :raise CommandError: when they are wrong
+        """
+
+
 class CommandView(dict[str, "DirectCommand | None"]):
     """
     The direct commands that fulfil a condition, each decided once: C{view[name]} is such a command, or C{None}.

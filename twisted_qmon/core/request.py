@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.dispatcher import Dispatcher
     from twisted_qmon.qapi.json_text import JSONText
 
-__all__ = ["ABSENT", "Request", "RequestId"]
+__all__ = ["ABSENT", "Begun", "Request", "RequestId"]
 
 #: Stands where a JSON value may be missing and C{None} would mean C{null}. It is msgspec's own value for that, so that what is
 #: absent in a message is absent here, and the other way round.
@@ -29,6 +29,9 @@ ABSENT: Final = UNSET
 
 #: What a request may have for an id.
 RequestId: TypeAlias = JSON | UnsetType
+
+#: When the audit recorded the beginning of a request, in seconds since the epoch, and what it calls the command.
+Begun: TypeAlias = tuple[float, str]
 
 
 @final
@@ -57,7 +60,7 @@ class Request(Struct, eq=False, weakref=True):
     :ivar pending: the monitor keeps it among its pending requests
     :ivar detached: its caller has gone, and it runs on
     :ivar abandoned: it is settled, and its handler runs on
-    :ivar begun: when the audit recorded its beginning, in seconds since the epoch, and under which name; C{None}: it did not
+    :ivar begun: how the audit recorded its beginning; C{None}: it did not
     :ivar work: the Deferred that its handler returned, until it fires
     """
 
@@ -87,7 +90,7 @@ class Request(Struct, eq=False, weakref=True):
     abandoned: bool = False
     detached: bool = False
     left: bool = False
-    begun: tuple[float, str] | None = None
+    begun: Begun | None = None
     work: Deferred[object] | None = None
     _callback: Callable[[Request], object] | None = None
     _timer: IDelayedCall | None = None

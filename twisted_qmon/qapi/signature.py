@@ -72,6 +72,27 @@ class Signature(msgspec.Struct, eq=False):
         except RecursionError:
             raise GenericError("JSON nesting depth limit exceeded") from None
 
+    def checker(self) -> Callable[[Arguments], object]:
+        """
+        :return: raises what L{bind} raises for arguments that won't do. They are JSON data as a reader makes it.
+        """
+        if self.members is None:
+            return self.bind
+        if not self.members:
+            return lambda arguments: arguments and self.bind(arguments)
+        try:
+            struct = InStruct(self.members)
+        except (TypeError, ValueError):
+            return self.bind
+
+        def check(arguments: Arguments) -> None:
+            try:
+                struct.values(convert(arguments, struct.struct))
+            except Exception:
+                self.bind(arguments)
+
+        return check
+
     def caller(self, handler: Handler) -> Callable[..., object]:
         """
         :param handler: the one whose signature this is

@@ -4,6 +4,7 @@ The rules: what a file may say, what is wrong with one that can't be used, and t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.access_reference import LEVELS, matches_identity, may
-from twisted_qmon.core.access.file import Access, load_rules
+from twisted_qmon.core.access.file import MAX_FILE, Access, load_rules
 from twisted_qmon.core.access.identity import Identity
 from twisted_qmon.core.access.rules import AccessError, Grant, Rules, endpoint_name, parse_rules
 from twisted_qmon.info import Level, Need, default_level
@@ -102,6 +103,17 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
         load_rules(str(tmp_path / "none.toml"))
     with pytest.raises(AccessError, match=r": Is a directory$"):
         load_rules(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [("fifo", "not a regular file"), ("/dev/zero", "not a regular file"), ("long", "longer than ")]
+)
+def test_file_that_would_hold_the_process_up(tmp_path: Path, path: str, error: str) -> None:
+    """A FIFO that no process writes to, a device without an end and a file that is far too long are refused at once."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "long").write_bytes(b"#" * (MAX_FILE + 1))
+    with pytest.raises(AccessError, match=error):
+        load_rules(str(tmp_path / path))
 
 
 def test_empty_file_gives_nothing(tmp_path: Path) -> None:

@@ -162,6 +162,16 @@ def test_line_is_whole_json_and_bounded(arguments: dict[str, Any], name: str, su
         assert decoded["arguments"] == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(arguments=st.dictionaries(st.text(), _values, max_size=20), name=st.text(), seconds=st.floats(0, 1e9))
+def test_quick_lines_are_the_same(arguments: dict[str, Any], name: str, seconds: float) -> None:
+    """The lines that are made quickly are, byte for byte, those that are made of their parts."""
+    maker, caller = LineMaker(), members({"identity": "uid:1", "session": "qmp-1", "endpoint": "e"})
+    assert maker.start(seconds, 7, caller, name, arguments) == maker.line(seconds, b"start", 7, caller, name, arguments)
+    end = json.loads(maker.success(seconds, 7, caller, name, 0.25))
+    assert end == json.loads(maker.line(seconds, b"end", 7, caller, name, None, {"outcome": "ok", "seconds": 0.25}))
+
+
 @pytest.mark.parametrize(
     "arguments", [{"a": "x" * 20_000}, {"a": list(range(20_000))}, {"a": "\ud800"}, {"a": object()}]
 )

@@ -6,14 +6,28 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted_qmon.core.access.file import Access
-from twisted_qmon.core.access.identity import LOCAL, Identity
-from twisted_qmon.core.access.verdict import Verdict
+from twisted_qmon.core.access.identity import LOCAL, UNIX, Identity
+from twisted_qmon.core.access.verdict import PermissionDenied, Verdict
 from twisted_qmon.info import CommandInfo, Level, Need
 
-__all__ = ["HasInfo", "Standing", "standing_of"]
+if TYPE_CHECKING:
+    from twisted_qmon.core.registry import RecordedCommand
+
+__all__ = ["LOCAL_STANDING", "HasInfo", "Standing", "session_name", "standing_of"]
+
+_serial = count(1)
+
+
+def session_name(kind: str) -> str:
+    """
+    :param kind: of the server: C{"qmp"}
+    :return: a name for a session, unique in the process: C{"qmp-3"}
+    """
+    return f"{kind}-{next(_serial)}"
 
 
 class HasInfo(Protocol):
@@ -34,6 +48,8 @@ class Standing:
     :ivar verdict: what it may do, from now on
     :ivar guarded: there is something to decide about its requests, or to record of them
     :ivar view: the dispatcher keeps here the commands that the caller may run at once (see L{is_free})
+    :ivar recorded: and here those that it may run at once when they have been recorded (see L{is_only_recorded})
+    :ivar begun: the commands that may go on with what an earlier request of the session began, and did begin something
     :ivar encoded: the audit keeps here what it writes of it in each line
     """
 
@@ -45,13 +61,29 @@ class Standing:
     guarded: bool = False
     encoded: bytes | None = None
     view: MutableMapping[str, Any] | None = None
+    recorded: MutableMapping[str, RecordedCommand | None] | None = None
+    begun: set[str] = field(default_factory=set)
     _recorded_from: Level | None = None
+
+    @classmethod
+    def unknown(cls, session: str, endpoint: str, cap: Level) -> Standing:
+        """:return: that of a connection of which it is not known yet who is at the other end: nothing is permitted"""
+        return cls(UNIX, session, endpoint, cap, Verdict(Level.NONE, Level.NONE), guarded=True)
 
     def is_free(self, command: HasInfo) -> bool:
         """:return: whether the caller may run the command, and nothing is to be recorded of it: so it can be run at once"""
         need = command.info.need
         recorded = self._recorded_from is not None and need.level >= self._recorded_from
         return not recorded and getattr(command, "needs", None) is None and self.verdict.allows(need)
+
+    def is_only_recorded(self, command: HasInfo) -> bool:
+        """:return: whether the caller may run the command, and it is known what is to be recorded of it"""
+        plain = all(getattr(command, name, None) is None for name in ("needs", "called", "continues"))
+        return plain and hasattr(command, "shown") and self.verdict.allows(command.info.need)
+
+    def forget(self) -> None:
+        """Its connection has ended: keep nothing of the commands."""
+        self.view = self.recorded = None
 
     def judge(self, access: Access | None, *, audited: bool = False) -> None:
         """
@@ -60,8 +92,9 @@ class Standing:
         :param access: the rules; C{None}: there are none, the endpoint's level is all
         :param audited: what it does is recorded
         """
-        if self.view is not None:
-            self.view.clear()
+        for view in (self.view, self.recorded):
+            if view is not None:
+                view.clear()
         if access is None:
             self.verdict = Verdict(level=self.cap, cap=self.cap)
         else:
@@ -78,6 +111,11 @@ class Standing:
     def level(self) -> Level:
         """What the caller may do, from now on."""
         return self.verdict.level
+
+    @property
+    def no_access(self) -> PermissionDenied:
+        """The error for a caller whose level is none: what it is told before its connection is closed."""
+        return PermissionDenied(f"Permission denied: {self.identity.name} has no access here")
 
     def permits(self, need: Need) -> bool:
         """:return: whether the caller has what is needed"""
@@ -96,7 +134,8 @@ class Standing:
             raise self.verdict.denial(self.identity.name, need)
 
 
-_LOCAL = Standing()
+#: That of a caller that brings none along, where there is no L{Guard<twisted_qmon.core.guard.Guard>} that has one for it.
+LOCAL_STANDING = Standing()
 
 
 def standing_of(caller: object) -> Standing:
@@ -105,4 +144,4 @@ def standing_of(caller: object) -> Standing:
     :return: its standing; a caller without one is part of this program
     """
     standing = getattr(caller, "standing", None)
-    return standing if isinstance(standing, Standing) else _LOCAL
+    return standing if isinstance(standing, Standing) else LOCAL_STANDING

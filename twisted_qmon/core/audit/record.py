@@ -24,6 +24,9 @@ _MAX_TEXT = 512
 #: How many names of commands are kept, encoded. Clients may ask for any.
 _MAX_NAMES = 4096
 
+# What takes few bytes, however it is written.
+_SCALARS = frozenset({int, float, bool, type(None)})
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,6 +88,26 @@ class LineMaker:
             return head + tail
         return _with_arguments(head, arguments, tail)
 
+    def start(
+        self,
+        seconds: float,
+        number: int,
+        caller: bytes,
+        command: str,
+        arguments: Mapping[str, object] | list[str] | None,
+    ) -> bytes:
+        """:return: the line of a command that is about to run, which is what L{line} makes of it, made quickly"""
+        if not arguments:
+            return b'{"time":"%b","phase":"start","number":%d%b,"command":%b}\n' % (
+                self.time(seconds), number, caller, self.name(command)
+            )  # fmt: skip
+        text = _encode_few(arguments)
+        if text is None:
+            return self.line(seconds, b"start", number, caller, command, arguments)
+        return b'{"time":"%b","phase":"start","number":%d%b,"command":%b,"arguments":%b}\n' % (
+            self.time(seconds), number, caller, self.name(command), text
+        )  # fmt: skip
+
     def success(self, seconds: float, number: int, caller: bytes, command: str, took: float) -> bytes:
         """:return: the line of a command that succeeded, which is what L{line} makes of it, made quickly"""
         when, name = self.time(seconds), self.name(command)
@@ -123,16 +146,33 @@ def argument_names(arguments: Iterable[str] | None) -> list[str]:
     return names
 
 
+def _encode_few(arguments: Mapping[str, object] | list[str]) -> bytes | None:
+    """:return: the JSON text of few and short arguments, which a line has room for in any case; C{None} for others"""
+    if type(arguments) is not dict or len(arguments) > MAX_ARGUMENTS:
+        return None
+    size = 0
+    for key, value in arguments.items():
+        size += len(key)
+        if type(value) is str:
+            size += len(value)
+        elif type(value) not in _SCALARS:
+            return None
+    # Each character takes at most six bytes, and the rest of a line at most 9 KiB.
+    return _encoded(arguments) if size <= 1024 else None
+
+
 def _encode_within(value: object, space: int) -> bytes | None:
     """:return: the JSON text, or C{None} when it takes more space, or is nothing that JSON can say"""
-    if not _is_within(value, space):
-        return None
+    text = _encoded(value) if _is_within(value, space) else None
+    return text if text is not None and len(text) <= space else None
+
+
+def _encoded(value: object) -> bytes | None:
     try:
-        text = _encode(value)
+        return _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         # A lone surrogate, a number beyond 64 bits, an object of the program's own.
         return None
-    return text if len(text) <= space else None
 
 
 def _is_within(value: object, space: int) -> bool:

@@ -110,7 +110,7 @@ class Audit:
     def rejected(
         self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | None, error: CommandError
     ) -> None:
-        """There is no such command, or its arguments are wrong: no handler ran. Of its arguments only names are kept."""
+        """There is no such command: no handler ran. Of its arguments only names are kept."""
         _log.info(
             "{identity} ({session}): {command}: {outcome}",
             identity=standing.identity.text,
@@ -123,19 +123,26 @@ class Audit:
         rest = {"outcome": _outcome(error), "seconds": 0.0}
         self._write(b"end", number, standing, name, argument_names(arguments), rest)
 
+    def invalid(self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | None) -> None:
+        """The arguments of a command are wrong: no handler ran. What is wrong may have a value in it, and is not kept."""
+        self.rejected(standing, number, name, arguments, GenericError("The arguments are not valid"))
+
     def begin(
         self, standing: Standing, number: int, name: str, arguments: Mapping[str, object] | list[str] | None
-    ) -> None:
+    ) -> float:
         """
         A command is about to run.
 
         :param arguments: what may be shown of them
+        :return: when, in seconds since the epoch
         :raise GenericError: when it must not run, because that can't be written
         """
-        if self.file is None:
-            return
-        if not self._write(b"start", number, standing, name, arguments) and self.required:
-            raise GenericError(f"'{name}' is refused: the audit can't be written")
+        now = self._seconds()
+        if self.file is not None:
+            line = self._lines.start(now, number, _members(standing), name, arguments)
+            if not self.file.write(line) and self.required:
+                raise GenericError(f"'{_shown(name)}' is refused: the audit can't be written")
+        return now
 
     def end(self, standing: Standing, number: int, name: str, seconds: float, error: CommandError | None) -> None:
         """
@@ -144,19 +151,14 @@ class Audit:
         :param seconds: how long it took
         :param error: what it is answered with; C{None}: it succeeded
         """
-        outcome = "ok" if error is None else _outcome(error)
-        _log_end(
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
-            command=_shown(name),
-            outcome=outcome if isinstance(outcome, str) else outcome["desc"],
-            seconds=seconds,
-        )
-        if error is not None:
-            self._write(b"end", number, standing, name, None, {"outcome": outcome, "seconds": round(seconds, 6)})
-        elif self.file is not None:
-            self.file.write(self._lines.success(self._seconds(), number, _members(standing), name, seconds))
+        if error is None:
+            _log_end(standing, name, "ok", seconds)
+            if self.file is not None:
+                self.file.write(self._lines.success(self._seconds(), number, _members(standing), name, seconds))
+            return
+        outcome = _outcome(error)
+        _log_end(standing, name, outcome if isinstance(outcome, str) else outcome["desc"], seconds)
+        self._write(b"end", number, standing, name, None, {"outcome": outcome, "seconds": round(seconds, 6)})
 
     def _write(
         self,
@@ -173,14 +175,23 @@ class Audit:
         return self.file.write(line)
 
 
-def _log_end(**fields: object) -> None:
+_publish = _log.observer
+_INFO = LogLevel.info
+
+
+def _log_end(standing: Standing, name: str, outcome: str, seconds: float) -> None:
     """What C{_log.info} does, without looking whether there is such a level, which takes longer than all the rest."""
-    _log.observer(
+    _publish(
         {
-            **fields,
+            "identity": standing.identity.text,
+            "session": standing.session,
+            "endpoint": standing.endpoint,
+            "command": _shown(name),
+            "outcome": outcome,
+            "seconds": seconds,
             "log_logger": _log,
-            "log_level": LogLevel.info,
-            "log_namespace": _log.namespace,
+            "log_level": _INFO,
+            "log_namespace": "twisted_qmon.audit",
             "log_source": None,
             "log_format": "{identity} ({session}): {command}: {outcome}",
             "log_time": time.time(),

@@ -244,7 +244,8 @@ class Session:
         changed = not self._clear or self._ended
         out = self._out
         self._pumping = True
-        asking = ASKING.set(self.standing) if self.standing.guarded else None
+        # Also for one who is not guarded: what it settles or starts may be going on inside another caller's command.
+        asking = None if self._dispatcher.guard is None else ASKING.set(self.standing)
         try:
             while (self._clear and not self._write_queue.blocked) or self._may_go_on():
                 if self._batch is None and not self._reader.chunk:
@@ -284,17 +285,20 @@ class Session:
             or self._pumping
             or queue.running
             or self._write_queue.blocked
-            or self.standing.guarded
         ):
             return False
         self.requests += 1
         self.last_command = message.execute
+        dispatcher = self._dispatcher
+        asking = None if dispatcher.guard is None else ASKING.set(self.standing)
         self._pumping = True
         try:
-            dispatcher = self._dispatcher
-            answer = dispatcher.serve(message.execute, message.arguments, self, message.id, dispatcher.find_direct)
+            find = dispatcher.finder(self) if self.standing.guarded else dispatcher.find_direct
+            answer = dispatcher.serve(message.execute, message.arguments, self, message.id, find)
         finally:
             self._pumping = False
+            if asking is not None:
+                ASKING.reset(asking)
         if type(answer) is Request:
             self._follow(answer)
         elif self._clear and not self._out.size and not self._reader.chunk:
