@@ -351,7 +351,7 @@ class ConnectionMixin:
 
     def _unblocked(self) -> None:
         if self._finishing:
-            self._end_of_file()
+            self._end_if_written()
         else:
             self.write_unblocked()
 
@@ -365,8 +365,19 @@ class ConnectionMixin:
         self._finishing = True
         self._reads()
         self._linger_timer = self.factory.clock.callLater(LINGER, self._check_linger)
-        if not self.write_queue.blocked:
+        self._end_if_written()
+
+    def _end_if_written(self) -> None:
+        if not self.write_queue.blocked and self.write_rest():
             self._end_of_file()
+
+    def write_rest(self) -> bool:
+        """
+        Write what is still to be written and is not in the write queue, as far as the transport takes it.
+
+        :return: whether there is no more; if there is, this is called again when the transport takes more
+        """
+        return True
 
     @property
     def finishing(self) -> bool:

@@ -39,13 +39,13 @@ class WriteQueue:
     :param write: takes bytes for the transport
     :param max_queued: bytes of events that may wait
     :param policy: one of L{SLOW_CLIENT}
-    :param limit_exceeded: called once when an event more would be too much (C{disconnect})
+    :param limit_exceeded: called once when an event more would be too much (C{disconnect}), or after L{overflow}
     :param blocked: called when the transport wants no more
     :param unblocked: called when it has taken all that waited, and would take more
     :param push: has the transport send what it has taken at once, as far as the peer takes it; C{None}: it can't
     :ivar blocked: messages wait
     :ivar queued: bytes of events that wait
-    :ivar handed_over: messages that had to wait, and have been given to the transport since
+    :ivar handed_over: messages that had to wait, here or elsewhere, and have been given to the transport since
     :ivar lost: events that were dropped
     :ivar lost_message: makes the bytes that tell of so many dropped events; by default nothing is told
     """
@@ -98,6 +98,15 @@ class WriteQueue:
         if self._push is not None and not self.blocked:
             self._push()
 
+    def paced(self, data: bytes) -> None:
+        """
+        Send a piece of what waits elsewhere until L{blocked} is not set. It is not set now.
+
+        :param data: the piece; it does not count as queued
+        """
+        self.handed_over += 1
+        self._write(data)
+
     def event(self, data: bytes, key: Hashable = None) -> None:
         """
         Send an event.
@@ -127,8 +136,7 @@ class WriteQueue:
                 entries.remove(older)
         if self.queued + len(data) > self.max_queued:
             if self.policy == "disconnect":
-                self.close()
-                self._limit_exceeded()
+                self.overflow()
                 return
             self._drop_oldest(entries, self.queued + len(data) - self.max_queued)
             if self.queued + len(data) > self.max_queued:
@@ -141,6 +149,11 @@ class WriteQueue:
         else:
             entry = self._by_key[key] = _Entry(data, key)
             entries.append(entry)
+
+    def overflow(self) -> None:
+        """More waits for the client than may: drop everything, and have it disconnected."""
+        self.close()
+        self._limit_exceeded()
 
     def _drop_oldest(self, entries: deque[bytes | _Entry], size: int) -> None:
         kept: list[bytes | _Entry] = []

@@ -18,7 +18,7 @@ from twisted_qmon.info import Level, Need
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import plain
 from twisted_qmon.qapi.schema import info_to_json
-from twisted_qmon.qapi.types import UInt32
+from twisted_qmon.qapi.types import UInt32, UInt64
 
 if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
@@ -31,6 +31,7 @@ __all__ = [
     "NameInfo",
     "PendingInfo",
     "PendingProgress",
+    "SelectedEvents",
     "StatusInfo",
     "VersionInfo",
     "VersionTriple",
@@ -101,6 +102,20 @@ class PendingProgress(TypedDict):
 
     current: int
     total: int
+
+
+class SelectedEvents(TypedDict, total=False):
+    """
+    What C{select-events} returns for numbered events: the id of the monitor, the numbers of the oldest event that it keeps and of
+    the latest, and how many events after the number given are not kept any more. C{restarted} is there if the number given is not
+    one of this monitor's, and the whole history follows.
+    """
+
+    monitor: str
+    first: int
+    last: int
+    lost: int
+    restarted: bool
 
 
 class _PendingInfo(TypedDict):
@@ -227,19 +242,45 @@ class Builtin(CommandProvider):
         return "{identity}, level {level}, session {session}".format(**info)
 
     @command(hidden=True, level="none")
-    def select_events(self, request: Request, names: list[str] | None = None) -> None:
+    def select_events(
+        self,
+        request: Request,
+        names: list[str] | None = None,
+        numbered: bool = False,
+        after: UInt64 | None = None,
+        monitor: str | None = None,
+    ) -> SelectedEvents:
         """
-        get only some events in this session, from now on
+        get only some events in this session, from now on or from those on that were missed
 
         :param names: the events; all, if they are not given
+        :param numbered: each event has a member 'number'
+        :param after: the number of the last event that was received: those after it are sent first
+        :param monitor: the id of the monitor that the number is of
         """
         select = getattr(request.caller, "select_events", None)
         if select is None:
             raise GenericError("This session gets no events")
+        events = self._monitor.events
         for name in names or ():
-            if name not in self._monitor.events.definitions:
+            if name not in events.definitions:
                 raise GenericError(f"Event '{name}' is not defined")
-        select(names)
+        if not numbered:
+            if after is not None or monitor is not None:
+                raise GenericError("Parameters 'after' and 'monitor' need 'numbered'")
+            select(names)
+            return {}
+        resumed = events.history.resume(after, monitor)
+        select(names, resumed)
+        selected: SelectedEvents = {
+            "monitor": events.history.id,
+            "first": resumed.first,
+            "last": resumed.last,
+            "lost": resumed.lost,
+        }
+        if resumed.restarted:
+            selected["restarted"] = True
+        return selected
 
     @command
     def query_pending(

@@ -89,7 +89,7 @@ class EventHistory:
         self.last = number = message.number = self.last + 1
         self._kept[number] = message
         if len(self._kept) > self._count:
-            self._evict()
+            self._drop_oldest()
 
     def weigh(self, message: EventMessage) -> None:
         """Take account of the bytes of an event that has been added: now that it was delivered, it may have been encoded."""
@@ -102,9 +102,12 @@ class EventHistory:
 
     def _evict(self) -> None:
         kept = self._kept
-        while kept and (len(kept) > self._count or self.bytes > self._size or not self._size):
-            self.bytes -= kept.pop(self.first).size
-            self.first += 1
+        while kept and (len(kept) > self._count or self.bytes > self._size):
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self.bytes -= self._kept.pop(self.first).size
+        self.first += 1
 
     def resume(self, after: int | None, monitor: str | None) -> Resumed:
         """

@@ -165,6 +165,22 @@ class QMPProtocol(ConnectionMixin, Protocol):
         now = wire_timestamp(self.factory.monitor.clock.seconds())
         return encode_event(EventMessage("EVENTS_LOST", now, {"count": number}))
 
+    def write_rest(self) -> bool:
+        return self.session.catch_up()
+
+    def queueLimitExceeded(self) -> None:
+        """The client does not read its events, or reads them more slowly than they leave the history: it is disconnected."""
+        if not self.session.overtaken:
+            super().queueLimitExceeded()
+            return
+        self.factory.counters.slow += 1
+        self._log.warn(
+            "disconnecting {client} at {peer}: events that it was still to get have left the history",
+            client=self.name,
+            peer=self.peer,
+        )
+        self.abort()
+
     def logPrefix(self) -> str:
         """The name in Twisted's log."""
         return self.name or "QMP"

@@ -13,7 +13,7 @@ from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, GenericError
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp.json.fast import CommandMessage, Malformed
-from twisted_qmon.qmp.json.writer import encode_line, encode_message, verbatim
+from twisted_qmon.qmp.json.writer import NEWLINE, encode_line, encode_message, verbatim
 
 if TYPE_CHECKING:
     from twisted_qmon.core.events import EventMessage
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON
     from twisted_qmon.qmp.json.fast import Decoded
 
-__all__ = ["check_message", "encode_error", "encode_event", "encode_greeting", "encode_result", "id_of"]
+__all__ = [
+    "check_message",
+    "encode_error",
+    "encode_event",
+    "encode_greeting",
+    "encode_with_number",
+    "encode_result",
+    "id_of",
+]
 
 
 def id_of(message: Decoded) -> RequestId:
@@ -92,6 +100,12 @@ def encode_event(message: EventMessage) -> bytes:
     if line is None:
         line = message.encoded = encode_line(message)
     return line
+
+
+def encode_with_number(message: EventMessage) -> bytes:
+    """:return: the line of an event with its number, for a session that asked for that"""
+    upstream = b"" if message.upstream is None else b',"upstream":%d' % message.upstream
+    return b'%b,"number":%d%b}%b' % (encode_event(message)[: -1 - len(NEWLINE)], message.number, upstream, NEWLINE)
 
 
 def encode_greeting(version: Mapping[str, JSON], capabilities: list[str]) -> bytes:

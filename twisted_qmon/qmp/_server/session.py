@@ -11,7 +11,7 @@ it is held. What has been received but not looked at stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import length_hint
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -25,7 +25,15 @@ from twisted_qmon.errors import CommandError, CommandNotFound
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qapi.signature import compile_signature
 from twisted_qmon.qmp._server.limits import HIGH_WATER, IN_FLIGHT, MAX_OUT_OF_BAND
-from twisted_qmon.qmp._server.messages import check_message, encode_error, encode_event, encode_greeting, id_of
+from twisted_qmon.qmp._server.messages import (
+    check_message,
+    encode_error,
+    encode_event,
+    encode_greeting,
+    encode_with_number,
+    id_of,
+)
+from twisted_qmon.qmp._server.numbered import NumberedEvents
 from twisted_qmon.qmp._server.queue import RequestQueue
 from twisted_qmon.qmp._server.replies import ReplyBuffer
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
@@ -34,7 +42,8 @@ from twisted_qmon.qmp.json.writer import NEWLINE
 
 if TYPE_CHECKING:
     from twisted_qmon.core.dispatcher import Dispatcher
-    from twisted_qmon.core.events import EventMessage, Receiver
+    from twisted_qmon.core.event_history import Resumed
+    from twisted_qmon.core.events import EventMessage, EventTable, Receiver
     from twisted_qmon.info import JSON, Level
     from twisted_qmon.qmp.json.reader import Decoded
 
@@ -67,6 +76,10 @@ class ServedMonitor(Protocol):
     @property
     def dispatcher(self) -> Dispatcher:
         """What the requests are served by."""
+
+    @property
+    def events(self) -> EventTable:
+        """The events, and the history of the latest."""
 
     def subscribe(self, receiver: Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
         """See L{IMonitor.subscribe<twisted_qmon.interfaces.IMonitor>}."""
@@ -129,6 +142,7 @@ class Session:
         self._ended = False
         self._closed = False
         self._unsubscribe: Callable[[], None] | None = None
+        self._numbered: NumberedEvents | None = None
 
     @property
     def identity(self) -> str:
@@ -185,20 +199,53 @@ class Session:
         self._ended = True
         self._pump()
 
-    def select_events(self, names: Iterable[str] | None) -> None:
-        """Send only these events from now on; C{None}: all."""
+    def select_events(self, names: Collection[str] | None, resumed: Resumed | None = None) -> None:
+        """
+        Send only these events from now on.
+
+        :param names: their names; C{None}: all
+        :param resumed: send them with their numbers, and first those after this position; C{None}: without numbers
+        """
+        self._end_selection()
+        if resumed is not None:
+            history = self._monitor.events.history
+            self._numbered = NumberedEvents(history, resumed.position, names, self.standing, self._write_queue)
+            receive = self._event_with_number
+        else:
+            receive = self._event_if_permitted if self.standing.guarded else self._event
+        self._unsubscribe = self._monitor.subscribe(receive, names)
+
+    def _end_selection(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
-        receive = self._event_if_permitted if self.standing.guarded else self._event
-        self._unsubscribe = self._monitor.subscribe(receive, names)
+            self._unsubscribe = None
+        if self._numbered is not None:
+            self._numbered.end()
+            self._numbered = None
+
+    def catch_up(self) -> bool:
+        """
+        Send the events that the client has missed and asked for, as far as the transport takes them.
+
+        :return: whether there are no more
+        """
+        if self._numbered is None:
+            return True
+        if self._out.size:
+            # The reply to what it asked goes first.
+            self._out.flush()
+        return self._numbered.catch_up()
+
+    @property
+    def overtaken(self) -> bool:
+        """The client reads so slowly that events which it was still to get have left the history."""
+        return self._numbered is not None and self._numbered.overtaken
 
     def close(self) -> None:
         """The client has gone. What it has pending is cancelled or runs on, as each command says."""
         self._closed = True
         self._clear = False
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        self._end_selection()
         # A request that runs on keeps its caller, which keeps nothing of what came or was to be sent, nor the connection.
         self._batch = None
         self._reader = MessageReader()
@@ -266,7 +313,8 @@ class Session:
         if self._closed:
             # By one of its handlers, which may have begun something since.
             self._dispatcher.leave(self)
-        elif changed:
+        elif changed or self._numbered is not None:
+            self.catch_up()
             self._changed()
 
     def _serve_alone(self, message: Decoded) -> bool:
@@ -424,3 +472,14 @@ class Session:
             # Inside a batch: the replies before it go first.
             self._out.flush()
         self._write_queue.event(data, message.limit_key)
+
+    def _event_with_number(self, message: EventMessage) -> None:
+        if self._numbered is None or not self._numbered.is_next(message):
+            return
+        data = message.numbered
+        if data is None:
+            data = message.numbered = encode_with_number(message)
+        if self._out.size:
+            self._out.flush()
+        # Without a key: none is merged.
+        self._write_queue.event(data)
