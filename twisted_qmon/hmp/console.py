@@ -18,6 +18,7 @@ from twisted_qmon._text import printable
 from twisted_qmon.errors import LOGGED, CommandError
 from twisted_qmon.hmp.args import Format
 from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, CommandIndex, Entry, Names
+from twisted_qmon.hmp.completion import Completion, complete
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
 from twisted_qmon.hmp.line import parse_arguments
@@ -235,6 +236,15 @@ class Console:
         self._stop_following()
         if self._pending is not None:
             self._pending.cancel()
+
+    def complete(self, text: str) -> Completion | None:
+        """
+        :param text: the beginning of a line
+        :return: how it could go on, by what the person may run; C{None}: the commands are not known
+        """
+        known: list[Names] = []
+        self._command_index.names().addCallbacks(known.append, lambda failure: failure.trap(CommandError) and None)
+        return complete(self._permitted(known[0]), text) if known else None
 
     def close(self) -> None:
         """The person is gone: nothing is written any more, and the monitor is told."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.errors import CommandError
+    from twisted_qmon.hmp.editor.editor import LineEditor, Outcome
     from twisted_qmon.info import JSON
 
 __all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
@@ -37,7 +38,7 @@ __all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
 #: Bytes of the longest line, without its end. QEMU's READLINE_CMD_BUF_SIZE.
 MAX_LINE = 4095
 
-#: Bytes of typed lines that are read ahead from a telnet client while it waits for a command.
+#: Bytes of typed lines, or keys, that are read ahead while a client that can send Ctrl-C waits for a command.
 MAX_HELD = 65536
 
 _CTRL_D = b"\x04"
@@ -52,6 +53,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     their order.
 
     :ivar console: the session, from C{connectionMade} on
+    :ivar speaks_telnet: telnet commands are taken out of what comes
     """
 
     factory: HMPFactory
@@ -59,7 +61,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     # One more for the CR before the end of the line.
     MAX_LENGTH = MAX_LINE + 1
     console: Console
+    speaks_telnet = True
     _log = Logger()
+    # Where each key is sent, lines are edited here.
+    _editor: LineEditor | None = None
 
     def __init__(self) -> None:
         self._telnet = TelnetFilter()
@@ -93,6 +98,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             announce=self._announce,
             on_leave=self.finish,
         )
+        self.console.terminal = self._editor is not None
         self.establish()
 
     def established(self) -> None:
@@ -126,6 +132,70 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._begin()
             self.resume()
 
+    # -- a terminal
+
+    def edit_lines(self, columns: int, rows: int) -> None:
+        """
+        A terminal is at the other end, which shows what it is told to and sends each key: lines are edited here. To be called
+        before C{connectionMade}.
+
+        :param columns: of the terminal; 0: not known
+        :param rows: of the terminal; 0: not known
+        :raise ImportError: when C{wcwidth} is not installed
+        """
+        from twisted_qmon.hmp.editor.editor import LineEditor
+
+        self._editor = LineEditor(
+            self._write_through, columns=columns, rows=rows, complete=lambda text: self.console.complete(text)
+        )
+        self._may_interrupt = True
+
+    def terminal_resized(self, columns: int, rows: int) -> None:
+        """The terminal has another size; 0: not known. Nothing happens if lines are not edited here."""
+        if self._editor is not None and not self.finishing:
+            # To one that does not read nothing is written: it could say so again and again.
+            self._editor.resize(columns, rows, paint=not self.write_queue.blocked)
+            self.write_queue.push()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, by other means than the key: what is pending is cancelled, what goes on at the prompt is ended."""
+        if not (self.finishing or self.ended) and (self.console.suspended or self.console.following):
+            waiting = self.console.suspended
+            self._write_text("^C\n")
+            self.console.cancel()
+            if not (waiting or self._suspensions):
+                self._prompt()
+            self.write_queue.push()
+
+    def _receive_keys(self, editor: LineEditor, data: bytes) -> None:
+        if editor.receive(data):
+            self.interrupt()
+        self._serve()
+
+    def _serve_keys(self, editor: LineEditor) -> None:
+        while not (self.paused or self.finishing or self.ended):
+            if self.console.following and editor.has_line:
+                self.console.cancel()
+                editor.drop_enter()
+                self._prompt()
+            outcome = editor.next() if editor.active else None
+            if outcome is None:
+                return
+            self._entered(outcome)
+
+    def _entered(self, outcome: Outcome) -> None:
+        from twisted_qmon.hmp.editor.editor import Entered
+        from twisted_qmon.hmp.editor.line import MAX_EDITED
+
+        if outcome.how is Entered.LINE:
+            self.lineReceived(outcome.line.encode("utf-8"))
+        elif outcome.how is Entered.TOO_LONG:
+            self._refuse_long_line(MAX_EDITED)
+        elif outcome.how is Entered.INTERRUPT:
+            self._prompt()
+        else:
+            self.finish()
+
     # -- input
 
     def dataReceived(self, data: bytes) -> None:
@@ -134,8 +204,11 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self.input_came()
         ahead, data = data[: self._unread], data[self._unread :]
         self._unread -= len(ahead)
-        self._receive(ahead, typed_ahead=True)
-        self._receive(data, typed_ahead=False)
+        if self._editor is not None and not self.speaks_telnet:
+            self._receive_keys(self._editor, data)
+        else:
+            self._receive(ahead, typed_ahead=True)
+            self._receive(data, typed_ahead=False)
         if self.paused:
             self._choose_reading()
 
@@ -148,6 +221,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._obey(commands)
             if self._half_closed:
                 # Behind Ctrl-D there are no lines.
+                continue
+            if self._editor is not None:
+                self._receive_keys(self._editor, part)
                 continue
             part, ended = self._up_to_ctrl_d(part)
             self._may_interrupt = self._may_interrupt or b"\r\n" in part
@@ -177,7 +253,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self._serving = self._again = True
         while self._again:
             self._again = False
-            super().dataReceived(text)  # type: ignore[no-untyped-call]
+            if self._editor is not None:
+                self._serve_keys(self._editor)
+            else:
+                super().dataReceived(text)  # type: ignore[no-untyped-call]
             text = b""
             if not self._again:
                 # A person waits for the output: it is sent at once. That may end a suspension.
@@ -231,8 +310,8 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         # Back into its buffer. Not setLineMode(rest): that would go through the telnet filter again.
         super().dataReceived(rest)  # type: ignore[no-untyped-call]
 
-    def _refuse_long_line(self) -> None:
-        self.console.complain(f"the line is longer than {MAX_LINE} bytes")
+    def _refuse_long_line(self, limit: int = MAX_LINE) -> None:
+        self.console.complain(f"the line is longer than {limit} bytes")
         self._prompt()
 
     def _take_typed_ahead(self) -> bool:
@@ -251,6 +330,11 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             return
         interrupted, marks = TelnetCommand.INTERRUPT in commands, commands.count(TelnetCommand.TIMING_MARK)
         commands.clear()
+        if self._editor is not None:
+            self.write_queue.reply(TIMING_MARK_REFUSED * marks)
+            if interrupted:
+                self._receive_keys(self._editor, b"\x03")
+            return
         self.write_queue.reply(TIMING_MARK_REFUSED * marks + b"\r\n")
         waiting = self.console.suspended
         if interrupted:
@@ -262,15 +346,22 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     # -- output
 
     def _write_text(self, text: str) -> None:
-        self.write_queue.reply(text.replace("\n", "\r\n").encode("utf-8", "backslashreplace"))
+        if self._editor is not None:
+            self._editor.show(text)
+        else:
+            self._write_through(text.replace("\n", "\r\n"))
+
+    def _write_through(self, text: str) -> None:
+        self.write_queue.reply(text.encode("utf-8", "backslashreplace"))
 
     def _announce(self, text: str) -> None:
         """Write what was not asked for: above a new prompt, if the person is at one."""
         if self.finishing:
             return
         at_prompt = self._prompted and not (self._suspensions or self._serving or self.console.following)
-        self._write_text(f"\n{text}" if at_prompt else text)
-        if at_prompt:
+        editing = self._editor is not None and self._editor.active
+        self._write_text(f"\n{text}" if at_prompt and self._editor is None else text)
+        if at_prompt and not editing:
             self._prompt()
         self.write_queue.push()
 
@@ -282,7 +373,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._prompt_due = False
             if not (self.finishing or self.factory.ending or self.console.following):
                 self._prompted = True
-                self._write_text(self.factory.prompt)
+                if self._editor is not None:
+                    self._editor.begin(self.factory.prompt)
+                else:
+                    self._write_text(self.factory.prompt)
 
     # -- suspension
 
@@ -315,7 +409,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._serve()
 
     def _console_resumed(self) -> None:
-        if self._prompted:
+        if self._prompted and self._editor is None:
             self._typed_ahead = self._buffer.count(self.delimiter)
             self._unread = unread_bytes(self.transport)
         self.resume()
@@ -326,7 +420,8 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         L{MAX_HELD}, since Ctrl-C comes in the same stream.
         """
         only_waiting = self._suspensions == 1 and self.console.suspended
-        self.read(not self.paused or (only_waiting and self._may_interrupt and len(self._buffer) < MAX_HELD))
+        held = len(self._buffer) if self._editor is None else self._editor.held
+        self.read(not self.paused or (only_waiting and self._may_interrupt and held < MAX_HELD))
 
     def write_blocked(self) -> None:
         self.suspend()
@@ -335,6 +430,11 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self.resume()
 
     # -- the end
+
+    def finish(self) -> None:
+        if self._editor is not None and not (self.finishing or self.ended):
+            self._editor.leave()
+        super().finish()
 
     @property
     def busy(self) -> bool:
