@@ -179,6 +179,7 @@ class CommandInfo:
     :ivar thread_safe: the watchdog's thread may run it while the main one is stuck. Local only.
     :ivar printer: makes text for a person of a result; one with a second parameter is given the arguments as well. It is not
         sent to remote monitors, and the core never calls it.
+    :ivar printed: the remote monitor that this was learnt from has a printer for it, and prints it if asked
     """
 
     name: str
@@ -199,6 +200,7 @@ class CommandInfo:
     line_need: Callable[[str], Need] | None = None
     thread_safe: bool = False
     printer: Callable[..., str] | None = None
+    printed: bool = False
     need: Need = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_qmon import CommandProvider, HMPFactory, Monitor, Size, command
+from twisted_qmon import CommandProvider, HMPFactory, Monitor, Size, __version__, command
+from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.testing import HMPConnection, connected_client
 
 P = "(qmon) "
@@ -47,9 +48,9 @@ class RemoteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        monitor = Monitor(clock=self.clock)
-        monitor.register(Remote(self.clock))
-        client, self.pump = connected_client(monitor)
+        self.monitor = Monitor(clock=self.clock)
+        self.monitor.register(Remote(self.clock))
+        client, self.pump = connected_client(self.monitor)
         self.person = HMPConnection(client, factory=HMPFactory(client, banner="B"))
 
     def type(self, line: str) -> str:
@@ -67,6 +68,15 @@ class RemoteTests(SynchronousTestCase):
         self.assertEqual(self.type("bl"), f'unexpected end of expression\r\nTry "help bl" for more information\r\n{P}')
         self.assertEqual(self.type("help balloon"), f"balloon|bl [-f] value -- set the size\r\n{P}")
         self.assertEqual(self.type("foo"), f"unknown command: 'foo'\r\n{P}")
+
+    def test_what_the_other_end_prints(self) -> None:
+        """Where the other monitor offers it, its printers print, with the arguments; errors are errors."""
+        self.monitor.register(HumanMonitorCommand())
+        self.pump.flush()
+        self.person.output()
+        self.assertEqual(self.type("info size name=x"), f"a printer stays where it is\r\n{P}")
+        self.assertEqual(self.type("bl 2"), f"value: 2097152\r\nforce: false\r\n{P}")
+        self.assertEqual(self.type("info version"), f"{__version__} (twisted-qmon {__version__})\r\n{P}")
 
     def test_a_pending_command_suspends(self) -> None:
         """As over a monitor that is here."""

@@ -20,6 +20,7 @@ LEVELS = {
     "none": {"cancel-command", "qmp_capabilities", "query-whoami", "select-events"},
     "observe": {
         "human-monitor-command",
+        "human-readable-text",
         "query-command-help",
         "query-commands",
         "query-connections",

@@ -15,7 +15,7 @@ import twisted_qmon
 from tests.hmp.test_protocol import Commands
 from twisted_qmon import GenericError, Monitor
 from twisted_qmon.providers.human import HumanMonitorCommand
-from twisted_qmon.testing import QMPConnection
+from twisted_qmon.testing import QMPConnection, connected_client
 
 
 class HumanMonitorCommandTests(SynchronousTestCase):
@@ -105,6 +105,100 @@ class HumanMonitorCommandTests(SynchronousTestCase):
         """Without a monitor it has nothing to run."""
         self.monitor.unregister(self.provider)
         method: Any = self.provider.human_monitor_command
+        self.assertRaises(GenericError, method, None, "x")
+
+
+class HumanReadableTextTests(SynchronousTestCase):
+    """C{human-readable-text}: a command's result as its printer prints it, for another monitor's people."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.monitor = Monitor(clock=self.clock)
+        self.commands = Commands(self.clock)
+        self.provider = HumanMonitorCommand()
+        self.monitor.register(self.commands)
+        self.monitor.register(self.provider)
+        self.monitor.register_command(
+            "shout", self.commands.slow, printer=lambda text, arguments: f"{text.upper()} {arguments['seconds']}"
+        )
+        self.client = QMPConnection(self.monitor)
+
+    def ask(self, command: str, /, **arguments: Any) -> Any:
+        return self.client.execute("human-readable-text", {"command": command, "arguments": arguments})
+
+    def test_the_printer_prints(self) -> None:
+        """With the arguments; a result without a printer has its default form; both when the command completes."""
+        self.assertEqual(self.ask("now", text="x"), {"return": {"human-readable-text": "x"}})
+        self.assertEqual(self.ask("query-status"), {"return": {"human-readable-text": "Monitor status: running"}})
+        self.assertIsNone(self.ask("shout", text="x", seconds=3.0))
+        self.clock.advance(3)
+        self.assertEqual([reply["return"] for reply in self.client.received()], [{"human-readable-text": "X 3.0"}])
+
+    def test_it_is_told_which_commands_have_one(self) -> None:
+        """In C{query-command-help}, and so to a client."""
+        described = self.client.execute("query-command-help")["return"]
+        self.assertLessEqual({"shout", "query-status"}, {each["name"] for each in described if each.get("printer")})
+        self.assertNotIn("now", {each["name"] for each in described if each.get("printer")})
+        client, pump = connected_client(self.monitor)
+        infos = client.commands()
+        pump.flush()
+        found = self.successResultOf(infos)
+        self.assertEqual((found["shout"].printed, found["now"].printed), (True, False))
+
+    def test_failures_are_errors(self) -> None:
+        """Those of the command, at once and later; it does not print itself."""
+        self.assertEqual(self.ask("refuse", text="x")["error"], {"class": "GenericError", "desc": "refused x"})
+        self.assertEqual(self.ask("nothing")["error"]["class"], "CommandNotFound")
+        self.assertEqual(self.ask("human-readable-text", command="now")["error"]["desc"], "A text has no printer")
+        self.assertIsNone(self.ask("fail", text="x"))
+        self.clock.advance(1)
+        self.assertEqual([reply["error"]["desc"] for reply in self.client.received()], ["failed x"])
+
+    def test_a_command_that_goes_meanwhile(self) -> None:
+        """Its result has the default form."""
+        self.assertIsNone(self.ask("shout", text="x"))
+        self.monitor.unregister("shout")
+        self.clock.advance(5)
+        self.assertEqual([reply["return"] for reply in self.client.received()], [{"human-readable-text": "x"}])
+
+    def test_cancelling_it_cancels_the_command(self) -> None:
+        """And the client is answered once."""
+        arguments = {"command": "slow", "arguments": {"text": "x"}}
+        self.client.send(
+            {"execute": "human-readable-text", "arguments": arguments, "id": 1},
+            {"execute": "cancel-command", "arguments": {"id": 1}, "id": 2},
+        )
+        replies = {reply["id"]: reply.get("error", {}).get("desc") for reply in self.client.received()}
+        self.assertEqual(replies, {1: "Command 'human-readable-text' was cancelled", 2: None})
+        assert self.commands.request is not None
+        self.assertTrue(self.commands.request.cancelled)
+
+    def test_when_the_client_leaves(self) -> None:
+        """The command says whether it ends or runs on."""
+        self.monitor.register_command("gives-way", self.commands.slow, on_disconnect="cancel")
+        for command, runs_on in (("gives-way", False), ("slow", True)):
+            with self.subTest(command=command):
+                client = QMPConnection(self.monitor)
+                arguments = {"command": command, "arguments": {"text": "x"}}
+                client.send({"execute": "human-readable-text", "arguments": arguments})
+                client.lose()
+                request: Any = self.commands.request
+                self.assertEqual((request.cancelled, list(self.monitor.pending)), (not runs_on, [request] * runs_on))
+                self.clock.advance(5)
+                self.assertEqual(list(self.monitor.pending), [])
+
+    def test_a_caller_may_do_no_more_than_itself(self) -> None:
+        """The command inside needs its own level."""
+        self.monitor.register_command("admins-only", self.commands.now, level="admin")
+        client = QMPConnection(self.monitor, level="observe")
+        arguments = {"command": "admins-only", "arguments": {"text": "x"}}
+        answer = client.execute("human-readable-text", arguments)
+        self.assertIn("'admins-only' needs admin", answer["error"]["desc"])
+
+    def test_unregistered(self) -> None:
+        """Without a monitor it has nothing to run."""
+        self.monitor.unregister(self.provider)
+        method: Any = self.provider.human_readable_text
         self.assertRaises(GenericError, method, None, "x")
 
 

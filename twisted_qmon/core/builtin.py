@@ -313,11 +313,12 @@ class Builtin(CommandProvider):
     def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
         if not infos:
             return "no pending requests"
-        # A client that may not see the requests of others is not told how many there are.
+        # A client that may not see the requests of others is not told how many there are; a printer does not know its reader.
         clients = self._monitor.guard.clients.values()
         restricted = any(client.standing.level < Level.OPERATE for client in clients)
         everything = len(infos) if restricted else len(self._pending(arguments.get("filter")))
         shown, hidden = cut(infos, arguments, lambda: everything)
+        unknown = restricted and arguments.get("limit") == len(infos)
         rows = [
             (
                 str(info["number"]),
@@ -330,6 +331,8 @@ class Builtin(CommandProvider):
             for info in shown
         ]
         text = table([">number", "session", "command", ">since", ">progress", ""], rows)
+        if unknown:
+            return f"{text}\nthere may be more (limit=0 shows all)"
         return f"{text}\n{more(hidden)}" if hidden else text
 
     def _pending(self, filter: str | None) -> list[Request]:

@@ -15,12 +15,15 @@ from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
 from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["HMC", "OWN", "SESSION", "CommandIndex", "Entry", "Names", "make_names"]
+__all__ = ["HMC", "OWN", "SESSION", "TEXT", "CommandIndex", "Entry", "Names", "make_names"]
 
 _log = Logger()
 
 #: The QMP command that runs a line as a person would type it.
 HMC = "human-monitor-command"
+
+#: The QMP command that executes another one, and returns what its printer makes of the result: in a member of the same name.
+TEXT = "human-readable-text"
 
 _QUERY = "query-"
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from twisted_qmon._text import printable
 from twisted_qmon.errors import LOGGED, CommandError
 from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, CommandIndex, Entry, Names
+from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, TEXT, CommandIndex, Entry, Names
 from twisted_qmon.hmp.completion import Completion, complete
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
@@ -432,16 +432,25 @@ class Console:
             raise LineError(f'{error.text}\nTry "help {path}" for more information') from None
         if entry is _PROGRESS:
             self._set_progress(arguments)
+        elif entry.info.printed and TEXT in self._commands:
+            self._execute(
+                entry.info.name, arguments, lambda result: self._print(str(result.get(TEXT, ""))), printed=True
+            )
         else:
             info = entry.info
             self._execute(info.name, arguments, lambda result: self._print(present(info, result, arguments)))
 
-    def _execute(self, name: str, arguments: Mapping[str, JSON], present: Callable[[Any], object]) -> None:
+    def _execute(
+        self, name: str, arguments: Mapping[str, JSON], present: Callable[[Any], object], *, printed: bool = False
+    ) -> None:
         self.requests += 1
         self.last_command = name
         line = None
         if self._shows_progress and self._clock is not None:
             line = ProgressLine(name, self._clock, self._print_progress)
+        if printed:
+            # The remote monitor has a printer for it.
+            name, arguments = TEXT, {"command": name, "arguments": arguments}
         deferred = self.monitor.execute(
             name, arguments or None, progress=line.update if line is not None else None, caller=self.caller
         )

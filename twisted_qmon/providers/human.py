@@ -4,7 +4,8 @@ C{human-monitor-command}: for machines that want what a person would be shown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -12,16 +13,23 @@ from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
+from twisted_qmon.info import JSON, CommandInfo
 
 if TYPE_CHECKING:
     from twisted_qmon.hmp.args import Format
     from twisted_qmon.hmp.command_index import CommandIndex
 
-__all__ = ["HumanMonitorCommand"]
+__all__ = ["HumanMonitorCommand", "HumanReadableText"]
+
+# QEMU's type of this name has a member of this name.
+HumanReadableText = TypedDict("HumanReadableText", {"human-readable-text": str})
 
 
 class HumanMonitorCommand(CommandProvider):
-    """QEMU's C{human-monitor-command}, over the commands of the monitor it is registered with."""
+    """
+    QEMU's C{human-monitor-command}, over the commands of the monitor it is registered with; and the printers of these commands,
+    for the people at other monitors.
+    """
 
     def __init__(self) -> None:
         self._command_index: CommandIndex | None = None
@@ -74,3 +82,41 @@ class HumanMonitorCommand(CommandProvider):
         )
         console.line(command_line)
         return completed if console.suspended else succeed(output())
+
+    # Behind a QEMU's human-monitor-command as well, which knows nothing of our commands.
+    @command(on_disconnect="cancel", level="observe", hidden=True)
+    def human_readable_text(
+        self, request: Request, command: str, arguments: dict[str, JSON] | None = None
+    ) -> Deferred[HumanReadableText]:
+        """
+        execute a command, and return what its printer makes of the result
+
+        Its errors are those of the reply. When the client leaves, the command ends or runs on as it would for a person.
+
+        :param command: its QMP name
+        :param arguments: those of the command
+        :raise CommandError: what the command fails with
+        """
+        from twisted_qmon.hmp.console import Person
+        from twisted_qmon.hmp.printers import present
+
+        monitor = self.monitor
+        if monitor is None:
+            raise GenericError("The monitor is gone")
+        if command == "human-readable-text":
+            raise GenericError("A text has no printer")
+        caller = Person(request.caller.name, request.caller.peer, standing_of(request.caller))
+        running = monitor.execute(command, arguments, caller=caller)
+
+        def with_infos(infos: Mapping[str, CommandInfo], result: JSON) -> HumanReadableText:
+            # It may have gone by now.
+            info = infos.get(command) or CommandInfo(command)
+            return {"human-readable-text": present(info, result, arguments or {})}
+
+        running.addCallback(lambda result: monitor.commands().addCallback(with_infos, result))
+        # The command decides what becomes of it when its client leaves.
+        completed: Deferred[HumanReadableText] = Deferred(
+            lambda _: monitor.leave(caller) if request.left else running.cancel()
+        )
+        running.addBoth(lambda outcome: None if completed.called else completed.callback(outcome))
+        return completed

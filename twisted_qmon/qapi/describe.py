@@ -42,6 +42,8 @@ def info_to_json(info: CommandInfo) -> dict[str, JSON]:
     for key in ("params", "help", "doc", "origin", "confirm", "hidden", "completes"):
         if value := getattr(info, key):
             described[key] = value
+    if info.printer is not None or info.printed:
+        described["printer"] = True
     if info.aliases:
         described["aliases"] = list(info.aliases)
     level = info.need.level
@@ -119,6 +121,7 @@ def info_from_json(described: _Described) -> CommandInfo:
             origin=str(described.get("origin", "")),
             completes=described.get("completes") is True,
             level=_read_level(described),
+            printed=described.get("printer") is True,
         )
     except (AttributeError, KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"not the description of a command: {type(e).__name__} {e}") from e
