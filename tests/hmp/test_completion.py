@@ -243,6 +243,8 @@ PERSON = make_names(COMMANDS, interactive=True)
         ("events ", 7, ["on", "off"]),
         ("events of", 7, ["off"]),
         ("events on ", 10, []),
+        ("events on A,", 12, []),
+        ("events off ", 11, []),
         ("log ", 4, ["follow"]),
         ("exit ", 5, []),
         ("watch pai", 6, ["paint"]),
@@ -263,3 +265,22 @@ def test_no_words_of_the_session() -> None:
     assert complete(OURS, "ex").candidates == ()
     names = make_names({**COMMANDS, "events": _info("events", ("colour", COLOUR))}, interactive=True)
     assert [each.text for each in complete(names, "events gr").candidates] == ["green", "greenish-blue"]
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        ("events on ", ""),
+        ("events on ST", "ST"),
+        ("events on A,ST", "ST"),
+        ("events on A ST", "ST"),
+        ("events o", None),
+        ("events off ", None),
+        ("watch events on S", "S"),
+        ("paint ", None),
+    ],
+)
+def test_names_of_events(line: str, event: str | None) -> None:
+    """Where the name of an event is expected that is said, with what there is of it: the caller can learn the names."""
+    assert complete(make_names(COMMANDS, interactive=True), line).event == event
+    assert complete(OURS, line).event is None

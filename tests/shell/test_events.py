@@ -10,7 +10,6 @@ import pytest
 
 from tests.shell.conftest import Qmon
 from tests.shell.scripted import ScriptedServer
-from twisted_qmon.errors import CommandNotFound
 from twisted_qmon.hmp.event_text import event_line, log_line, time_of_day
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import connect
@@ -189,7 +188,7 @@ def test_event_line() -> None:
 
 
 def _entry(number: int, **more: Any) -> dict[str, Any]:
-    return {"timestamp": TIME, "level": "info", "namespace": "n", "text": f"text {number}", **more}
+    return {"number": number, "timestamp": TIME, "level": "info", "namespace": "n", "text": f"text {number}", **more}
 
 
 def test_log(qmon: Qmon, server: ScriptedServer) -> None:
@@ -223,15 +222,18 @@ def test_log_is_followed(qmon: Qmon, server: ScriptedServer) -> None:
         {"return": [_entry(1), _entry(2)], "id": 2},
         {"event": "OTHER"},
         told,
-        {"return": [_entry(1), _entry(2), _entry(3)], "id": 3},
+        {"return": [_entry(3)], "id": 3},
         told,
-        {"return": [_entry(3)], "id": 4},
+        {"return": [], "id": 4},
     )
     server.says({"return": [_entry(9)], "id": 2}, {"return": [_entry(9)], "id": 3})
     done = qmon("./x", "log", "--follow")
     assert done.status == 130
     assert [json.loads(line)["text"] for line in done.out.splitlines()] == ["text 1", "text 2", "text 3", "text 9"]
     assert "reconnecting" in done.err
+    asked = [message.get("arguments") for message in server.received()[1:]]
+    assert asked[:3] == [None, {"after": 2}, {"after": 3}]
+    assert [message.get("arguments") for message in server.received()[1:3]] == [{"after": 2}, None]
 
 
 def test_log_without_events(qmon: Qmon, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,23 +254,36 @@ def test_log_without_events(qmon: Qmon, server: ScriptedServer, monkeypatch: pyt
     assert looks == 3
 
 
-def test_a_log_that_grows_fast(server: ScriptedServer) -> None:
-    """Where the last entry seen is not among the few asked for, more are; where it is gone, all are new."""
-    many = [_entry(n) for n in range(300)]
-    server.says(
-        {"return": many[:1], "id": 2},
-        {"return": many[100:150], "id": 3},
-        {"return": many[:150], "id": 4},
-        {"return": many[250:], "id": 5},
-        {"return": many[200:], "id": 6},
-        {"return": many[200:], "id": 7},
-    )
-    reader = LogReader(None)
+def test_the_same_log_on_a_new_connection(server: ScriptedServer) -> None:
+    """It goes on behind the last entry seen, if that is still in its place; else all that there is is new."""
+    two, other, three = _entry(2), _entry(2, text="of another process"), _entry(3)
+    server.says({"return": [], "id": 2})
+    server.says({"return": [_entry(1), two], "id": 2})
+    server.says({"return": [two, three], "id": 2}, {"return": [], "id": 3})
+    server.says({"return": [other, three], "id": 2}, {"return": [_entry(1), other, three], "id": 3})
+    reader = LogReader("warn")
     with connect(ADDRESS) as client:
-        assert reader.new(client) == many[:1]
-        assert reader.new(client) == many[1:150]
-        assert reader.new(client) == many[200:]
-        with pytest.raises((NoConnection, CommandNotFound)):
-            reader.new(client)
-    asked = [message.get("arguments") for message in server.received()[1:]]
-    assert asked == [None, {"limit": 50}, {"limit": 200}, {"limit": 50}, {"limit": 200}, None, {"limit": 50}]
+        assert reader.resume(client) == []
+    with connect(ADDRESS) as client:
+        assert reader.resume(client) == [_entry(1), two]
+    with connect(ADDRESS) as client:
+        assert reader.resume(client) == [three]
+        assert reader.new(client) == []
+    with connect(ADDRESS) as client:
+        assert reader.resume(client) == [_entry(1), other, three]
+    asked = [message["arguments"] for _ in range(4) for message in server.received()[1:]]
+    assert [each.get("after") for each in asked] == [None, None, 1, 3, 2, None]
+    assert {each["level"] for each in asked} == {"warn"}
+
+
+def test_a_log_without_numbers(qmon: Qmon, server: ScriptedServer) -> None:
+    """It can be shown, and not followed."""
+    entry = {"timestamp": TIME, "text": "x"}
+    server.says({"return": [entry], "id": 2})
+    server.says({"return": [entry], "id": 2}, {"event": "LOG"})
+    assert qmon("./x", "log").status == 0
+    done = qmon("./x", "log", "--follow")
+    assert (done.status, done.err) == (
+        1,
+        "qmon: the server does not number what it logs: there is no way to follow it\n",
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.completion import CompleteEvent, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead
@@ -34,14 +35,29 @@ NAMES = make_names(
             CommandInfo("load", (ParameterInfo("file", TypeInfo("str")),)),
             CommandInfo("query-paint"),
         )
-    }
+    },
+    interactive=True,
 )
 
 
+def _completions(text: str, behind: str = "", names: Any = NAMES) -> list[Completion]:
+    async def get_names() -> Any:
+        return names
+
+    async def get_events() -> Iterable[str]:
+        return {"STOP", "SALE", "S\x1b"}
+
+    async def collect() -> list[Completion]:
+        completer = LineCompleter(get_names, get_events)
+        document = Document(text + behind, len(text))
+        assert list(completer.get_completions(document, CompleteEvent())) == []
+        return [each async for each in completer.get_completions_async(document, CompleteEvent())]
+
+    return asyncio.run(collect())
+
+
 def _completed(text: str, behind: str = "", names: Any = NAMES) -> list[str]:
-    document = Document(text + behind, len(text))
-    found = LineCompleter(lambda: names).get_completions(document, CompleteEvent())
-    return [text[: len(text) + each.start_position] + each.text for each in found]
+    return [text[: len(text) + each.start_position] + each.text for each in _completions(text, behind, names)]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +71,10 @@ def _completed(text: str, behind: str = "", names: Any = NAMES) -> list[str]:
         ('{ "exec-oob":"query', ['{ "exec-oob":"query-paint']),
         ('{"execute": "paint", "arguments": {"', []),
         ("paint \x1b", []),
+        ("events on S", ["events on SALE ", "events on STOP "]),
+        ("events on STOP,SA", ["events on STOP,SALE "]),
+        ("events off ", []),
+        ("watch 0.5 paint gree", ["watch 0.5 paint greenish-blue "]),
     ],
 )
 def test_completion(text: str, lines: list[str]) -> None:
@@ -65,7 +85,7 @@ def test_completion(text: str, lines: list[str]) -> None:
 def test_completion_details() -> None:
     """A blank follows only at the end of the line; help is beside, made printable; before commands are known there is nothing."""
     assert _completed("pai", " red") == ["paint"]
-    [found] = LineCompleter(lambda: NAMES).get_completions(Document("pai"), CompleteEvent())
+    [found] = _completions("pai")
     assert found.display_meta_text == "paint\\x1b it"
     assert _completed("pai", names=None) == []
 

@@ -49,11 +49,13 @@ class Completion:
     :ivar start: where in the line the part begins that a candidate stands in for
     :ivar candidates: best first
     :ivar path: the beginning of a file name, unquoted, where one is expected: the caller knows the files. C{None}: none is.
+    :ivar event: the beginning of an event's name, where one is expected: the caller can learn what events there are; else C{None}
     """
 
     start: int
     candidates: tuple[Candidate, ...] = ()
     path: str | None = None
+    event: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,10 @@ def _session_word(names: Names, first: str, line: str, start: int, word: str, be
         begin = inner.end() if inner is not None else 0
         found = complete(names, line[begin:])
         return replace(found, start=begin + found.start)
+    if first == "events" and before[:1] == ["on"]:
+        # Names may stand behind commas, too.
+        name = word.rpartition(",")[2]
+        return Completion(start + len(word) - len(name), event=name)
     values = {"events": ("on", "off"), "log": ("follow",)}.get(first, ())
     return Completion(start) if before else _choose(start, word, map(Candidate, values))
 

@@ -336,6 +336,9 @@ class QMPClient:
         return unsubscribe
 
     def _happened(self, message: Message) -> None:
+        if message.event == "QEMU_CONNECTED":
+            # Of our proxy: it may be another QEMU now, with other commands.
+            self._commands.forget()
         if not self._receivers:
             return
         event: dict[str, Any] = {"event": message.event, "timestamp": message.timestamp}

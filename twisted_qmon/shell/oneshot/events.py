@@ -14,7 +14,7 @@ from twisted_qmon.hmp.event_text import event_line
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed, NoConnection
-from twisted_qmon.shell.oneshot.schema import Entries, read_schema
+from twisted_qmon.shell.oneshot.schema import Entries, event_names, read_schema
 from twisted_qmon.shell.options import Parser
 from twisted_qmon.shell.output import Output
 
@@ -138,10 +138,10 @@ class _Position:
         """
         # What comes before the answer is wanted as much as what comes after it.
         schema = read_schema(client)
-        known = {entry.get("name") for entry in schema if entry.get("meta-type") == "event"}
+        known = event_names(schema)
         for name in sorted(self._names - known - self._told):
             self._told.add(name)
-            close = difflib.get_close_matches(name.upper(), [str(each) for each in known], 1)
+            close = difflib.get_close_matches(name.upper(), sorted(known), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             self._note(f"the server lists no event {name!r}{hint}")
         if not _numbers_events(schema):

@@ -11,7 +11,7 @@ from twisted_qmon.hmp.event_text import log_line
 from twisted_qmon.info import JSON
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.client import Client, connect
-from twisted_qmon.shell.errors import NoConnection
+from twisted_qmon.shell.errors import Failed, NoConnection
 from twisted_qmon.shell.oneshot.events import reconnect
 from twisted_qmon.shell.options import Parser, add_format
 from twisted_qmon.shell.output import Output
@@ -22,9 +22,6 @@ LEVELS = ("debug", "info", "warn", "error", "critical")
 
 #: Seconds between two looks at the log while it is followed. A C{LOG} event is a reason to look at once.
 PERIOD = 1.0
-
-#: Of how many entries one look asks first.
-_BATCH = 50
 
 
 def run_log(address: Address, words: list[str]) -> int:
@@ -51,7 +48,7 @@ def run_log(address: Address, words: list[str]) -> int:
     while True:
         with client:
             try:
-                show(reader.new(client))
+                show(reader.resume(client))
                 while options.follow:
                     _wait(client)
                     show(reader.new(client))
@@ -81,33 +78,36 @@ class LogReader:
     """
 
     def __init__(self, level: str | None) -> None:
-        self._arguments = {} if level is None else {"level": level}
-        self._last: Mapping[str, JSON] | None = None
+        self._arguments: dict[str, JSON] = {} if level is None else {"level": level}
+        self._last: Mapping[str, JSON] = {}
 
     def new(self, client: Client) -> list[Mapping[str, JSON]]:
         """
-        :return: the entries since the last call, oldest first; all that there are at the first call, and where the last one seen
-            is not there any more
+        :return: the entries since the last call, oldest first; all that there are at the first call
         :raise CommandError: what C{query-log} is answered with
+        :raise Failed: when the entries have no numbers, by which new ones would be known
         """
-        limit = _BATCH
-        while self._last is not None:
-            entries = _entries(client.execute("query-log", {"limit": limit, **self._arguments}))
-            found = self._behind_last(entries)
-            if found is not None:
-                return self._note(found)
-            if len(entries) < limit:
-                break
-            limit *= 4
-        return self._note(_entries(client.execute("query-log", self._arguments)))
+        return self._query(client) if not self._last else self._query(client, after=self._number())
 
-    def _behind_last(self, entries: list[Mapping[str, JSON]]) -> list[Mapping[str, JSON]] | None:
-        for at in range(len(entries) - 1, -1, -1):
-            if entries[at] == self._last:
-                return entries[at + 1 :]
-        return None
+    def resume(self, client: Client) -> list[Mapping[str, JSON]]:
+        """
+        L{new} on a new connection. It may be another process now, whose entries have the same numbers: where the last entry seen
+        is not in its place, all are new.
+        """
+        if not self._last:
+            return self._query(client)
+        last = self._last
+        first, *more = self._query(client, after=self._number() - 1) or [{}]
+        return more if first == last else self._query(client)
 
-    def _note(self, entries: list[Mapping[str, JSON]]) -> list[Mapping[str, JSON]]:
+    def _number(self) -> int:
+        number = self._last.get("number")
+        if not isinstance(number, int):
+            raise Failed("the server does not number what it logs: there is no way to follow it")
+        return number
+
+    def _query(self, client: Client, **more: JSON) -> list[Mapping[str, JSON]]:
+        entries = _entries(client.execute("query-log", {**self._arguments, **more}))
         if entries:
             self._last = entries[-1]
         return entries

@@ -1,12 +1,13 @@
 """
-Tab at the prompt: what L{complete<twisted_qmon.hmp.completion.complete>} knows, and the files that there are.
+Tab at the prompt: what L{complete<twisted_qmon.hmp.completion.complete>} knows, the files that there are, and the events of the
+server.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -28,31 +29,45 @@ _EXECUTE = re.compile(r'\s*\{\s*"(?:execute|exec-oob)"\s*:\s*"(?P<name>[^"]*)$')
 
 class LineCompleter(Completer):
     """
-    :param names: returns the commands that are known at present; C{None}: none are
+    :param names: returns the commands; C{None}: they can't be had at present
+    :param events: returns the names of the events that there are
     """
 
-    def __init__(self, names: Callable[[], Names | None]) -> None:
+    def __init__(
+        self, names: Callable[[], Awaitable[Names | None]], events: Callable[[], Awaitable[Iterable[str]]]
+    ) -> None:
         self._names = names
+        self._events = events
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Nothing: the server has to be asked."""
+        return ()
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
         """See prompt_toolkit."""
-        names = self._names()
+        names = await self._names()
         line = document.text_before_cursor
         if names is None:
             return
         message = _EXECUTE.match(line)
         if message is not None:
             found = [Candidate(name, info.help) for name, info in sorted(names.commands.items())]
-            yield from _completions(
-                [each for each in found if each.text.startswith(message["name"])], message.start("name") - len(line)
-            )
+            chosen = [each for each in found if each.text.startswith(message["name"])]
+            for each in _completions(chosen, message.start("name") - len(line)):
+                yield each
         elif not line.lstrip().startswith("{"):
             completion = complete(names, line)
-            yield from _completions(
-                completion.candidates, completion.start - len(line), blank=document.text_after_cursor == ""
-            )
-            if completion.path is not None:
-                yield from _completions(files(completion.path), completion.start - len(line))
+            candidates = [*completion.candidates]
+            if completion.event is not None:
+                events = sorted(await self._events())
+                candidates += [Candidate(name) for name in events if name.startswith(completion.event)]
+            position = completion.start - len(line)
+            for each in _completions(candidates, position, blank=document.text_after_cursor == ""):
+                yield each
+            for each in _completions(files(completion.path) if completion.path is not None else (), position):
+                yield each
 
 
 def _completions(candidates: Iterable[Candidate], position: int, *, blank: bool = False) -> Iterator[Completion]:

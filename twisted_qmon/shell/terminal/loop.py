@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -15,6 +15,7 @@ from prompt_toolkit.filters import is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.search import accept_search
@@ -31,6 +32,7 @@ from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.lines.session import Session
+from twisted_qmon.shell.oneshot.schema import event_names
 from twisted_qmon.shell.output import wants_colour
 from twisted_qmon.shell.terminal.completer import LineCompleter
 from twisted_qmon.shell.terminal.connection import Connection, server_name
@@ -63,7 +65,7 @@ class Prompt:
         output.enable_cpr = False
         self._editor: PromptSession[str] = PromptSession(
             self._message,
-            completer=LineCompleter(self._names),
+            completer=LineCompleter(self._names, self._events),
             complete_while_typing=False,
             complete_style=CompleteStyle.COLUMN,
             history=History(history_path()),
@@ -122,10 +124,18 @@ class Prompt:
             "'help' lists the commands, Tab completes, Ctrl-D leaves.\n"
         )
 
-    def _names(self) -> Names | None:
-        found: list[Names] = []
-        self._session.index.names().addCallbacks(found.append, lambda failure: failure.trap(CommandError) and None)
-        return found[0] if found else None
+    async def _names(self) -> Names | None:
+        try:
+            names: Names = await self._session.index.names().asFuture(self._loop)
+        except CommandError:
+            return None
+        return names
+
+    async def _events(self) -> Iterable[str]:
+        try:
+            return event_names(await self._execute("query-qmp-schema"))
+        except CommandError:
+            return ()
 
     # -- the connection
 
@@ -140,12 +150,13 @@ class Prompt:
     def _back(self, client: QMPClient) -> None:
         self._screen.note(f"{printable(self._address.text)}: connected again\n")
         self._watch()
-        self._names()
 
 
 def _bindings() -> KeyBindings:
     bindings = KeyBindings()
 
+    # While text is written the terminal makes a signal of the key.
+    @bindings.add(Keys.SIGINT)
     @bindings.add("c-c")
     def _(event: KeyPressEvent) -> None:
         # There is nothing to cancel; a line that was begun is given up.

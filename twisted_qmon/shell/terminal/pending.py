@@ -119,6 +119,8 @@ class PendingBar:
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
 
+        # While text is written the terminal makes a signal of the key.
+        @bindings.add(Keys.SIGINT)
         @bindings.add("c-c")
         def _(event: KeyPressEvent) -> None:
             self._typed.clear()

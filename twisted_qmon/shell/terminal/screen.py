@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.application.current import get_app_or_none
@@ -69,11 +70,12 @@ class Screen:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, now. Call it where no line is edited."""
+        """Write what waits, now. Call it where no line is edited. At Ctrl-C the rest of it is dropped."""
         text = "".join(self._waiting)
         self._waiting.clear()
         if text:
-            self._write(text)
+            with suppress(KeyboardInterrupt):
+                self._write(text)
 
 
 def _write(text: str) -> None:

@@ -113,6 +113,7 @@ class Top:
 
         @bindings.add("q", filter=~typing)
         @bindings.add("c-c")
+        @bindings.add(Keys.SIGINT)
         @bindings.add("c-d")
         def _(event: KeyPressEvent) -> None:
             event.app.exit()
