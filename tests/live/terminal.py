@@ -5,7 +5,7 @@ C{qmon} in a pseudo-terminal, and what a person sees of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,18 +24,25 @@ class Terminal:
 
     :param folder: where it runs, and has its state
     :param words: the words of its command line
+    :param program: what runs there; by default C{qmon}
     :ivar raw: all bytes that it has written
     """
 
     def __init__(
-        self, folder: Path, *words: str, columns: int = 100, lines: int = 30, variables: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *words: str,
+        columns: int = 100,
+        lines: int = 30,
+        variables: dict[str, str] | None = None,
+        program: Sequence[str] = COMMAND,
     ) -> None:
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         self._process = pexpect.spawn(
-            COMMAND[0],
-            [*COMMAND[1:], *words],
+            program[0],
+            [*program[1:], *words],
             cwd=str(folder),
             env=environment(folder, **(variables or {})),
             dimensions=(lines, columns),

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.needs import need
 from tests.live.qmon_program import COMMAND, SERVERS, Qmon, environment, ours, serving
 from tests.live.real_qemu import RealQemu
+from tests.live.terminal import Terminal
 from tests.live.twistd_process import PATIENCE, Twistd, until
-from tests.support.shop import HOSTILE
+from tests.support.shop import CONTROLS
 
 pytestmark = pytest.mark.live
 
@@ -120,9 +122,18 @@ def test_no_wait(kind: str, tmp_path: Path) -> None:
             assert json.loads(qmon("exec", "query-status")[1])["running"] is True
 
 
-def test_output_closed_early(twistd: Twistd, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        ("exec text size:=20000000", '"xxxxxxxxx'),
+        ("-c 'text 20000000'", "xxxxxxxxxx"),
+        ("< lines", "xxxxxxxxxx"),
+    ],
+)
+def test_output_closed_early(twistd: Twistd, tmp_path: Path, words: str, out: str) -> None:
     """20 MB into a pipe that is closed after the first bytes: no traceback, no error."""
-    line = " ".join([*COMMAND, "./qmp.sock", "exec", "text", "size:=20000000", "| head -c 10"])
+    (tmp_path / "lines").write_text("text 20000000\ninfo status\n")
+    line = " ".join([*COMMAND, "./qmp.sock", words, "| head -c 10"])
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=tmp_path,
@@ -131,7 +142,27 @@ def test_output_closed_early(twistd: Twistd, tmp_path: Path) -> None:
         text=True,
         timeout=PATIENCE,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, '"xxxxxxxxx', "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, out, "")
+
+
+@pytest.mark.parametrize("words", ["exec text size:=20000000 --table", "-c 'text 20000000'", "log --follow"])
+def test_a_pager_left_early(twistd: Twistd, tmp_path: Path, words: str) -> None:
+    """20 MB, or a log without end, into C{less}: the first page is there; C{q} ends both at once, without an error."""
+    twistd.qmp().execute("hostile", {"how": "log"})
+    line = " ".join([*COMMAND, "./qmp.sock", words, "|", need("less")])
+    script = f"set -o pipefail; {line}; echo status $?"
+    with Terminal(tmp_path, program=["bash", "-c", script]) as terminal:
+        terminal.shows("logged" if "log" in words else "x" * 99)
+        terminal.types("q")
+        if "log" in words:
+            # It finds out with the next line that it writes.
+            until(
+                "the end", lambda: twistd.qmp().execute("hostile", {"how": "log"}) or "status" in terminal.settles(0.2)
+            )
+        terminal.ends()
+        assert terminal.screen.splitlines()[-1].endswith("status 0")
+        assert "Traceback" not in terminal.screen
+        assert b"qmon: " not in terminal.raw
 
 
 def test_a_full_disk(twistd: Twistd, tmp_path: Path) -> None:
@@ -159,7 +190,7 @@ def test_text_of_the_server_is_harmless(twistd: Twistd, qmon: Qmon, tmp_path: Pa
         texts += [*qmon("log"), *qmon("log", "--table")]
     written = "".join(str(text) for text in texts)
     assert {"return": "returned", "raise": "raised", "event": "sold", "log": "logged"}[how] in written
-    assert not set(written) & (set(HOSTILE) - {"\n", "\t"})
+    assert not set(written) & (set(CONTROLS) - {"\n", "\t"})
 
 
 def test_events_across_a_restart(tmp_path: Path) -> None:

@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.qmon_program import SERVERS, Qmon, ours, serving
-from tests.live.real_qemu import RealQemu
 from tests.live.terminal import Terminal
 from tests.live.twistd_process import PATIENCE, Twistd, until
-from tests.support.shop import HOSTILE
 
 pytestmark = pytest.mark.live
 
@@ -77,24 +75,6 @@ def test_completion(terminal: Terminal, tmp_path: Path) -> None:
     terminal.shows("red", "green", "greenish-blue", "colour=", "coats=")
 
 
-def test_completion_at_a_qemu(tmp_path: Path) -> None:
-    """The same against a plain QEMU, from its help and its schema."""
-    (tmp_path / "picture").touch()
-    with serving("qemu", tmp_path) as address, Terminal(tmp_path, address) as terminal:
-        terminal.prompts()
-        for typed, shown in (
-            ("set_li", "(qmon) set_link"),
-            ("set_link e0 of", "(qmon) set_link e0 off"),
-            ("migrate_set_capability zero-b", "(qmon) migrate_set_capability zero-blocks"),
-            ("info block-j", "(qmon) info block-jobs"),
-            ("screendump ./pic", "(qmon) screendump ./picture"),
-        ):
-            terminal.types(typed + TAB)
-            terminal.until(shown, lambda shown=shown: terminal.line == shown)  # type: ignore[misc]
-            terminal.types(CTRL_C)
-            terminal.prompts()
-
-
 def test_history(twistd: Twistd, tmp_path: Path) -> None:
     """Lines are there at the next start, found with the arrow and Ctrl-R; the file is private and has no secrets."""
     with Terminal(tmp_path) as terminal:
@@ -144,24 +124,6 @@ def test_ctrl_c_cancels_a_message(twistd: Twistd, terminal: Terminal) -> None:
     terminal.shows("was cancelled")
     terminal.prompts()
     assert twistd.qmp().execute("query-pending") == []
-
-
-def test_ctrl_c_at_a_qemu(tmp_path: Path) -> None:
-    """A QEMU can't cancel: the prompt is back all the same, and the late reply is dropped."""
-    with RealQemu(tmp_path) as qemu, Terminal(tmp_path, str(qemu.socket)) as terminal:
-        terminal.prompts()
-        qemu.freeze()
-        terminal.enters("info status")
-        terminal.shows("Ctrl-C cancels")
-        terminal.types(CTRL_C)
-        terminal.shows("cancelled")
-        terminal.prompts()
-        qemu.thaw()
-        terminal.settles()
-        terminal.enters("info name")
-        terminal.settles()
-        assert "VM status" not in terminal.screen
-        assert "VM status: paused" in terminal.does("info status")
 
 
 def test_ctrl_c_and_ctrl_d_at_the_prompt(terminal: Terminal) -> None:
@@ -228,20 +190,31 @@ def test_an_event_above_a_line(twistd: Twistd, terminal: Terminal) -> None:
     assert "gloves" not in terminal.screen
 
 
-def test_hostile_event(twistd: Twistd, terminal: Terminal) -> None:
-    """Control characters of an event become escapes."""
-    terminal.does("events on")
-    twistd.qmp().execute("hostile", {"how": "event"})
-    terminal.shows("SALE", "\\u001a")
-    assert b"\x06\x07" not in terminal.raw
-    assert b"\x1a\x1b" not in terminal.raw
-
-
 def test_watch(terminal: Terminal) -> None:
     """C{watch} repeats a line until Ctrl-C."""
     terminal.enters("watch 0.2 paint red")
     terminal.until("three times", lambda: terminal.screen.count("painted red") >= 3)
     terminal.types(CTRL_C)
+    terminal.prompts()
+    assert "running" in terminal.does("info status")
+
+
+def test_ctrl_c_while_text_is_written(terminal: Terminal) -> None:
+    """Ctrl-C ends a line that is repeated also at a moment at which it prints; at the prompt it ends long output."""
+    terminal.enters("watch 0.1 text 100000")
+    terminal.until("some of it", lambda: terminal.raw.count(b"x") > 250_000)
+    terminal.types(CTRL_C)
+    terminal.until("the prompt", lambda: not terminal._read(0.3) and terminal.line.endswith("(qmon)"))
+    terminal.enters("")
+    terminal.prompts()
+    assert "running" in terminal.does("info status")
+    before = terminal.raw.count(b"x")
+    terminal.enters("text 20000000")
+    terminal.until("some of it", lambda: terminal.raw.count(b"x") > before + 1000)
+    terminal.types(CTRL_C)
+    terminal.until("the prompt", lambda: not terminal._read(0.3) and terminal.line.endswith("(qmon)"))
+    assert terminal.raw.count(b"x") < before + 10_000_000
+    terminal.enters("")
     terminal.prompts()
     assert "running" in terminal.does("info status")
 
@@ -302,22 +275,6 @@ def test_a_long_line(terminal: Terminal) -> None:
     terminal.until("its result", lambda: terminal.raw.count(b"loaded /yyy") == 1 and terminal.line == "(qmon)")
     text = terminal.raw.rpartition(b"loaded ")[2].replace(b"\r\n", b"")
     assert b"y" * 3990 + b"z" in text
-
-
-def test_text_of_the_server_is_harmless(terminal: Terminal) -> None:
-    """Control characters in a result, an error and a log entry are shown as escapes."""
-    for how in ("return", "raise", "log"):
-        terminal.does(f"hostile {how}")
-    terminal.does("info log")
-    terminal.does('{"execute": "hostile", "arguments": {"how": "raise"}}')
-    shown = terminal.raw.decode(errors="replace")
-    assert "\\x1b" in shown
-    assert not set(shown) & (set(HOSTILE) - set("\n\r\t\b\x1b\x07\x0e\x0f"))
-    for c in "\x07\x1b":
-        assert f"raised {c}" not in shown
-        assert f"\x00{c}" not in shown
-    assert "\x06\x07" not in shown
-    assert "\x1a\x1b" not in shown
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])

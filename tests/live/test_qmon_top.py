@@ -10,7 +10,6 @@ import pytest
 from tests.live.qmon_program import SERVERS, Qmon, ours, serving
 from tests.live.terminal import Terminal
 from tests.live.twistd_process import PATIENCE, until
-from tests.support.shop import HOSTILE
 
 pytestmark = pytest.mark.live
 
@@ -75,17 +74,6 @@ def test_a_window_that_is_resized(tmp_path: Path) -> None:
         terminal.resizes(50, 12)
         terminal.until("the last line", lambda: terminal.screen.splitlines()[-1].startswith("up/down select"))
         assert len(terminal.screen.splitlines()) == 12
-
-
-def test_hostile_text(tmp_path: Path) -> None:
-    """Control characters of an event become escapes."""
-    with ours(tmp_path) as twistd, Terminal(tmp_path, "./qmp.sock", "top") as terminal:
-        terminal.shows("memory")
-        twistd.qmp().execute("hostile", {"how": "event"})
-        terminal.shows("SALE", "sold")
-        assert b"\x06\x07" not in terminal.raw
-        assert b"\x1a\x1b" not in terminal.raw
-        assert HOSTILE not in terminal.raw.decode(errors="replace")
 
 
 def test_no_terminal(tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ from twisted.logger import Logger
 
 from twisted_qmon import CommandProvider, Event, GenericError, Request, command
 
-__all__ = ["HOSTILE", "Shop"]
+__all__ = ["CONTROLS", "HOSTILE", "Shop"]
 
 #: Each control character, those of eight bits, and what turns the direction of writing.
-HOSTILE = "".join(map(chr, (*range(32), *range(127, 160)))) + "\u202e\u2028"
+CONTROLS = "".join(map(chr, (*range(32), *range(127, 160)))) + "\u202e\u2028"
+
+#: Each of them between brackets, so that one that gets through is told from those that a terminal program writes itself; and some
+#: sequences that set a title, clear the screen, and answer for the person.
+HOSTILE = "".join(f"<{c}>" for c in CONTROLS) + "\x1b]0;pwned\x07\x1b[2J\x9b2J\x1b[6n\x1bP$qm\x1b\\"
 
 _log = Logger()
 
