@@ -549,13 +549,15 @@ class CommandsTests(ClientCase):
         """When a proxy says that a QEMU has connected, it is asked anew: it may be another one, or the first."""
         wanted = self.client.commands()
         self.server.say({"return": [{"name": "one"}], "id": 1})
-        self.assertEqual(list(self.successResultOf(wanted)), ["one"])
+        commands = self.successResultOf(wanted)
+        self.assertEqual(list(commands), ["one"])
         self.server.say(
             {"event": "QEMU_CONNECTED", "data": {"version": {}}, "timestamp": {"seconds": 1, "microseconds": 2}}
         )
         wanted = self.client.commands()
         self.server.say({"return": [{"name": "one"}, {"name": "two"}], "id": 2})
-        self.assertEqual(list(self.successResultOf(wanted)), ["one", "two"])
+        commands = self.successResultOf(wanted)
+        self.assertEqual(list(commands), ["one", "two"])
 
     def test_no_human_monitor(self) -> None:
         """The commands of a server without a human monitor are typed as ours are."""
