@@ -8,6 +8,7 @@ The error tree.
      +-- EventError                   an event that is not defined, or data that does not match it (raised at the emitter)
      +-- CommandError                 an answer to a command; crosses the wire as {"class", "desc"}
           +-- GenericError
+          |    +-- InvalidArguments   they are not what the command takes
           |    +-- CommandTimedOut    its deadline passed
           |    +-- CommandCancelled   it was cancelled
           |    +-- ShuttingDown       the monitor takes no new requests
@@ -31,6 +32,7 @@ __all__ = [
     "EventError",
     "CommandError",
     "GenericError",
+    "InvalidArguments",
     "CommandTimedOut",
     "CommandCancelled",
     "ShuttingDown",
@@ -100,6 +102,10 @@ class GenericError(CommandError):
     """Any failure without a class of its own."""
 
     error_class = "GenericError"
+
+
+class InvalidArguments(GenericError):
+    """An argument is missing, unexpected or wrong: the command has done nothing."""
 
 
 class CommandTimedOut(GenericError):

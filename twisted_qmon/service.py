@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
 
-__all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service"]
+__all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service", "serve_web"]
 
 _log = Logger()
 
@@ -103,6 +103,10 @@ class Listener(Service):
                 host=host,
                 access_level=str(self.factory.level),
             )
+        # One that has to tell people where it is.
+        told: Callable[[IListeningPort], None] | None = getattr(self.factory, "listening", None)
+        if told is not None:
+            told(port)
         return port
 
     def startService(self) -> None:
@@ -278,15 +282,22 @@ class MonitorService(MultiService):
 
     def reread(self) -> None:
         """
-        Read the access rules and the files of C{mtls:} again, and open the audit's file again. What is wrong with one is logged,
-        and what was read before stays in use.
+        Read the access rules, the tokens of the web interface and the files of C{mtls:} again, and open the audit's file again.
+        What is wrong with one is logged, and what was read before stays in use.
         """
-        self._log.info("reading access rules and TLS files again, and opening the audit again")
+        self._log.info("reading access rules, tokens and TLS files again, and opening the audit again")
         guard = self.monitor.guard
         try:
             guard.reload()
         except AccessError as e:
             self._log.error("{reason}; the access rules stay as they were", reason=str(e))
+        for factory in self.factories:
+            again: Callable[[], None] | None = getattr(factory, "reread", None)
+            if again is not None:
+                try:
+                    again()
+                except AccessError as e:
+                    self._log.error("{reason}; the tokens stay as they were", reason=str(e))
         if guard.audit is not None:
             guard.audit.open()
         reread_all()
@@ -397,6 +408,39 @@ def _serve_people(
         from twisted_qmon.hmp.protocol import HMPFactory
 
         service.serve(description, HMPFactory(service.monitor, prompt=prompt, banner=banner, **limits))
+
+
+def serve_web(
+    service: MonitorService,
+    descriptions: Iterable[str],
+    tokens: str | PathLike[str],
+    *,
+    hosts: Iterable[str] = (),
+    max_connections: int = MAX_CONNECTIONS,
+    max_body: int = MAX_MESSAGE,
+) -> None:
+    """
+    Serve the page and the HTTP interface as well.
+
+    :param service: what L{make_monitor_service} made
+    :param descriptions: server endpoint descriptions
+    :param tokens: the file of tokens; it is made if it is not there
+    :param hosts: for this and the next two see L{WebFactory<twisted_qmon.web.factory.WebFactory>}
+    :raise ValueError: when a description is not valid or the file can't be used
+    :raise ImportError: when the extra C{web} is not installed
+    """
+    descriptions = list(descriptions)
+    if descriptions:
+        # Without a page its modules are not loaded, nor those of Twisted's web.
+        from twisted_qmon.web.factory import WebFactory
+        from twisted_qmon.web.tokens import Tokens
+
+        known = Tokens(tokens, service.owner)
+        for description in descriptions:
+            factory = WebFactory(
+                service.monitor, known, hosts=hosts, max_connections=max_connections, max_body=max_body
+            )
+            service.serve(description, factory)
 
 
 def _register(service: MonitorService, application: object) -> None:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,7 @@ class Options(_Options):
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
         ["access", None, None, "A file with the rules of who may do what (TOML)."],
         ["audit", None, None, "A file for the record of who did what."],
+        ["web-tokens", None, "web-tokens.toml", "A file with the tokens of --web (TOML); made if it is not there."],
         ["ready-timeout", None, READY_TIMEOUT, "Seconds that a greeting waits for a QEMU that is not connected yet.", _seconds],
     ]  # fmt: skip
     optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
@@ -154,6 +156,8 @@ class Options(_Options):
         super().__init__()
         self["qmp"] = []
         self["hmp"] = []
+        self["web"] = []
+        self["web-host"] = []
         self["provider"] = []
         self["audit-required"] = False
         self.access: Access | None = None
@@ -195,6 +199,14 @@ class Options(_Options):
         """Serve the human monitor at this server endpoint (repeatable). [default: unix:hmp.sock]"""
         self["hmp"].append(description)
 
+    def opt_web(self, description: str) -> None:
+        """Serve the page and the HTTP interface at this server endpoint (repeatable)."""
+        self["web"].append(description)
+
+    def opt_web_host(self, name: str) -> None:
+        """A name that browsers may have for this host, beside localhost and the address listened at (repeatable)."""
+        self["web-host"].append(name)
+
     def opt_audit_required(self) -> None:
         """Refuse commands above the level observe that can't be written to --audit."""
         self["audit-required"] = True
@@ -233,7 +245,9 @@ class Options(_Options):
         if not self["qmp"] and not self["hmp"]:
             self["qmp"] = ["unix:qmp.sock"]
             self["hmp"] = ["unix:hmp.sock"]
-        for option in ("qmp", "hmp"):
+        if self["web"] and find_spec("klein") is None:
+            raise UsageError("--web: Klein is not installed: pip install 'twisted-qmon[web]'")
+        for option in ("qmp", "hmp", "web"):
             for description in self[option]:
                 try:
                     server_endpoint(None, take_level(description)[0])
@@ -311,6 +325,7 @@ def makeService(options: Options) -> MultiService:
         event_history=options["event-history"],
         event_history_bytes=options["event-history-bytes"],
     )
+    _serve_web(service, options)
     _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
     signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None)
     service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
@@ -328,6 +343,22 @@ def makeService(options: Options) -> MultiService:
         except ProviderError as e:
             raise SystemExit(f"twistd qmon: --provider: {e}") from e
     return root
+
+
+def _serve_web(service: MonitorService, options: Options) -> None:
+    from twisted_qmon.service import serve_web
+
+    try:
+        serve_web(
+            service,
+            options["web"],
+            options["web-tokens"],
+            hosts=options["web-host"],
+            max_connections=options["max-connections"],
+            max_body=options["max-message"],
+        )
+    except AccessError as e:
+        raise SystemExit(f"twistd qmon: --web-tokens: {e}") from e
 
 
 def _owner(twistd: _Options | None) -> Owner | None:

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"_transport", "_twistd"},
     {"qmp", "hmp"},
     {FACADE},
-    {"testing", "providers"},
+    {"testing", "providers", "web"},
     {"service", "shell"},
     {"tap", "__main__"},
 ]

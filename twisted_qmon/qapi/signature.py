@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import convert
 
-from twisted_qmon.errors import GenericError, RegistrationError
+from twisted_qmon.errors import InvalidArguments, RegistrationError
 from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler
 from twisted_qmon.qapi.args_type import declared_parameters, parse_args_type
@@ -63,14 +63,14 @@ class Signature(msgspec.Struct, eq=False):
 
         :param arguments: as they came; what is nearly JSON data will do: subclasses, tuples, mappings
         :return: the keywords for the handler, a new dictionary each time
-        :raise GenericError: in QEMU's words, when an argument is missing, unexpected or wrong
+        :raise InvalidArguments: in QEMU's words, when an argument is missing, unexpected or wrong
         """
         try:
             return self.decode(arguments)
         except ArgumentError as e:
-            raise GenericError(str(e)) from None
+            raise InvalidArguments(str(e)) from None
         except RecursionError:
-            raise GenericError("JSON nesting depth limit exceeded") from None
+            raise InvalidArguments("JSON nesting depth limit exceeded") from None
 
     def checker(self) -> Callable[[Arguments], object]:
         """
