@@ -287,12 +287,11 @@ class Dispatcher:
         self, request: Request, command: CalledCommand, result: Deferred[Any] | Coroutine[Deferred[Any], Any, Any]
     ) -> None:
         work = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
-        attributes = vars(work)
-        if _TAKEN in attributes:
+        if hasattr(work, _TAKEN):
             raise RuntimeError(
                 f"the handler of {request.name!r} returned a Deferred that was returned before: each request needs its own"
             )
-        attributes[_TAKEN] = True
+        setattr(work, _TAKEN, True)
         request.work = work
         work.addBoth(self._ended, request, command)
         if not request.working:

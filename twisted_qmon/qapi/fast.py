@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Optional, TypeAlias
 
 import msgspec
 from msgspec import UNSET, convert, to_builtins
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from twisted_qmon.info import JSON
 
@@ -38,7 +37,6 @@ __all__ = [
     "Keywords",
     "Native",
     "Out",
-    "are_plain",
     "bounded",
     "list_encoder",
     "one_of",
@@ -108,23 +106,24 @@ class InStruct:
     :param members: in declared order
     :ivar struct: for msgspec
     :ivar values: gives the members' values, in declared order; C{UNSET} where nothing stands for one that is absent
+    :ivar keywords: gives the members' values by name, without those for which nothing stands
     :raise TypeError: when msgspec has no such struct
     :raise ValueError: likewise
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self._names = [member.keyword for member in members]
         self._left_out = [member.keyword for member in members if member.left_out]
-        # What is to be done with the values that msgspec made, by their places.
-        self._later: list[tuple[int, Build, Callable[[], object]]] = []
-        fields = [self._field(index, member) for index, member in enumerate(members)]
+        # What is to be done with the values that msgspec made.
+        self._later: list[tuple[str, Build, Callable[[], object]]] = []
+        fields = [self._field(member) for member in members]
         self.struct = _define(fields, members, forbid_unknown_fields=True)
-        self.values: Callable[[Any], Sequence[object]] = self._build if self._later else astuple
+        self.values: Callable[[Any], Sequence[object]] = self._values if self._later else astuple
+        self.keywords: Callable[[Any], Keywords] = self._keywords if self._later or self._left_out else asdict
 
-    def _field(self, index: int, member: Member) -> _Field:
+    def _field(self, member: Member) -> _Field:
         annotation, build = member.type.fast_in()
         if build is not None:
-            self._later.append((index, build, member.absent))
+            self._later.append((member.keyword, build, member.absent))
         if not member.optional:
             return member.keyword, annotation
         if build is not None or member.left_out:
@@ -133,16 +132,15 @@ class InStruct:
             return member.keyword, annotation, member.default
         return member.keyword, annotation, msgspec.field(default_factory=member.absent)
 
-    def _build(self, made: msgspec.Struct) -> Sequence[object]:
-        values = list(astuple(made))
-        for index, build, absent in self._later:
-            value = values[index]
-            values[index] = absent() if value is UNSET else build(value)
-        return values
+    def _values(self, made: msgspec.Struct) -> Sequence[object]:
+        for name, build, absent in self._later:
+            value = getattr(made, name)
+            setattr(made, name, absent() if value is UNSET else build(value))
+        return astuple(made)
 
-    def keywords(self, made: msgspec.Struct) -> Keywords:
-        """:return: the members' values by name, without those for which nothing stands"""
-        keywords = dict(zip(self._names, self.values(made), strict=True))
+    def _keywords(self, made: msgspec.Struct) -> Keywords:
+        self._values(made)
+        keywords = asdict(made)
         for name in self._left_out:
             if keywords[name] is UNSET:
                 del keywords[name]
@@ -153,10 +151,6 @@ class InStruct:
 
 #: To encode so many values one by one takes as long as to ask msgspec for all of them.
 MANY = 8
-
-# What is plain data if it is no subclass. Not C{None}, which may say that a member is absent.
-_PLAIN = frozenset({str, int, float, bool})
-_DICT = frozenset({dict})
 
 # It encodes only to find out whether it can: it refuses lone surrogates, and integers beyond 64 bits.
 _check_encodable = msgspec.msgpack.Encoder().encode
@@ -169,15 +163,11 @@ class Out(NamedTuple):
     :ivar annotation: for msgspec
     :ivar kinds: the classes of the values that msgspec may be given; C{None}: any, it refuses what the type refuses
     :ivar inner: whether what is in a value may be given to msgspec; C{None}: it may
-    :ivar converts: what comes of a value is never the value itself
-    :ivar are_plain: whether values that msgspec takes are plain data already, which pass as they are; C{None}: it can't be told
     """
 
     annotation: Native
     kinds: frozenset[type] | None = None
     inner: Look | None = None
-    converts: bool = False
-    are_plain: Callable[[Sequence[Any]], bool] | None = None
 
     @property
     def is_lenient(self) -> bool:
@@ -189,15 +179,6 @@ class Out(NamedTuple):
         return (self.kinds is None or self.kinds.issuperset(map(type, values))) and (
             self.inner is None or all(map(self.inner, values))
         )
-
-
-def are_plain(values: Iterable[object]) -> bool:
-    """:return: whether scalars that msgspec takes are plain data"""
-    return _PLAIN.issuperset(map(type, values))
-
-
-def _are_plain_dicts(values: Sequence[dict[str, object]]) -> bool:
-    return _DICT.issuperset(map(type, values)) and are_plain(chain.from_iterable(map(dict.values, values)))
 
 
 def out_struct(cls: type, members: Sequence[Member], *, mapping: bool = False) -> Out | None:
@@ -228,8 +209,6 @@ def out_struct(cls: type, members: Sequence[Member], *, mapping: bool = False) -
         struct,
         frozenset({cls}),
         _looker([(name, out.kinds, out.inner) for name, out in outs if out.is_lenient], mapping),
-        converts=not mapping or any(out.converts for _, out in outs),
-        are_plain=_are_plain_dicts if mapping and all(out.are_plain is are_plain for _, out in outs) else None,
     )
 
 
@@ -256,20 +235,13 @@ def list_encoder(out: Out | None) -> Callable[[Sequence[Any]], JSON] | None:
     :param out: of the elements
     :return: a function that encodes lists, and raises anything at what the plain way is to decide; C{None}: there is none
     """
-    if out is None or (out.are_plain is None and not out.converts):
+    if out is None:
         return None
     # To say a type that is no struct takes msgspec long each time.
     holder = msgspec.defstruct("Holder", [("value", GenericAlias(list, out.annotation))], gc=False)
-    passes, fits = out.are_plain, out.fits
+    fits = out.fits
 
-    def check(value: Sequence[Any]) -> JSON:
-        if type(value) is not list or passes is None or not passes(value):
-            raise TypeError
-        convert({"value": value}, holder)
-        _check_encodable(value)
-        return value
-
-    def make(value: Sequence[object]) -> JSON:
+    def encode(value: Sequence[object]) -> JSON:
         if not fits(value):
             raise TypeError
         made = convert({"value": value}, holder, from_attributes=True)
@@ -277,4 +249,4 @@ def list_encoder(out: Out | None) -> Callable[[Sequence[Any]], JSON] | None:
         encoded: JSON = to_builtins(made)["value"]
         return encoded
 
-    return make if passes is None else check
+    return encode

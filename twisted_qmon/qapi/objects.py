@@ -63,11 +63,11 @@ class Member(msgspec.Struct, eq=False):
         return self.default if self.default_factory is None else self.default_factory()
 
 
-# A member on the way out: its name and that of the wire, C{encode} of its type, C{skip_none}, C{optional}, and its type's
-# C{passing} and C{passes}.
-_Row: TypeAlias = (
-    "tuple[str, str, Callable[[object], JSON], bool, bool, type[Any] | None, Callable[[Any], bool] | None]"
-)
+# A member on the way out: its name and that of the wire, C{encode} of its type, C{skip_none}, C{optional}.
+_Row: TypeAlias = "tuple[str, str, Callable[[object], JSON], bool, bool]"
+
+# What tells whether a member passes as it is: its name on the wire, C{passing} and C{passes} of its type, C{optional}.
+_Pass: TypeAlias = "tuple[str, type | None, Callable[[Any], bool] | None, bool]"
 
 
 class ObjectType(Type):
@@ -103,9 +103,7 @@ class ObjectType(Type):
         if len(self._wires) < len(members):
             names = ", ".join(member.wire for member in members)
             raise RegistrationError(f"two members have one name on the wire: {names}")
-        self._rows = [
-            (m.name, m.wire, m.type.encode, m.skip_none, m.optional, m.type.passing, m.type.passes) for m in members
-        ]
+        self._rows = [(m.name, m.wire, m.type.encode, m.skip_none, m.optional) for m in members]
         self.info.members = tuple(member.info for member in members)
 
     # -- in
@@ -173,7 +171,7 @@ class ObjectType(Type):
         result: dict[str, JSON] = {}
         wire = ""
         try:
-            for name, wire, encode, skip_none, _, _, _ in self._rows:
+            for name, wire, encode, skip_none, _ in self._rows:
                 item = getattr(value, name)
                 if item is not None or not skip_none:
                     result[wire] = encode(item)
@@ -216,12 +214,19 @@ class DictType(ObjectType):
     have in Python or those of the wire.
     """
 
-    passing = dict
+    passing: type | None = dict
+    _passes: list[_Pass]
 
-    def passes(self, value: Keywords) -> bool:
-        """:return: whether a dictionary needs no converting, as far as that is told quickly"""
+    def complete(self, members: Sequence[Member]) -> None:
+        super().complete(members)
+        self._passes = [(m.wire, m.type.passing, m.type.passes, m.optional) for m in members]
+        if any(m.type.passing is None for m in members):
+            self.passing = None
+
+    def passes(self, value: Mapping[str, Any]) -> bool:
+        """:return: whether the members are there, by their names on the wire, no others are, and all are plain data"""
         known = 0
-        for _, wire, _, _, optional, passing, passes in self._rows:
+        for wire, passing, passes, optional in self._passes:
             if wire in value:
                 item = value[wire]
                 if type(item) is not passing or (passes is not None and not passes(item)):
@@ -240,7 +245,7 @@ class DictType(ObjectType):
     def encode(self, value: object) -> Mapping[str, JSON]:
         if type(value) is not dict and not isinstance(value, Mapping):
             raise ResultError(f"expected a dict, not {type(value).__name__}")
-        if type(value) is dict and self.passes(value):
+        if type(value) is self.passing and self.passes(value):
             return value
         return self._encode_each(value)
 
@@ -248,7 +253,7 @@ class DictType(ObjectType):
         result: dict[str, JSON] = {}
         known = 0
         same = type(value) is dict
-        for name, wire, encode, skip_none, optional, _, _ in self._rows:
+        for name, wire, encode, skip_none, optional in self._rows:
             if wire in value:
                 item = value[wire]
             elif name in value:

@@ -86,15 +86,19 @@ def _finisher(type_: Type, *, optional: bool) -> Finish:
     """
     null = type_.info.kind == "alternate" and any(option.kind == "null" for option in type_.info.options)
     nothing = optional or null or type_.info.kind in ("any", "null")
-    encode = type_.encode
+    encode, passes = type_.encode, type_.passes
+    passing: object = type_.passing
 
-    def finish(result: object) -> JSON | JSONText:
-        if result is None and nothing:
-            # A command without a result answers an empty object, even one that may give anything.
-            return None if null else {}
+    def finish(result: Any) -> JSON | JSONText:
         if type(result) is JSONText:
             return result
         try:
+            if type(result) is passing and (passes is None or passes(result)):
+                passed: JSON = result
+                return passed
+            if result is None and nothing:
+                # A command without a result answers an empty object, even one that may give anything.
+                return None if null else {}
             return encode(result)
         except RecursionError:
             raise TypeError("the result nests too deeply, or within itself") from None

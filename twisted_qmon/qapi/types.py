@@ -14,7 +14,7 @@ Classes with members are in L{twisted_qmon.qapi.objects}, unions in L{twisted_qm
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from sys import float_info
 from types import GenericAlias
@@ -24,7 +24,7 @@ import msgspec
 
 from twisted_qmon.info import JSON, TypeInfo
 from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import MANY, Build, In, Native, Out, are_plain, bounded, list_encoder, one_of
+from twisted_qmon.qapi.fast import MANY, Build, In, Native, Out, bounded, list_encoder, one_of
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
 
@@ -135,9 +135,9 @@ class Type:
     :ivar info: the type as plain data, for the schema and for help
     :ivar kinds: the JSON types that it takes: C{string integer number boolean object array null}
     :ivar native: of scalars: the annotation by which msgspec does exactly what C{decode} and C{encode} do; C{None}: there is none
-    :ivar passing: the class of most values on the way out; those of which C{passes} is true are plain data, which C{encode} would
-        give back. C{None}: there are none.
-    :ivar passes: see C{passing}; C{None}: all pass. A function in C, where it is asked to save a call of C{encode}.
+    :ivar passing: the class of values that C{encode} gives back as they are, if C{passes} is true of them: they are plain data
+        already. C{None}: there are none.
+    :ivar passes: see C{passing}; C{None}: all of that class pass
     """
 
     info: TypeInfo
@@ -166,7 +166,7 @@ class Type:
 
     def fast_out(self) -> Out | None:
         """:return: how msgspec encodes exactly as C{encode} does; C{None}: it does not"""
-        return None if self.native is None else Out(self.native, are_plain=are_plain)
+        return None if self.native is None else Out(self.native)
 
 
 class StrType(Type):
@@ -243,10 +243,6 @@ class IntType(Type):
             raise ResultError(f"{value} is not within {self._low}...{self._high}")
         raise ResultError.kind(value, "an integer")
 
-    def fast_in(self) -> In:
-        # The upper bound of a uint64 is not in the annotation. (On the way out what is beyond can't be encoded.)
-        return super().fast_in() if self._high <= INT_HIGH else In(Any, self.decode)
-
 
 class NumberType(Type):
     """C{float}: any JSON number."""
@@ -280,7 +276,7 @@ class NumberType(Type):
 
     def fast_out(self) -> Out:
         finite = Annotated[float, msgspec.Meta(ge=-float_info.max, le=float_info.max)]
-        return Out(bounded(INT_LOW, UINT_HIGH) | finite, frozenset({int, float}), are_plain=are_plain)
+        return Out(bounded(INT_LOW, UINT_HIGH) | finite, frozenset({int, float}))
 
 
 class BoolType(Type):
@@ -378,7 +374,7 @@ class EnumType(Type):
     def fast_out(self) -> Out | None:
         if self._class is not None:
             return Out(self._class, frozenset({self._class, str}))
-        return Out(one_of(self._values), frozenset({str}), are_plain=are_plain) if self._literal else None
+        return Out(one_of(self._values), frozenset({str})) if self._literal else None
 
 
 def _missing(cls: type[enum.Enum]) -> object:
@@ -394,12 +390,16 @@ class ListType(Type):
     """
 
     kinds = frozenset({"array"})
+    passes: Callable[[Collection[object]], bool]
 
     def __init__(self, element: Type, make: Build = list) -> None:
         self._element = element
         self._make = make
         self._encode_many: Callable[[Sequence[Any]], JSON] | None = None
         self._asked = False
+        # Objects are quicker looked at all at once.
+        self.passing = None if element.passing is None or element.info.kind == "object" else list
+        self.passes = _all_pass(element)
         self.info = TypeInfo("list", element=element.info)
 
     def decode(self, value: JSON) -> object:
@@ -418,9 +418,11 @@ class ListType(Type):
     def encode(self, value: object) -> JSON:
         if not isinstance(value, (list, tuple)):
             raise ResultError.kind(value, "a list")
+        if type(value) is self.passing and self.passes(value):
+            return value
         if type(value) is list and isinstance(self._element, AnyType):
             return plain(value)
-        if len(value) >= MANY:
+        if self.passing is None and len(value) >= MANY:
             if not self._asked:
                 self._asked = True
                 self._encode_many = list_encoder(self._element.fast_out())
@@ -456,7 +458,15 @@ class ListType(Type):
         if out is None:
             return None
         inner = out.fits if out.is_lenient else None
-        return Out(GenericAlias(list, out.annotation), frozenset({list, tuple}), inner, out.converts)
+        return Out(GenericAlias(list, out.annotation), frozenset({list, tuple}), inner)
+
+
+def _all_pass(element: Type) -> Callable[[Collection[object]], bool]:
+    """:return: whether all of these pass as a type's values do"""
+    kinds, passes = frozenset({element.passing}), element.passes
+    if passes is None:
+        return lambda values: kinds.issuperset(map(type, values))
+    return lambda values: kinds.issuperset(map(type, values)) and all(map(passes, values))
 
 
 class MapType(Type):
@@ -470,7 +480,13 @@ class MapType(Type):
 
     def __init__(self, element: Type) -> None:
         self._element = element
+        self._all_pass = _all_pass(element)
+        self.passing = None if element.passing is None else dict
         self.info = TypeInfo("object", element=element.info)
+
+    def passes(self, value: Mapping[Any, object]) -> bool:
+        """:return: whether names and values are plain data"""
+        return _NAME.issuperset(map(type, value)) and all(map(str.isascii, value)) and self._all_pass(value.values())
 
     def decode(self, value: JSON) -> dict[str, object]:
         if not isinstance(value, Mapping):
@@ -492,6 +508,8 @@ class MapType(Type):
         same = type(value) is dict
         if same and isinstance(self._element, AnyType):
             return plain(value)
+        if type(value) is self.passing and self.passes(value):
+            return value
         encode = self._element.encode
         result: dict[str, JSON] = {}
         for key, item in value.items():
@@ -517,7 +535,7 @@ class MapType(Type):
         def inner(value: dict[object, object]) -> bool:
             return _NAME.issuperset(map(type, value)) and out.fits(value.values())
 
-        return Out(GenericAlias(dict, (str, out.annotation)), frozenset({dict}), inner, out.converts)
+        return Out(GenericAlias(dict, (str, out.annotation)), frozenset({dict}), inner)
 
 
 _NAME = frozenset({str})

@@ -127,9 +127,7 @@ def decode_plain(data: bytes) -> list[Decoded] | None:
         keys = 0
         for message in messages:
             keys += 1 if message.id is ABSENT else 2
-        if keys != colons:
-            # Not the usual case, where the colons of the outermost keys are all there are.
-            keys += _count_inner_keys(messages, data.count(b"{"))
+        # Without arguments, and without a colon in a string, the colons of the outermost keys are all there are.
         if keys == colons or _count_colons(messages) == colons:
             return messages
     except _REFUSED:
@@ -161,22 +159,6 @@ def decode_checked(data: bytes, *, commands: bool = False) -> list[Decoded] | No
         except _REFUSED:
             pass
     return None
-
-
-def _count_inner_keys(messages: list[_AnyCommand], objects: int) -> int:
-    """
-    How many keys plain messages have for their arguments and in them, at all levels together.
-
-    :param objects: how many objects there seem to be (braces in strings count too): when all are found, that is all
-    """
-    found = [message.arguments for message in messages if message.arguments is not None]
-    keys = len(found)
-    objects -= len(messages)
-    while found:
-        keys += sum(map(len, found))
-        objects -= len(found)
-        found = [value for each in found for value in each.values() if type(value) is dict] if objects else []
-    return keys
 
 
 def _count_colons(messages: list[Decoded]) -> int:
