@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from twisted_qmon._text import cut, more, span, table
 from twisted_qmon.core.access.standing import standing_of
@@ -164,12 +164,12 @@ class Builtin(CommandProvider):
         raise CommandNotFound("Capabilities negotiation is already complete, command ignored")
 
     @command
-    def query_version(self) -> VersionInfo:
+    def query_version(self) -> VersionInfo | JSONText:
         """show the version"""
         version = self._monitor.version
         if self._version is None or self._version[0] is not version:
             self._version = (version, JSONText.of(version))
-        return cast(VersionInfo, self._version[1])
+        return self._version[1]
 
     @query_version.printer
     def _(info: Any) -> str:
@@ -197,19 +197,18 @@ class Builtin(CommandProvider):
         return f"Monitor status: {info['status']}"
 
     @command
-    def query_commands(self, request: Request) -> list[CommandName]:
+    def query_commands(self, request: Request) -> list[CommandName] | JSONText:
         """list the QMP commands that the caller may run"""
         registry = self._monitor.registry
         standing = standing_of(request.caller)
         if not standing.guarded:
-            return cast("list[CommandName]", registry.names())
+            return registry.names()
         return [{"name": each.name} for each in reversed(list(registry.active.values())) if standing.may_run(each)]
 
     @command
-    def query_qmp_schema(self) -> list[dict[str, Any]]:
+    def query_qmp_schema(self) -> list[dict[str, Any]] | JSONText:
         """show the QMP schema"""
-        schema = self._monitor.registry.schema(self._monitor.events.definitions)
-        return cast("list[dict[str, Any]]", schema)
+        return self._monitor.registry.schema(self._monitor.events.definitions)
 
     @command
     def query_command_help(self, request: Request, name: str | None = None) -> list[dict[str, Any]]:

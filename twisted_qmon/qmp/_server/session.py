@@ -380,25 +380,28 @@ class Session:
             assert self._batch is not None
         serve = self._dispatcher.serve
         find = self._dispatcher.finder(self)
-        queue = self._in_band
         out = self._out
+        may_start = self._may_start()
         for message in self._batch:
-            if (
-                type(message) is CommandMessage
-                and self.negotiated
-                and not (queue.waiting or queue.unnamed or queue.running >= queue.limit)
-            ):
+            if may_start and type(message) is CommandMessage:
                 # Nearly all messages are such commands, and most of them are done at once.
                 answer = serve(message.execute, message.arguments, self, message.id, find)
                 if type(answer) is Request:
                     self._follow(answer)
+                    may_start = self._may_start()
                 else:
                     out.result(answer, message.id)
             else:
                 self._follow(self._make_request(message))
+                may_start = self._may_start()
             if not self._clear or out.size >= HIGH_WATER:
                 return
         self._batch = None
+
+    def _may_start(self) -> bool:
+        """:return: whether an in-band request may start, whatever its id"""
+        queue = self._in_band
+        return self.negotiated and not (queue.waiting or queue.unnamed or queue.running >= queue.limit)
 
     def _make_request(self, message: Decoded) -> Request:
         """:return: the request that a message makes: started, prepared to wait for its turn, or answered by looking at it"""
