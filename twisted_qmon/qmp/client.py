@@ -13,11 +13,11 @@ For one that comes back after each loss, start the service that L{QMPClient.serv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,6 +33,7 @@ from twisted_qmon.errors import (
 from twisted_qmon.interfaces import IMonitor
 from twisted_qmon.qmp._client.commands import RemoteCommands
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
+from twisted_qmon.qmp._client.events import EventGap, EventPosition, EventReceiver, Events
 from twisted_qmon.qmp._client.reconnect import Reconnector
 from twisted_qmon.qmp._client.replies import Message
 from twisted_qmon.qmp._client.session import error_of
@@ -44,9 +45,8 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON, CommandInfo
     from twisted_qmon.interfaces import ICaller
 
-__all__ = ["QMPClient", "QMPClientService"]
+__all__ = ["EventGap", "EventPosition", "QMPClient", "QMPClientService"]
 
-_Receiver = Callable[[Mapping[str, Any]], None]
 _T = TypeVar("_T")
 
 
@@ -101,9 +101,11 @@ class QMPClient:
     :param timeout: seconds that each request may take; C{None}: no limit
     :param oob: enable out-of-band execution where the server offers it
     :param max_message: bytes that one message may have, in and out
+    :param numbered: once there is a subscription, ask the server for numbers in its events, and after the connection was lost for
+        what was missed. (A server that has no numbers, such as QEMU, refuses, and its events come as they are.)
+    :param position: where to begin with the events: what L{position} was in an earlier client. It implies C{numbered}.
+    :param on_gap: called with an L{EventGap}, once for each gap and before the events after it; C{None}: gaps are logged
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -112,13 +114,16 @@ class QMPClient:
         timeout: float | None = None,
         oob: bool = True,
         max_message: int = MAX_MESSAGE,
+        numbered: bool = False,
+        position: EventPosition | None = None,
+        on_gap: Callable[[EventGap], object] | None = None,
     ) -> None:
         self.timeout = timeout
         self._clock = clock
         self._wants_oob = oob
         self._max_message = max_message
         self._connection: _Connection | None = None
-        self._receivers: dict[object, tuple[_Receiver, frozenset[str] | None]] = {}
+        self._events = Events(self._select_events, numbered=numbered, position=position, on_gap=on_gap)
         self._commands = RemoteCommands(self.execute)
         self._cancels = True
         self._by_caller: dict[ICaller, set[_Reply]] = {}
@@ -135,6 +140,9 @@ class QMPClient:
         oob: bool = True,
         max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        numbered: bool = False,
+        position: EventPosition | None = None,
+        on_gap: Callable[[EventGap], object] | None = None,
     ) -> Deferred[QMPClient]:
         """
         Connect and negotiate. For the other parameters see L{QMPClient}.
@@ -142,7 +150,15 @@ class QMPClient:
         :param negotiation_timeout: seconds for greeting and negotiation
         :return: fires with the client; fails with what the endpoint fails with, or with L{CommandError}
         """
-        client = cls(clock=clock, timeout=timeout, oob=oob, max_message=max_message)
+        client = cls(
+            clock=clock,
+            timeout=timeout,
+            oob=oob,
+            max_message=max_message,
+            numbered=numbered,
+            position=position,
+            on_gap=on_gap,
+        )
         return client._connect(endpoint, negotiation_timeout).addCallback(lambda _: client)
 
     @classmethod
@@ -156,15 +172,27 @@ class QMPClient:
         max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
+        numbered: bool = True,
+        position: EventPosition | None = None,
+        on_gap: Callable[[EventGap], object] | None = None,
     ) -> QMPClientService:
         """
-        A service that connects while it runs, again after each loss. For the other parameters see L{QMPClient}.
+        A service that connects while it runs, again after each loss. What was subscribed before it is started misses no event
+        that the server has kept. For the other parameters see L{QMPClient}.
 
         :param negotiation_timeout: seconds for greeting and negotiation
         :param retry_policy: seconds until the next attempt, for the number of failures so far; by default 0.3 and
             growing up to L{MAX_DELAY<twisted_qmon.qmp._client.reconnect.MAX_DELAY>}
         """
-        client = cls(clock=clock, timeout=timeout, oob=oob, max_message=max_message)
+        client = cls(
+            clock=clock,
+            timeout=timeout,
+            oob=oob,
+            max_message=max_message,
+            numbered=numbered,
+            position=position,
+            on_gap=on_gap,
+        )
         return QMPClientService(client, endpoint, negotiation_timeout, retry_policy)
 
     @property
@@ -210,6 +238,7 @@ class QMPClient:
             self._connection = connection
             self._commands.forget()
             self._cancels = True
+            self._events.connected()
 
         return Deferred.fromCoroutine(connect(endpoint, self._make_connection, prepare))
 
@@ -222,6 +251,7 @@ class QMPClient:
         if self._connection is connection:
             self._connection = None
             self._commands.forget()
+            self._events.lost()
 
     # -- requests
 
@@ -239,6 +269,8 @@ class QMPClient:
 
         :param timeout: seconds that this request may take; by default the client's
         """
+        if name == "select-events":
+            self._events.leave_to_caller()
         return self._request(name, arguments, False, caller, timeout)
 
     def execute_oob(
@@ -277,7 +309,7 @@ class QMPClient:
             self._remember(caller, reply)
         if timeout is None:
             timeout = self.timeout
-        if timeout is not None:
+        if timeout is not None and timeout != inf:
             reply.timer = self.clock.callLater(timeout, self._timed_out, reply, timeout)
         return reply
 
@@ -323,37 +355,30 @@ class QMPClient:
 
     # -- events
 
-    def subscribe(self, receiver: _Receiver, names: Iterable[str] | None = None) -> Callable[[], None]:
-        """See L{IMonitor.subscribe}. A subscription outlives the connection."""
-        if isinstance(names, str):
-            raise TypeError("names is a collection of event names, not one name")
-        token = object()
-        self._receivers[token] = (receiver, None if names is None else frozenset(names))
+    def subscribe(self, receiver: EventReceiver, names: Iterable[str] | None = None) -> Callable[[], None]:
+        """
+        See L{IMonitor.subscribe}. A subscription outlives the connection.
 
-        def unsubscribe() -> None:
-            self._receivers.pop(token, None)
+        With C{numbered}, and a server that numbers its events, each has members C{"number"} and, behind a proxy, C{"upstream"}.
+        """
+        return self._events.subscribe(receiver, names)
 
-        return unsubscribe
+    @property
+    def position(self) -> EventPosition | None:
+        """
+        Up to where the events have come; C{None} if the server has not said, or does not number them. A program that is to go on
+        from there when it is started again keeps it, and gives it to its next client.
+        """
+        return self._events.position
 
     def _happened(self, message: Message) -> None:
         if message.event == "QEMU_CONNECTED":
             # Of our proxy: it may be another QEMU now, with other commands.
             self._commands.forget()
-        if not self._receivers:
-            return
-        event: dict[str, Any] = {"event": message.event, "timestamp": message.timestamp}
-        if message.data is not ABSENT:
-            event["data"] = message.data
-        if message.timestamp is ABSENT:
-            event["timestamp"] = {"seconds": -1, "microseconds": -1}
-        for token, (receiver, names) in list(self._receivers.items()):
-            if (names is None or message.event in names) and token in self._receivers:
-                try:
-                    receiver(event)
-                except Exception:
-                    self._log.failure(
-                        "while telling {receiver!r} of the event {event}", receiver=receiver, event=message.event
-                    )
+        self._events.happened(message)
+
+    def _select_events(self, arguments: Mapping[str, JSON]) -> Deferred[Any]:
+        return self._request("select-events", arguments, False, None, inf)
 
     # -- what there is
 

@@ -316,6 +316,40 @@ class EventTests(SynchronousTestCase):
         proxy.qemu.introduce()
         self.assertNotIn("SOMETHING_NEW", proxy.monitor.events.definitions)
 
+    def test_numbered(self) -> None:
+        """QEMU's events have numbers as all others, and say behind which connection to QEMU they happened."""
+        proxy = Proxy()
+        proxy.qemu.event("STOP")
+        client = proxy.client()
+        client.send({"execute": "select-events", "arguments": {"numbered": True, "after": 0}, "id": 1})
+        reply, *events = client.received()
+        self.assertEqual(reply["return"]["lost"], 0)
+        proxy.qemu.die()
+        proxy.monitor.emit("EVENTS_LOST", {"count": 1})
+        proxy.clock.advance(1)
+        proxy.qemu.greet()
+        proxy.qemu.event("RESUME")
+        proxy.qemu.introduce()
+        events += client.received()
+        self.assertEqual(
+            [(each["event"], each["number"], each["upstream"]) for each in events],
+            [
+                ("QEMU_CONNECTED", 1, 1),
+                ("STOP", 2, 1),
+                ("QEMU_DISCONNECTED", 3, 1),
+                ("EVENTS_LOST", 4, 1),
+                ("QEMU_CONNECTED", 5, 2),
+                ("RESUME", 6, 2),
+            ],
+        )
+
+    def test_upstream_of_a_provider(self) -> None:
+        """Before the first connection it is number 0; without the provider there is none."""
+        proxy = Proxy(connect=False)
+        self.assertEqual(proxy.monitor.events.upstream, 0)
+        proxy.monitor.unregister(proxy.provider)
+        self.assertIsNone(proxy.monitor.events.upstream)
+
     def test_not_rate_limited(self) -> None:
         """What QEMU sends is not limited a second time."""
         proxy = Proxy()

@@ -109,6 +109,7 @@ class Qemu(CommandProvider):
         self._not_yet: _NotYet | None = None
         # The last QEMU's. A greeting needs it before there is an offer.
         self._version: Mapping[str, Any] | None = None
+        self._connections = 0
 
     def commands(self) -> Iterable[ICommand]:
         """:return: none: they come when QEMU is connected"""
@@ -126,8 +127,10 @@ class Qemu(CommandProvider):
         if self._monitor is not None:
             self._withdraw()
             self._monitor.set_upstream(None)
+            self._monitor.events.upstream = None
         self._monitor = monitor
         if monitor is not None:
+            monitor.events.upstream = self._connections
             self._not_yet = _NotYet()
             monitor.register(self._not_yet, shadow=True)
             monitor.set_upstream(self)
@@ -203,7 +206,9 @@ class Qemu(CommandProvider):
 
     def serving(self) -> None:
         """QEMU's commands can be executed from now on."""
+        self._connections += 1
         if self._monitor is not None:
+            self._monitor.events.upstream = self._connections
             self._monitor.emit("QEMU_CONNECTED", {"version": self._monitor.version})
         self._ready.tell(None)
 

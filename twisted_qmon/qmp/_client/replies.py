@@ -50,6 +50,8 @@ class Message(msgspec.Struct, gc=False, rename=_NAMES):
     :ivar event: the name of an event
     :ivar data: the event's data
     :ivar timestamp: when it happened
+    :ivar number: the event's number
+    :ivar upstream: behind which connection to the server's own server it happened
     :ivar greeting: the C{QMP} member of the greeting
     """
 
@@ -60,6 +62,8 @@ class Message(msgspec.Struct, gc=False, rename=_NAMES):
     data: Any = ABSENT
     timestamp: Any = ABSENT
     greeting: Any = ABSENT
+    number: Any = ABSENT
+    upstream: Any = ABSENT
 
 
 class RawMessage(Message, gc=False, rename=_NAMES):
