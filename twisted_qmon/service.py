@@ -33,6 +33,7 @@ from twisted_qmon.core.access.rules import AccessError, endpoint_name
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.providers.clients import Clients
+from twisted_qmon.providers.diagnose import Diagnose
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
@@ -453,6 +454,7 @@ def _register(service: MonitorService, application: object) -> None:
     process = Process(service.reactor, application, own=[service])
     process.service().setServiceParent(service)
     monitor.register(process)
+    monitor.register(Diagnose(service.reactor))
     service.drains.append(jobs.drain)
 
 
