@@ -177,7 +177,8 @@ class CommandInfo:
         are the parameters, those of one variant only as optional ones.
     :ivar line_need: of the command that runs lines of an upstream QEMU: what a line needs. Local only.
     :ivar thread_safe: the watchdog's thread may run it while the main one is stuck. Local only.
-    :ivar printer: makes text for a person of a result; one with a second parameter is given the arguments as well. It is not
+    :ivar printer: makes text for a person of a result; one with a second parameter is given the arguments as well, one with a
+        third also who asked. It is not
         sent to remote monitors, and the core never calls it.
     :ivar printed: the remote monitor that this was learnt from has a printer for it, and prints it if asked
     """

@@ -25,6 +25,7 @@ from twisted_qmon.info import Level, Need
 from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Job, Jobs
+from twisted_qmon.providers.process import Process
 from twisted_qmon.providers.quit import Quit
 from twisted_qmon.testing import HMPConnection, MemoryTransport, QMPConnection
 
@@ -737,6 +738,30 @@ class AuditTests(Fixture):
             [line["outcome"]["desc"].partition(" ")[0] for line in ends.values() if line["outcome"] != "ok"],
             ["Command", "no", "Command"],
         )
+
+    def test_following(self) -> None:
+        """Who follows the log is recorded once, however often it looks; each look needs the permission all the same."""
+        process = Process(Clock(), None)
+        self.monitor.register(process)
+        bob = self.qmp(user("bob"))
+        self.lines()
+        for after in (0, 3, 4, 4):
+            bob.execute("query-log", {"after": after})
+        bob.execute("query-log")
+        self.assertEqual(
+            [line[:3] for line in self.recorded()],
+            [
+                ("start", "query-log", {"after": 0}),
+                ("end", "query-log", None),
+                ("start", "query-log", None),
+                ("end", "query-log", None),
+            ],
+        )
+        other = self.qmp(user("bob"))
+        other.execute("query-log", {"after": 3})
+        self.assertEqual([line[:2] for line in self.recorded()[1:]], [("start", "query-log"), ("end", "query-log")])
+        alice = self.qmp(user("alice"))
+        self.assertIn("needs operate", alice.execute("query-log", {"after": 3})["error"]["desc"])
 
     def test_record_that_fails(self) -> None:
         """If the end of a command can't be recorded for a reason that nobody thought of, it is answered all the same."""

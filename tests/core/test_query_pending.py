@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_qmon import Monitor, Request
+from twisted_qmon import Monitor, Request, Secret
+from twisted_qmon.core.access.identity import unix_identity
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.testing import HMPConnection, QMPConnection
 
@@ -82,14 +83,55 @@ class QueryPendingTests(SynchronousTestCase):
         self.assertEqual(len(self.lines("info pending limit=0")), 131)
 
     def test_many_with_a_guard(self) -> None:
-        """The same where a record is kept; while a client is connected that may not see everything, no number is told."""
+        """The same where a record is kept, and beside a client that may not see everything; that one counts its own."""
         self.monitor.set_guard(audit=Audit(None, self.clock.seconds))
         self.person = HMPConnection(self.monitor, prompt="> ")
         for _ in range(10):
             self.monitor.execute("wait")
         self.assertEqual(self.lines("info pending limit=7")[-1], "... and 3 more (limit=0 shows all)")
         observer = HMPConnection(self.monitor, level="observe")
-        lines = self.lines("info pending limit=7")
-        self.assertEqual((len(lines), lines[-1]), (1 + 7 + 1, "there may be more (limit=0 shows all)"))
-        observer.lose()
-        self.assertEqual(len(self.lines("info pending limit=7")), 1 + 7 + 1)
+        self.assertEqual(self.lines("info pending limit=7")[-1], "... and 3 more (limit=0 shows all)")
+        self.assertIn("no pending requests", observer.type("info pending"))
+        bob = unix_identity(1001, 1, [1001], {1001: "bob"}, {})
+        machine = QMPConnection(self.monitor, identity=bob)
+        machine.send(*({"execute": "wait", "id": n} for n in range(5)))
+        observer = HMPConnection(self.monitor, identity=bob, level="observe")
+        self.assertIn("... and 2 more", observer.type("info pending limit=3"))
+        self.assertEqual(self.lines("info pending limit=7")[-1], "... and 8 more (limit=0 shows all)")
+
+    def test_arguments(self) -> None:
+        """A client sees the arguments of its own requests, without what is secret; nothing that is wrong, infinite or long."""
+
+        def take(request: Request, text: str, number: float = 0, password: Secret[str] | None = None) -> Deferred[None]:
+            return wait_for_ever()
+
+        def wait_for_ever() -> Deferred[None]:
+            return Deferred()
+
+        self.monitor.register_command("take", take)
+        alice, again, bob = (
+            QMPConnection(self.monitor, identity=unix_identity(uid, pid, [], {}, {}), in_flight=20)
+            for uid, pid in ((1000, 1), (1000, 2), (1001, 3))
+        )
+        for number, arguments in enumerate(
+            [
+                b'{"text": "a", "password": "marker"}',
+                b'{"text": "a", "number": 1e999}',
+                b'{"text": "%b"}' % (b"x" * 5000),
+            ]
+        ):
+            alice.send(b'{"execute": "take", "id": %d, "arguments": %b}' % (number, arguments))
+        for client in (alice, again):
+            shown = [entry.get("arguments") for entry in client.execute("query-pending")["return"]]
+            self.assertEqual(shown, [{"text": "a", "password": "***"}, None, None])
+        infos = bob.execute("query-pending")["return"]
+        self.assertEqual([("arguments" in info, info["command"]) for info in infos], [(False, "take")] * 3)
+        for message in (
+            {"execute": "take", "arguments": {"text": 5}},
+            {"execute": "nothing", "arguments": {"text": 5}},
+        ):
+            alone = QMPConnection(self.monitor, in_flight=1)
+            alone.send({"execute": "wait", "id": 1}, {**message, "id": 2})
+            self.assertEqual(len(alone.protocol.session._in_band.waiting), 1)
+            waiting = self.query(filter=alone.protocol.name)[-1]
+            self.assertEqual((waiting["command"], waiting.get("arguments")), (message["execute"], None))

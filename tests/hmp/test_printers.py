@@ -154,11 +154,12 @@ def test_any_result_is_printed(value: Any) -> None:
     [
         (lambda value: f"<{value}>", "<1>"),
         (lambda value, arguments: f"{value} {arguments}", "1 {'x': 2}"),
+        (lambda value, arguments, caller: f"{value} {arguments} {caller}", "1 {'x': 2} None"),
         (lambda value, indent="-": f"{indent}{value}", "-1"),
         (str, "1"),
         (None, "1"),
     ],
 )
 def test_printers(printer: Any, text: str) -> None:
-    """One with a second parameter is given the arguments as well."""
+    """One with a second parameter is given the arguments as well, one with a third also who asked."""
     assert present(CommandInfo("x", printer=printer), 1, {"x": 2}) == text

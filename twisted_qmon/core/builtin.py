@@ -13,7 +13,7 @@ from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
-from twisted_qmon.errors import CommandNotFound, GenericError
+from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.info import Level, Need
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.plain import plain
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON
 
 __all__ = [
+    "MAX_SHOWN_ARGUMENTS",
     "MAX_SHOWN_ID",
     "Builtin",
     "CommandName",
@@ -41,6 +42,9 @@ __all__ = [
 
 #: Bytes of the longest id that C{query-pending} shows. An id is as long as its client likes; the list is for all clients.
 MAX_SHOWN_ID = 1024
+
+#: Bytes of the longest arguments that it shows to who gave them.
+MAX_SHOWN_ARGUMENTS = 4096
 
 
 def our_version() -> dict[str, JSON]:
@@ -130,10 +134,12 @@ class _PendingInfo(TypedDict):
 class PendingInfo(_PendingInfo, total=False):
     """
     One request in C{query-pending}; C{seconds} since it came. C{id} is there if it has one, of at most 1,024 bytes and without
-    infinite numbers; C{progress} if it has reported any.
+    infinite numbers; C{progress} if it has reported any; C{arguments} if they are the caller's own and valid, of at most 4,096
+    bytes, without what is secret.
     """
 
     id: Any
+    arguments: dict[str, Any]
     progress: PendingProgress
 
 
@@ -301,23 +307,22 @@ class Builtin(CommandProvider):
             "session": lambda request: (request.caller.name, request.number),
             "command": lambda request: (request.name, request.number),
         }
-        standing = standing_of(request.caller)
-        found = sorted(self._pending(filter), key=keys[sort])
-        if standing.level < Level.OPERATE:
-            found = [each for each in found if standing.owns(standing_of(each.caller))]
+        found = sorted(self._visible(filter, request.caller), key=keys[sort])
         now = self._monitor.clock.seconds()
-        return [_pending_info(request, now) for request in (found[:limit] if limit else found)]
+        own = standing_of(request.caller).owns
+        infos = []
+        for each in found[:limit] if limit else found:
+            info = _pending_info(each, now)
+            if each.arguments and own(standing_of(each.caller)):
+                self._add_arguments(info, each)
+            infos.append(info)
+        return infos
 
     @query_pending.printer
-    def _(self, infos: list[Any], arguments: Mapping[str, Any]) -> str:
+    def _(self, infos: list[Any], arguments: Mapping[str, Any], caller: object) -> str:
         if not infos:
             return "no pending requests"
-        # A client that may not see the requests of others is not told how many there are; a printer does not know its reader.
-        clients = self._monitor.guard.clients.values()
-        restricted = any(client.standing.level < Level.OPERATE for client in clients)
-        everything = len(infos) if restricted else len(self._pending(arguments.get("filter")))
-        shown, hidden = cut(infos, arguments, lambda: everything)
-        unknown = restricted and arguments.get("limit") == len(infos)
+        shown, hidden = cut(infos, arguments, lambda: len(self._visible(arguments.get("filter"), caller)))
         rows = [
             (
                 str(info["number"]),
@@ -330,9 +335,29 @@ class Builtin(CommandProvider):
             for info in shown
         ]
         text = table([">number", "session", "command", ">since", ">progress", ""], rows)
-        if unknown:
-            return f"{text}\nthere may be more (limit=0 shows all)"
         return f"{text}\n{more(hidden)}" if hidden else text
+
+    def _add_arguments(self, info: PendingInfo, request: Request) -> None:
+        """Add the arguments of a request as they may be shown."""
+        show = getattr(self._monitor.registry.find(request.name), "show", None)
+        # Of a command of another make it is not known what is secret.
+        if show is None or not _can_be_shown(request.arguments, MAX_SHOWN_ARGUMENTS):
+            return
+        try:
+            shown = show(request)
+        except CommandError:
+            # They are wrong, which is said when its turn comes.
+            return
+        if isinstance(shown, Mapping) and shown:
+            info["arguments"] = dict(shown)
+
+    def _visible(self, filter: str | None, caller: object) -> list[Request]:
+        """:return: the requests that a caller may see"""
+        standing = standing_of(caller)
+        found = self._pending(filter)
+        if standing.level >= Level.OPERATE:
+            return found
+        return [each for each in found if standing.owns(standing_of(each.caller))]
 
     def _pending(self, filter: str | None) -> list[Request]:
         pending = self._monitor.pending
@@ -375,28 +400,28 @@ def _pending_info(request: Request, now: float) -> PendingInfo:
         "seconds": max(0.0, now - request.created),
         "abandoned": request.abandoned,
     }
-    if request.id is not ABSENT and _can_be_shown(request.id):
+    if request.id is not ABSENT and _can_be_shown(request.id, MAX_SHOWN_ID):
         info["id"] = request.id
     if request.total or request.current:
         info["progress"] = {"current": request.current, "total": request.total}
     return info
 
 
-def _can_be_shown(id: JSON) -> bool:
-    """One client's id must not spoil the list for all: it may be C{1e999}, which no result may hold, or as long as a message."""
-    if not _is_short(id):
+def _can_be_shown(value: JSON, most: int) -> bool:
+    """What one client sends must not spoil the list for all: it may be C{1e999}, which no result may hold, or very long."""
+    if not _is_short(value, most):
         return False
     try:
-        plain(id)
+        plain(value)
     except TypeError:
         return False
-    return len(JSONText.of(id).text) <= MAX_SHOWN_ID
+    return len(JSONText.of(value).text) <= most
 
 
-def _is_short(id: JSON) -> bool:
-    """Whether an id may be of L{MAX_SHOWN_ID} bytes, and so is not deep either. Of a longer one only that much is looked at."""
-    left = MAX_SHOWN_ID
-    waiting: list[JSON] = [id]
+def _is_short(value: JSON, most: int) -> bool:
+    """Whether a value may be of so many bytes, and so is not deep either. Of a longer one only that much is looked at."""
+    left = most
+    waiting: list[JSON] = [value]
     while waiting:
         value = waiting.pop()
         left -= 2 + len(value) if isinstance(value, str) else 2 if isinstance(value, (dict, list)) else 1

@@ -105,6 +105,7 @@ class Command:
     :param options: what it was declared with
     :param printer: makes text for a person out of a result; the core only carries it
     :param needs: see L{CommandMethod.needs}
+    :param continues: see L{CommandMethod.continues}
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that does not take the request, and for arguments that
         are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
@@ -113,6 +114,7 @@ class Command:
     __slots__ = (
         "_call",
         "_check",
+        "continues",
         "direct",
         "finish",
         "handler",
@@ -131,6 +133,7 @@ class Command:
         options: CommandOptions,
         printer: Callable[..., str] | None = None,
         needs: Callable[[Request], Iterable[Need]] | None = None,
+        continues: Callable[[Request], bool] | None = None,
     ) -> None:
         name = options.name
         if name is None:
@@ -146,6 +149,7 @@ class Command:
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
         self.needs = needs
+        self.continues = continues
         self._check: Callable[[Arguments], object] | None = None
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
@@ -232,6 +236,7 @@ class CommandMethod:
         self.options = options
         self.human_printer: Callable[..., str] | None = None
         self.needs_of: Callable[[Any, Request], Iterable[Need]] | None = None
+        self.continues_of: Callable[[Any, Request], bool] | None = None
         self.__doc__ = function.__doc__
 
     def printer(self, function: _Printer) -> _Printer:
@@ -239,7 +244,8 @@ class CommandMethod:
         Decorate the function that makes text for a person out of the command's result.
 
         :param function: called with the result as plain JSON data (member names as on the wire), and with the arguments if it has
-            a second parameter; returns text. One whose first parameter is C{self} is called as a method of the provider.
+            a second parameter, and with who asked (L{ICaller<twisted_qmon.interfaces.ICaller>}) if it has a third; returns text.
+            One whose first parameter is C{self} is called as a method of the provider.
         """
         self.human_printer = function
         return function
@@ -252,6 +258,16 @@ class CommandMethod:
         :param function: called with the provider and the request; returns the needs, all of which its caller must have
         """
         self.needs_of = function
+        return function
+
+    def continues(self, function: Callable[[Any, Request], bool]) -> Callable[[Any, Request], bool]:
+        """
+        Decorate the method that says whether a request goes on with what an earlier one of the same session began: the next
+        look at what is followed. The audit records the first one only.
+
+        :param function: called with the provider and the request
+        """
+        self.continues_of = function
         return function
 
     @overload
@@ -268,7 +284,8 @@ class CommandMethod:
         if printer is not None and code is not None and code.co_varnames[:1] == ("self",):
             printer = MethodType(printer, instance)
         needs = None if self.needs_of is None else MethodType(self.needs_of, instance)
-        return Command(self.function.__get__(instance), self.options, printer, needs)
+        continues = None if self.continues_of is None else MethodType(self.continues_of, instance)
+        return Command(self.function.__get__(instance), self.options, printer, needs, continues)
 
 
 @overload

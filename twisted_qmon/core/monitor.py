@@ -293,7 +293,8 @@ class Monitor:
         Register one function as a command. For the parameters see L{CommandOptions}.
 
         :param handler: called with the arguments as keywords; returns a value, a Deferred or a coroutine
-        :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well
+        :param printer: makes text for a person out of a result; one with a second parameter is given the arguments as well, one
+            with a third also who asked (L{ICaller})
         :raise RegistrationError: when a name is taken or the declaration is not valid
         """
         options = CommandOptions(

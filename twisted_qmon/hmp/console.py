@@ -438,7 +438,9 @@ class Console:
             )
         else:
             info = entry.info
-            self._execute(info.name, arguments, lambda result: self._print(present(info, result, arguments)))
+            self._execute(
+                info.name, arguments, lambda result: self._print(present(info, result, arguments, self.caller))
+            )
 
     def _execute(
         self, name: str, arguments: Mapping[str, JSON], present: Callable[[Any], object], *, printed: bool = False

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 from twisted_qmon._text import columns, printable, size
 from twisted_qmon.info import JSON, CommandInfo, TypeInfo
+from twisted_qmon.interfaces import ICaller
 
 __all__ = ["MAX_DEPTH", "MAX_TABLE_WIDTH", "present", "readable_size", "render"]
 
@@ -31,27 +32,28 @@ _INDENT = "  "
 _Scalar: TypeAlias = "str | int | float | bool | None"
 
 
-def present(info: CommandInfo, result: JSON, arguments: Mapping[str, JSON]) -> str:
+def present(info: CommandInfo, result: JSON, arguments: Mapping[str, JSON], caller: ICaller | None = None) -> str:
     """
     Make text for a person out of a command's result, with the command's own printer if it has one.
 
     :param arguments: those that the command was given; a printer with a second parameter is called with them
+    :param caller: who asked; a printer with a third parameter is called with that as well
     :raise TypeError: when the printer returns something else than text
     """
     if info.printer is None:
         return render(result, info.returns)
-    text = info.printer(result, arguments) if _takes_two(info.printer) else info.printer(result)
+    text = info.printer(*(result, arguments, caller)[: _count_parameters(info.printer)])
     if not isinstance(text, str):
         raise TypeError(f"the printer of {info.name!r} returned {type(text).__name__}, not a str")
     return text
 
 
-def _takes_two(printer: Callable[..., object]) -> bool:
+def _count_parameters(printer: Callable[..., object]) -> int:
     try:
         parameters = inspect.signature(printer).parameters.values()
     except (TypeError, ValueError):
-        return False
-    return sum(parameter.default is parameter.empty for parameter in parameters) > 1
+        return 1
+    return max(1, sum(parameter.default is parameter.empty for parameter in parameters))
 
 
 def render(value: Any, kind: TypeInfo | None = None) -> str:

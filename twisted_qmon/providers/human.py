@@ -111,7 +111,7 @@ class HumanMonitorCommand(CommandProvider):
         def with_infos(infos: Mapping[str, CommandInfo], result: JSON) -> HumanReadableText:
             # It may have gone by now.
             info = infos.get(command) or CommandInfo(command)
-            return {"human-readable-text": present(info, result, arguments or {})}
+            return {"human-readable-text": present(info, result, arguments or {}, request.caller)}
 
         running.addCallback(lambda result: monitor.commands().addCallback(with_infos, result))
         # The command decides what becomes of it when its client leaves.

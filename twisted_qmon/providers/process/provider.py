@@ -19,6 +19,7 @@ from twisted.python.reflect import qual
 
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import Event
+from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
 from twisted_qmon.providers.process import reactor_view as view
 from twisted_qmon.providers.process import text
@@ -412,6 +413,10 @@ class Process(CommandProvider):
         elif sort == "namespace":
             found.sort(key=lambda info: info.namespace)
         return found
+
+    @query_log.continues
+    def _(self, request: Request) -> bool:
+        return bool((request.arguments or {}).get("after"))
 
     @query_log.printer
     def _(self, infos: text.Rows, arguments: text.Arguments) -> str:
