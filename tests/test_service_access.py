@@ -182,6 +182,35 @@ class ServiceAccessTests(SynchronousTestCase):
         )
         self.assertEqual(client.execute("query-whoami")["return"]["level"], "operate")
 
+    def test_rules_for_an_endpoint_that_is_not_served(self) -> None:
+        """A rule that can never apply, because its endpoint is misspelt, is warned of at the start and when they are read."""
+        rules = self.folder / "access.toml"
+        grant = '[[grant]]\nwho = ["*"]\nlevel = "observe"\nendpoint = "{}"\n'
+        rules.write_text("".join(map(grant.format, ("tcp:1:interface=::1", "tcp:2", "guest-7.qmp"))))
+        service = self.serve("tcp:1:interface=127.0.0.1", access=rules)
+        self.assertEqual(self.logged(), [f"{rules}: grant[2].endpoint: tcp:2 is not served"])
+        rules.write_text(grant.format("tcp:1"))
+        service.reread()
+        self.assertEqual(self.logged(), [])
+
+    def test_required_audit_that_cannot_be_opened(self) -> None:
+        """The service starts without it, says so, and refuses what would have to be recorded, until it can be written."""
+        audit = self.folder / "later" / "audit"
+        service = self.serve("tcp:1:interface=127.0.0.1", audit=audit, audit_required=True)
+        self.assertEqual(
+            self.logged("error"),
+            [
+                f"the audit can't be written to {audit}: No such file or directory (lines that are missing: 0)",
+                f"commands above observe are refused until the audit can be written to {audit}",
+            ],
+        )
+        client = QMPConnection(self.monitor, factory=service.factories[0], identity=ALICE)
+        refused = client.execute("set-log-level", {"level": "info"})["error"]["desc"]
+        self.assertEqual(refused, "'set-log-level' is refused: the audit can't be written")
+        self.assertIn("return", client.execute("query-status"))
+        audit.parent.mkdir()
+        self.assertEqual(client.execute("set-log-level", {"level": "info"}), {"return": {}})
+
     def test_what_can_be_read_again(self) -> None:
         """SIGHUP is for reading again where there is a file of rules, one for the audit, or a TLS endpoint."""
         rules = self.folder / "access.toml"

@@ -22,6 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.endpoints import server_endpoint, service_name, take_level
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, ServedFactory
@@ -281,6 +282,20 @@ class MonitorService(MultiService):
         file = guard.audit is not None and guard.audit.file is not None
         return rules or file or any(factory.endpoint.startswith("mtls:") for factory in self.factories)
 
+    def check_rules(self) -> None:
+        """Warn of rules for endpoints that are not served: a misspelt one makes a rule that never applies."""
+        access = self.monitor.guard.access
+        served = {factory.endpoint for factory in self.factories}
+        for number, grant in enumerate(() if access is None else access.rules.grants, 1):
+            # One without a type is not known before it is there.
+            if grant.endpoint is not None and ":" in grant.endpoint and grant.endpoint not in served:
+                self._log.warn(
+                    "{path}: grant[{number}].endpoint: {endpoint} is not served",
+                    path=access.path if access is not None and access.path is not None else "the access rules",
+                    number=number,
+                    endpoint=printable(grant.endpoint),
+                )
+
     def reread(self) -> None:
         """
         Read the access rules, the tokens of the web interface and the files of C{mtls:} again, and open the audit's file again.
@@ -292,6 +307,8 @@ class MonitorService(MultiService):
             guard.reload()
         except AccessError as e:
             self._log.error("{reason}; the access rules stay as they were", reason=str(e))
+        else:
+            self.check_rules()
         for factory in self.factories:
             again: Callable[[], None] | None = getattr(factory, "reread", None)
             if again is not None:
@@ -391,7 +408,7 @@ def _guard(service: MonitorService, access: Access | str | PathLike[str] | None,
     guard = service.monitor.guard
     service.monitor.set_guard(access=access, audit=audit if guard.audit is None or audit.file is not None else None)
     assert guard.audit is not None
-    service.on_start.append(guard.audit.open)
+    service.on_start += [guard.audit.open, service.check_rules]
 
 
 def _serve_machines(

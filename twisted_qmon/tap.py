@@ -30,7 +30,7 @@ from twisted_qmon._twistd.plugins import (
     installed_services,
     register_provider,
 )
-from twisted_qmon._twistd.signals import EndSignals, stop_reactor
+from twisted_qmon._twistd.signals import EarlyHangUps, EndSignals, stop_reactor
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.rules import AccessError
@@ -161,6 +161,7 @@ class Options(_Options):
         self["provider"] = []
         self["audit-required"] = False
         self.access: Access | None = None
+        self.hang_ups = EarlyHangUps()
         self.providers: list[tuple[str, ProviderFinder]] = []
         self.plugins: dict[str, IServiceMaker] = {}
 
@@ -233,6 +234,8 @@ class Options(_Options):
         """
         :raise UsageError: when a description is not valid, or a provider can't be found
         """
+        if isinstance(self.parent, ServerOptions):
+            self.hang_ups.begin()
         try:
             self._check()
         except UsageError:
@@ -327,7 +330,7 @@ def makeService(options: Options) -> MultiService:
     )
     _serve_web(service, options)
     _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
-    signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None)
+    signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None, options.hang_ups)
     service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
     root: MultiService = service
     if hosting is not None:

@@ -629,6 +629,35 @@ class ClientTests(Fixture):
         )
         self.assertEqual(list(self.monitor.guard.clients), [root.protocol.name])
 
+    def test_in_a_batch(self) -> None:
+        """What has been answered reaches a client that is disconnected by a command behind it, by itself or another's rules."""
+        root = self.qmp(ROOT)
+        name = root.protocol.name
+        root.send(
+            {"execute": "query-lamp", "id": 1},
+            {"execute": "client-disconnect", "arguments": {"session": name}, "id": 2},
+        )
+        self.clock.advance(0)
+        self.assertEqual(root.received(), [{"return": True, "id": 1}, {"return": {}, "id": 2}])
+        self.assertTrue(root.closed)
+        rules = self.folder / "rules"
+        rules.write_text("default = 'admin'")
+        self.monitor.set_guard(access=rules)
+        bob = self.qmp(user("bob"))
+        rules.write_text("default = 'none'")
+        bob.send({"execute": "query-lamp", "id": 1}, {"execute": "access-reload", "id": 2})
+        lamp, denial = bob.received()[:2]
+        self.assertEqual(lamp, {"return": True, "id": 1})
+        self.assertIn("has no access here", denial["error"]["desc"])
+        self.assertTrue(bob.closed)
+
+    def test_oneself_at_the_prompt(self) -> None:
+        """A person may end the own session so, too."""
+        person = self.hmp(ROOT)
+        person.type(f"client-disconnect {person.protocol.name}")
+        self.clock.advance(0)
+        self.assertTrue(person.closed)
+
 
 class AuditTests(Fixture):
     """What is recorded."""

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import pytest
 
 from tests.live.needs import missing, need
 from tests.live.plain_qemu import PlainQEMU
-from tests.live.twistd_process import PATIENCE, QMP, Twistd, free_port, until
+from tests.live.twistd_process import PATIENCE, QMP, TWISTD, Twistd, free_port, until
 from tests.support.certificates import Authority, Certified
 from twisted_qmon.providers.qemu.levels import is_known
 
@@ -158,6 +159,48 @@ def test_three_users_on_one_socket(folder: Path, users: dict[str, tuple[int, int
     assert (folder / "executed").read_text() == "7\n"
 
 
+# What systemd does: two sockets from descriptor 3 on, and the process told that they are meant for it.
+ACTIVATE = """
+import os, socket, sys
+unix, inet = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET)
+unix.bind("given.sock")
+inet.bind(("127.0.0.1", int(sys.argv[1])))
+for number, given in enumerate((unix, inet), 10):
+    given.listen()
+    os.dup2(given.fileno(), number)
+os.dup2(10, 3)
+os.dup2(11, 4)
+os.environ.update(LISTEN_FDS="2", LISTEN_FDNAMES="unix:inet", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_sockets_of_systemd(folder: Path) -> None:
+    """
+    On sockets that the process was given, a client is who it is by their family: a user on a unix socket, an address on TCP. The
+    level of each endpoint holds, and rules are for both.
+    """
+    port = free_port()
+    (folder / "access.toml").write_text(
+        f'default = "observe"\n[[grant]]\nwho = ["uid:{os.getuid()}"]\nlevel = "admin"\nendpoint = "systemd:domain=UNIX"\n'
+    )
+    launcher = [sys.executable, "-c", ACTIVATE, str(port), *TWISTD]
+    options = ["--qmp", "systemd:domain=UNIX:index=0:level=operate", "--qmp", "systemd:domain=INET:index=1"]
+    with Twistd(folder, [*options, "--access", "access.toml"], twistd=launcher) as server:
+        who = server.qmp("given.sock").execute("query-whoami")
+        user = pwd.getpwuid(os.getuid()).pw_name
+        assert who["identity"] == f"uid:{os.getuid()}({user}) pid:{os.getpid()}"
+        assert who["level"] == "operate"
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, client.makefile("rwb") as stream:
+            stream.readline()
+            stream.write(b'{"execute": "qmp_capabilities"}{"execute": "query-whoami"}')
+            stream.flush()
+            stream.readline()
+            who = json.loads(stream.readline())["return"]
+            assert who["identity"] == f"tcp:127.0.0.1:{client.getsockname()[1]}"
+            assert who["level"] == "observe"
+
+
 # -- rules and signals
 
 
@@ -237,6 +280,38 @@ def test_hang_up(folder: Path) -> None:
         assert "has no access here" in json.loads(line)["error"]["desc"]
         assert client.reader.readline() == b""
         assert server.popen.poll() is None
+
+
+IMPATIENT = """
+import os, signal
+from twisted_qmon import CommandProvider
+
+os.kill(os.getpid(), signal.SIGHUP)
+
+class Impatient(CommandProvider):
+    def __init__(self):
+        open("access.toml", "w").write("default = 'operate'")
+        os.kill(os.getpid(), signal.SIGHUP)
+"""
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_hang_up_at_the_start(folder: Path, rules: bool) -> None:
+    """
+    SIGHUP while the process is being made does not end it on the spot: with rules they are read again once it runs, without
+    any it ends in order.
+    """
+    (folder / "impatient.py").write_text(IMPATIENT)
+    (folder / "access.toml").write_text("default = 'observe'")
+    options = ["--qmp", "unix:qmp.sock", "--provider", "impatient.Impatient", *(["--access", "access.toml"] * rules)]
+    with Twistd(folder, options, paths=[folder]) as server:
+        if rules:
+            until("the new rules", lambda: "reading access rules" in server.output(), server)
+            assert server.qmp().execute("query-whoami")["level"] == "operate"
+        else:
+            server.ends()
+            assert "Received SIGHUP, shutting down" in server.output()
+            assert "the drain was clean" in server.output()
 
 
 # -- TLS

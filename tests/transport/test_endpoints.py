@@ -5,6 +5,8 @@ Endpoint descriptions: what is wrong with one is said in plain words.
 from __future__ import annotations
 
 import pytest
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
 
 from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint, service_name, take_level
 from twisted_qmon.info import Level
@@ -94,3 +96,12 @@ def test_level_that_is_wrong(description: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
         take_level(description)
     assert str(caught.value) == f"{description!r} is not a valid server endpoint: {reason}"
+
+
+@pytest.mark.parametrize(("options", "mode"), [("", 0o600), (":mode=660", 0o660)])
+def test_socket_behind_haproxy(options: str, mode: int) -> None:
+    """A unix socket that is served by way of C{haproxy:} is not open to all users either."""
+    reactor = MemoryReactorClock()
+    server_endpoint(reactor, f"haproxy:unix:x{options}").listen(Factory())
+    [(path, _, _, given, locked)] = reactor.unixServers
+    assert (path, given, bool(locked)) == ("x", mode, False)

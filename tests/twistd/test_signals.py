@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_qmon._twistd.signals import EndSignals, stop_reactor
+from twisted_qmon._twistd.signals import EarlyHangUps, EndSignals, stop_reactor
 
 
 class Reactor:
@@ -103,3 +103,25 @@ class EndSignalsTests(SynchronousTestCase):
         self.send(signal.SIGTERM)
         self.send(signal.SIGHUP)
         self.assertEqual((len(reread), self.hurried), (4, 0))
+
+    def test_hang_up_before_the_reactor_runs(self) -> None:
+        """One that comes early ends nothing on the spot: once the reactor runs, files are read again, or the process ends."""
+        reread: list[int] = []
+        for reads in (True, False):
+            self.handlers[signal.SIGHUP] = signal.SIG_DFL
+            early = EarlyHangUps()
+            early.begin()
+            self.send(signal.SIGHUP)
+            self.send(signal.SIGHUP)
+            self.assertEqual((reread, self.reactor.stopped), ([1] * (not reads), 0))
+            EndSignals(self.reactor, self.hurry, (lambda: reread.append(1)) if reads else None, early).install()
+        self.assertEqual((reread, self.reactor.stopped, self.hurried), ([1], 1, 0))
+
+    def test_early_hang_ups_of_others(self) -> None:
+        """One that is ignored, or handled by another part of the process, is left alone, before the reactor runs and after."""
+        for other in (signal.SIG_IGN, self.reactor_handler):
+            self.handlers[signal.SIGHUP] = other
+            early = EarlyHangUps()
+            early.begin()
+            EndSignals(self.reactor, self.hurry, None, early).install()
+            self.assertEqual(self.handlers[signal.SIGHUP], other)

@@ -47,8 +47,8 @@ def _fields(description: str) -> list[str]:
 
 
 def unix_path(description: str) -> str | None:
-    """:return: the path of a C{unix:} description, or C{None} for any other"""
-    kind, *fields = _fields(description)
+    """:return: the path of a C{unix:} description, or of one behind C{haproxy:}; C{None} for any other"""
+    kind, *fields = _fields(description.removeprefix("haproxy:"))
     if kind != "unix":
         return None
     for field in fields:
@@ -97,6 +97,7 @@ def server_endpoint(reactor: Any, description: str, owner: Owner | None = None) 
     completed = description
     path = unix_path(description)
     if path is not None:
+        # Behind haproxy: they stand in the same place.
         options = {field.partition("=")[0] for field in _fields(description)}
         if "mode" not in options:
             completed += f":mode={MODE}"

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["EndSignals", "Reactor", "stop_reactor"]
+__all__ = ["EarlyHangUps", "EndSignals", "Reactor", "stop_reactor"]
 
 _Handler = Callable[[int, "FrameType | None"], object]
 
@@ -39,6 +39,25 @@ def stop_reactor(reactor: Reactor) -> None:
         reactor.stop()
 
 
+class EarlyHangUps:
+    """
+    Each SIGHUP that comes before the reactor runs, and would end the process on the spot.
+
+    :ivar count: how many have come
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def begin(self) -> None:
+        """Count them from now on, unless the process ignores them, or another part of it handles them."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
 class EndSignals:
     """
     SIGINT and SIGTERM drain and end the process, as the reactor's handlers have it. SIGHUP, which would end it on the spot, does
@@ -48,12 +67,20 @@ class EndSignals:
     :param hurry: called in the reactor's thread for each further signal
     :param reread: called in the reactor's thread for SIGHUP, which then never ends the process; C{None}: there is nothing to
         read again
+    :param early: has counted those that came before
     """
 
-    def __init__(self, reactor: Reactor, hurry: Callable[[], None], reread: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        hurry: Callable[[], None],
+        reread: Callable[[], None] | None = None,
+        early: EarlyHangUps | None = None,
+    ) -> None:
         self._reactor = reactor
         self._hurry = hurry
         self._reread = reread
+        self._early = early
         self._installed = False
         self._ending = False
 
@@ -66,11 +93,18 @@ class EndSignals:
             handler = signal.getsignal(number)
             if callable(handler):
                 signal.signal(number, partial(self._end, handler))
-        reread = self._reread
-        if reread is not None:
-            signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(reread))
-        elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, partial(self._end, self._hung_up))
+        hung_up: _Handler | None = None
+        if self._reread is not None:
+            hung_up = partial(self._read_again, self._reread)
+        elif signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, self._early):
+            hung_up = partial(self._end, self._hung_up)
+        if hung_up is not None:
+            signal.signal(signal.SIGHUP, hung_up)
+            if self._early is not None and self._early.count:
+                hung_up(signal.SIGHUP, None)
+
+    def _read_again(self, reread: Callable[[], None], number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(reread)
 
     def _end(self, first: _Handler, number: int, frame: FrameType | None) -> None:
         if self._ending:

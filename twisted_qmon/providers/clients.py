@@ -14,6 +14,7 @@ from twisted_qmon._text import printable, span, table
 from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.events import wire_timestamp
+from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
 
 if TYPE_CHECKING:
@@ -76,16 +77,21 @@ class Clients(CommandProvider):
         return clients(infos)
 
     @command(level="admin")
-    def client_disconnect(self, session: str) -> None:
+    def client_disconnect(self, request: Request, session: str) -> None:
         """
         disconnect a client, once everything has been said to it
 
         :param session: the name of its session, as query-connections-monitor lists it
         """
-        client = self._guard().clients.get(session)
+        guard = self._guard()
+        client = guard.clients.get(session)
         if client is None:
             raise GenericError(f"There is no client '{printable(session)[:MAX_NAME]}'")
-        client.disconnect()
+        if client.standing is not guard.standing_of(request.caller):
+            client.disconnect()
+        elif self.monitor is not None:
+            # A client that ends its own session gets the reply.
+            self.monitor.clock.callLater(0, client.disconnect)
 
     @command(level="admin")
     def access_reload(self) -> None:

@@ -75,6 +75,10 @@ class QMPProtocol(ConnectionMixin, Protocol):
     def deny(self, error: CommandError) -> None:
         self.session.turn_away(error)
 
+    def disconnect(self) -> None:
+        self.session.flush()
+        super().disconnect()
+
     def describe(self) -> dict[str, JSON]:
         session = self.session
         return {

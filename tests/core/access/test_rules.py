@@ -196,6 +196,8 @@ def test_verdict_remembers_a_bounded_number_of_names() -> None:
         (r"unix:a\:b.sock", "unix:a:b.sock"),
         ("systemd:domain=UNIX:index=0", "systemd:UNIX"),
         ("guest-7.qmp", "guest-7.qmp"),
+        ("haproxy:unix:ops.sock:mode=660", "haproxy:unix:ops.sock"),
+        ("haproxy:tcp:4444:interface=::1", "haproxy:tcp:4444"),
     ],
 )
 def test_endpoint_is_named_by_type_and_first_argument(description: str, name: str) -> None:

@@ -40,6 +40,20 @@ from twisted_qmon.providers.qemu.secrets import hide_secrets
             {"device": "vnc", "target": "password", "arg": "***"},
         ),
         ("stop", {"password": "x"}, {"password": "x"}),
+        ("send-key", {"keys": [{"type": "qcode", "data": "x"}]}, {"keys": "***"}),
+        (
+            "blockdev-add",
+            {
+                "driver": "qcow2",
+                "file": {"driver": "https", "cookie": "x", "url": "u"},
+                "backing": [{"cookie": "y"}, 1],
+            },
+            {
+                "driver": "qcow2",
+                "file": {"driver": "https", "cookie": "***", "url": "u"},
+                "backing": [{"cookie": "***"}, 1],
+            },
+        ),
     ],
 )
 def test_secrets_are_hidden(name: str, arguments: dict[str, Any], shown: dict[str, Any]) -> None:
@@ -47,3 +61,11 @@ def test_secrets_are_hidden(name: str, arguments: dict[str, Any], shown: dict[st
     before = repr(arguments)
     assert hide_secrets(name, arguments) == shown
     assert repr(arguments) == before
+
+
+def test_what_is_nested_very_deep_is_left_out() -> None:
+    """A disk in a disk, deeper than QEMU has them, uses up no stack, and shows nothing."""
+    disk: dict[str, Any] = {"cookie": "marker"}
+    for _ in range(1000):
+        disk = {"file": disk}
+    assert "marker" not in repr(hide_secrets("blockdev-add", disk))

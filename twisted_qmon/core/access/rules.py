@@ -110,6 +110,9 @@ def endpoint_name(description: str) -> str:
     :return: its type and its first argument, which is what C{endpoint} in a rule is compared with: C{"unix:ops.sock"} for
         C{"unix:ops.sock:mode=660"}
     """
+    if description.startswith("haproxy:"):
+        # Its first argument is another description.
+        return f"haproxy:{endpoint_name(description.removeprefix('haproxy:'))}"
     kind, *fields = _FIELD.findall(description + ":")[:-1]
     first = fields[0] if fields else ""
     for field in fields:

@@ -48,8 +48,10 @@ class Audit:
 
     def open(self) -> None:
         """Open the file, or open it again after it was moved away."""
-        if self.file is not None:
-            self.file.open()
+        if self.file is not None and not self.file.open() and self.required:
+            _log.error(
+                "commands above observe are refused until the audit can be written to {path}", path=self.file.path
+            )
 
     def close(self) -> None:
         """Close the file. What comes later opens it again."""

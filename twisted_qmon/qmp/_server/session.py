@@ -166,8 +166,14 @@ class Session:
         self._write_queue.reply(encode_greeting(self._monitor.version, ["oob"]))
 
     def turn_away(self, error: CommandError) -> None:
-        """Send the one line that a client sees who may do nothing."""
+        """Send the line that a client sees who may do nothing, behind what it has been answered."""
+        self.flush()
         self._write_queue.reply(encode_error(error, ABSENT) + NEWLINE)
+
+    def flush(self) -> None:
+        """Write the replies that are there."""
+        if self._out.size:
+            self._out.flush()
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and serve the messages in them as far as the session is not suspended."""
