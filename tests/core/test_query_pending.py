@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_qmon import Monitor, Request, Secret
 from twisted_qmon.core.access.identity import unix_identity
 from twisted_qmon.core.audit.trail import Audit
+from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.testing import HMPConnection, QMPConnection
 
 
@@ -135,3 +136,20 @@ class QueryPendingTests(SynchronousTestCase):
             self.assertEqual(len(alone.protocol.session._in_band.waiting), 1)
             waiting = self.query(filter=alone.protocol.name)[-1]
             self.assertEqual((waiting["command"], waiting.get("arguments")), (message["execute"], None))
+
+    def test_arguments_that_are_a_command(self) -> None:
+        """Of a line, or the arguments of a command inside another one, nothing is shown but what the inner request shows."""
+
+        def take(text: str, password: Secret[str]) -> Deferred[None]:
+            return Deferred()
+
+        self.monitor.register_command("take", take)
+        self.monitor.register(HumanMonitorCommand())
+        alice = QMPConnection(self.monitor, identity=unix_identity(1000, 1, [], {}, {}))
+        inner = {"command": "take", "arguments": {"text": "a", "password": "marker"}}
+        alice.send({"execute": "human-monitor-command", "arguments": {"command-line": "take a marker"}, "id": 1})
+        alice.send({"execute": "human-readable-text", "arguments": inner, "id": 2})
+        shown = [entry.get("arguments") for entry in alice.execute("query-pending")["return"]]
+        self.assertEqual(
+            shown, [None, {"text": "a", "password": "***"}, {"command": "take"}, {"text": "a", "password": "***"}]
+        )

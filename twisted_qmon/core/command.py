@@ -106,6 +106,7 @@ class Command:
     :param printer: makes text for a person out of a result; the core only carries it
     :param needs: see L{CommandMethod.needs}
     :param continues: see L{CommandMethod.continues}
+    :param shows: see L{CommandMethod.shows}
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that does not take the request, and for arguments that
         are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
@@ -114,6 +115,7 @@ class Command:
     __slots__ = (
         "_call",
         "_check",
+        "_shows",
         "continues",
         "direct",
         "finish",
@@ -134,6 +136,7 @@ class Command:
         printer: Callable[..., str] | None = None,
         needs: Callable[[Request], Iterable[Need]] | None = None,
         continues: Callable[[Request], bool] | None = None,
+        shows: Callable[[Request], Arguments] | None = None,
     ) -> None:
         name = options.name
         if name is None:
@@ -150,10 +153,11 @@ class Command:
         self.on_disconnect = options.on_disconnect
         self.needs = needs
         self.continues = continues
+        self._shows = shows
         self._check: Callable[[Arguments], object] | None = None
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
-        asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke
+        asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke or shows is not None
         self._call: Callable[..., object] = self._call_first
         self.direct: Callable[[Arguments | None], object] | None = None if asks else self._call_first
         self.info = CommandInfo(
@@ -193,6 +197,8 @@ class Command:
         :return: the arguments of a request as they may be shown: what is secret is not
         :raise CommandError: when they are wrong
         """
+        if self._shows is not None:
+            return self._shows(request)
         arguments = request.arguments
         if arguments and not is_as_read(arguments):
             self.signature.bind(arguments)
@@ -237,6 +243,7 @@ class CommandMethod:
         self.human_printer: Callable[..., str] | None = None
         self.needs_of: Callable[[Any, Request], Iterable[Need]] | None = None
         self.continues_of: Callable[[Any, Request], bool] | None = None
+        self.shows_of: Callable[[Any, Request], Arguments] | None = None
         self.__doc__ = function.__doc__
 
     def printer(self, function: _Printer) -> _Printer:
@@ -270,6 +277,16 @@ class CommandMethod:
         self.continues_of = function
         return function
 
+    def shows(self, function: Callable[[Any, Request], Arguments]) -> Callable[[Any, Request], Arguments]:
+        """
+        Decorate the method that says what may be shown of the arguments, in the audit and in C{query-pending}, where more of them
+        may be secret than the parameters annotated C{Secret[str]}.
+
+        :param function: called with the provider and the request; returns what may be shown
+        """
+        self.shows_of = function
+        return function
+
     @overload
     def __get__(self, instance: None, owner: type) -> CommandMethod: ...
     @overload
@@ -285,7 +302,8 @@ class CommandMethod:
             printer = MethodType(printer, instance)
         needs = None if self.needs_of is None else MethodType(self.needs_of, instance)
         continues = None if self.continues_of is None else MethodType(self.continues_of, instance)
-        return Command(self.function.__get__(instance), self.options, printer, needs, continues)
+        shows = None if self.shows_of is None else MethodType(self.shows_of, instance)
+        return Command(self.function.__get__(instance), self.options, printer, needs, continues, shows)
 
 
 @overload

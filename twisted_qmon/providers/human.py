@@ -83,6 +83,11 @@ class HumanMonitorCommand(CommandProvider):
         console.line(command_line)
         return completed if console.suspended else succeed(output())
 
+    @human_monitor_command.shows
+    def _(self, request: Request) -> Mapping[str, JSON]:
+        # A line may have a secret in it. What it runs is a request of its own.
+        return {}
+
     # Behind a QEMU's human-monitor-command as well, which knows nothing of our commands.
     @command(on_disconnect="cancel", level="observe", hidden=True)
     def human_readable_text(
@@ -120,3 +125,8 @@ class HumanMonitorCommand(CommandProvider):
         )
         running.addBoth(lambda outcome: None if completed.called else completed.callback(outcome))
         return completed
+
+    @human_readable_text.shows
+    def _(self, request: Request) -> Mapping[str, JSON]:
+        # What is secret of the command's arguments is known where that is a request of its own.
+        return {"command": (request.arguments or {}).get("command")}
