@@ -209,6 +209,8 @@ def test_end(server: Server) -> None:
     server.monitor.register(Clients())
     name = server.ask("GET", "/api/session").json["session"]
     assert server.ask("POST", "/api/commands/client-disconnect", {"session": name}).status == 200
+    # It has disconnected itself, and had the reply first.
+    server.reactor.advance(0)
     assert connection.transport.value().endswith(b"0\r\n\r\n")
     connection.transport.clear()
     assert connection.ask("GET", "/api/session").json["session"] != name
