@@ -9,11 +9,11 @@ A monitor as a Twisted service: what embedders and C{twistd qmon} both call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from os import PathLike
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.application.service import IProcess, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.endpoints import server_endpoint, service_name, take_level
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, ServedFactory
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limits, MonitorFactory, ServedFactory
 from twisted_qmon._transport.mtls import reread_all
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED
@@ -38,18 +38,23 @@ from twisted_qmon.providers.diagnose import Diagnose
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.process import Process
+from twisted_qmon.providers.process.stalls import STALL, Stalls
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.qmp.protocol import QMPFactory
+from twisted_qmon.watchdog.service import Watchdog, unusable
 
 if TYPE_CHECKING:
     from twisted.application.service import IService, IServiceCollection
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
     from twisted.python.components import Componentized
+    from typing_extensions import Unpack
 
     from twisted_qmon.core.access.file import Access
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
+    from twisted_qmon.providers.process.stalls import Pulse
+    from twisted_qmon.watchdog.doors import MakeDoor
 
 __all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service", "serve_web"]
 
@@ -57,6 +62,10 @@ _log = Logger()
 
 #: Seconds that pending requests have when the service stops.
 DRAIN = 5.0
+
+
+#: The descriptions of endpoints, and what makes the factory that is served there.
+_Served: TypeAlias = "tuple[Iterable[str], Callable[[Monitor], MonitorFactory]]"
 
 
 class Listener(Service):
@@ -67,15 +76,23 @@ class Listener(Service):
     :param description: the server endpoint's description
     :param factory: what serves the connections
     :param owner: the ids of the user and the group that get a unix socket
+    :param start_up: when the service was made, if that was before this listener was
     :raise ValueError: when the description is not valid
     """
 
-    def __init__(self, reactor: Any, description: str, factory: ServedFactory, owner: Owner | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        description: str,
+        factory: ServedFactory,
+        owner: Owner | None = None,
+        start_up: StartUp | None = None,
+    ) -> None:
         self.description = description
         self.factory = factory
         self.setName(f"{factory.kind} {service_name(description)}")
         self._endpoint: IStreamServerEndpoint = server_endpoint(reactor, description, owner)
-        self._start_up = StartUp()
+        self._start_up = StartUp() if start_up is None else start_up
         self._port: Deferred[Any] | None = None
 
     def privilegedStartService(self) -> None:
@@ -151,6 +168,8 @@ class MonitorService(MultiService):
         (jobs, say). Each returns a Deferred. Called again with 0 by L{hurry}: their time is up.
     :ivar owner: the ids of the user and the group that get the unix sockets
     :ivar on_start: called, without arguments, each time it has been started
+    :ivar on_reread: called, without arguments, by L{reread}
+    :ivar other_endpoints: what rules know those endpoints by that are not served by C{factories}
     """
 
     _log = Logger()
@@ -164,6 +183,8 @@ class MonitorService(MultiService):
         self.drain = drain
         self.drains: list[Callable[[float], Deferred[Any]]] = []
         self.on_start: list[Callable[[], object]] = []
+        self.on_reread: list[Callable[[], object]] = []
+        self.other_endpoints: list[str] = []
         self.reactor = reactor
         self._listeners: list[Listener] = []
         self._shutdown: Deferred[None] | None = None
@@ -178,10 +199,7 @@ class MonitorService(MultiService):
         :param description: as Twisted takes it, and maybe with C{level=LEVEL}: the most that a client may do there
         :raise ValueError: when the description is not valid
         """
-        description, level = take_level(description)
-        factory.level = min(factory.level, level)
-        factory.endpoint = endpoint_name(description)
-        listener = Listener(self.reactor, description, factory, self.owner)
+        listener = _listener(self.reactor, description, factory, self.owner)
         name = listener.name
         number = 1
         while listener.name in self.namedServices:
@@ -280,12 +298,15 @@ class MonitorService(MultiService):
         guard = self.monitor.guard
         rules = guard.access is not None and guard.access.path is not None
         file = guard.audit is not None and guard.audit.file is not None
-        return rules or file or any(factory.endpoint.startswith("mtls:") for factory in self.factories)
+        return rules or file or any(endpoint.startswith("mtls:") for endpoint in self._endpoints())
+
+    def _endpoints(self) -> set[str]:
+        return {*(factory.endpoint for factory in self.factories), *self.other_endpoints}
 
     def check_rules(self) -> None:
         """Warn of rules for endpoints that are not served: a misspelt one makes a rule that never applies."""
         access = self.monitor.guard.access
-        served = {factory.endpoint for factory in self.factories}
+        served = self._endpoints()
         for number, grant in enumerate(() if access is None else access.rules.grants, 1):
             # One without a type is not known before it is there.
             if grant.endpoint is not None and ":" in grant.endpoint and grant.endpoint not in served:
@@ -319,6 +340,8 @@ class MonitorService(MultiService):
         if guard.audit is not None:
             guard.audit.open()
         reread_all()
+        for reread in self.on_reread:
+            reread()
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when nothing of it is left: no listening port, no connection"""
@@ -332,6 +355,16 @@ class MonitorService(MultiService):
         await super().stopService()
         if self.monitor.guard.audit is not None:
             self.monitor.guard.audit.close()
+
+
+def _listener(
+    reactor: object, description: str, factory: ServedFactory, owner: Owner | None, start_up: StartUp | None = None
+) -> Listener:
+    """:return: what serves a factory at an endpoint, whose description may have a level in it"""
+    description, level = take_level(description)
+    factory.level = min(factory.level, level)
+    factory.endpoint = endpoint_name(description)
+    return Listener(reactor, description, factory, owner, start_up)
 
 
 def _swallow(deferred: object, log: Logger) -> Deferred[Any]:
@@ -363,6 +396,9 @@ def make_monitor_service(
     access: Access | str | PathLike[str] | None = None,
     audit: str | PathLike[str] | None = None,
     audit_required: bool = False,
+    stall: float | None = STALL,
+    watchdog: Iterable[str] = (),
+    watchdog_hmp: Iterable[str] = (),
     event_history: int | None = None,
     event_history_bytes: int | None = None,
 ) -> MonitorService:
@@ -382,23 +418,20 @@ def make_monitor_service(
     :param access: the rules of who may do what, or the path of a TOML file with them; without any, the level of each endpoint
     :param audit: a file for the record of what is done, beside the log
     :param audit_required: refuse commands above C{observe} whose line can't be written to that file
+    :param stall: seconds from which on a reactor that is late has stalled, which a thread notices; C{None}: it does not
+    :param watchdog: server endpoint descriptions at which that thread serves QMP (C{watchdog_hmp}: the human monitor)
     :param event_history: for this and the next see L{Monitor<twisted_qmon.Monitor>}; C{None}: what the monitor was made with
     :raise ValueError: when a description is not valid or a limit is out of range, or the rules can't be used
     :raise RegistrationError: when the monitor has commands of the same names
     """
     service = MonitorService(reactor, monitor, drain=drain, owner=owner or _owner(application))
     monitor.events.history.limit(event_history, event_history_bytes)
-    limits = Limits(
-        max_connections=max_connections,
-        max_queued=max_queued,
-        slow_client=slow_client,
-        idle_timeout=idle_timeout,
-        ready_timeout=ready_timeout,
-    )
+    limits = _limits(max_connections, max_queued, slow_client, idle_timeout, ready_timeout)
     of_qmp = partial(QMPFactory, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout)
-    _serve_machines(service, qmp, partial(of_qmp, monitor, **limits))
-    _serve_people(service, hmp, prompt, banner, limits)
-    _register(service, application)
+    for_machines, for_people = partial(of_qmp, **limits), partial(_human, prompt=prompt, banner=banner, **limits)
+    _serve(service, (qmp, for_machines), (hmp, for_people))
+    process = _register(service, application)
+    _watch(service, process.latency, stall, (watchdog, for_machines), (watchdog_hmp, for_people))
     _guard(service, access, Audit(audit, lambda: monitor.clock.seconds(), required=audit_required))
     return service
 
@@ -411,21 +444,58 @@ def _guard(service: MonitorService, access: Access | str | PathLike[str] | None,
     service.on_start += [guard.audit.open, service.check_rules]
 
 
-def _serve_machines(
-    service: MonitorService, descriptions: Iterable[str], make_factory: Callable[[], QMPFactory]
-) -> None:
+def _limits(
+    max_connections: int, max_queued: int, slow_client: str, idle_timeout: float | None, ready_timeout: float
+) -> Limits:
+    return Limits(
+        max_connections=max_connections,
+        max_queued=max_queued,
+        slow_client=slow_client,
+        idle_timeout=idle_timeout,
+        ready_timeout=ready_timeout,
+    )
+
+
+def _human(monitor: Monitor, *, prompt: str, banner: str | None, **limits: Unpack[Limits]) -> MonitorFactory:
+    # Without a human monitor its modules are not loaded.
+    from twisted_qmon.hmp.protocol import HMPFactory
+
+    return HMPFactory(monitor, prompt=prompt, banner=banner, **limits)
+
+
+def _serve(service: MonitorService, *servers: _Served) -> None:
+    for descriptions, make_factory in servers:
+        for description in descriptions:
+            service.serve(description, make_factory(service.monitor))
+
+
+def _doors(
+    service: MonitorService, descriptions: Iterable[str], make_factory: Callable[[Monitor], MonitorFactory]
+) -> Iterator[MakeDoor]:
+    """:return: what makes the watchdog's doors when it starts, with its own reactor and monitor"""
+    start_up = StartUp()
     for description in descriptions:
-        service.serve(description, make_factory())
+        plain, _ = take_level(description)
+        server_endpoint(None, plain)
+        service.other_endpoints.append(endpoint_name(plain))
+
+        def make_door(reactor: object, monitor: Monitor, description: str = description) -> Listener:
+            return _listener(reactor, description, make_factory(monitor), service.owner, start_up)
+
+        yield make_door
 
 
-def _serve_people(
-    service: MonitorService, descriptions: Iterable[str], prompt: str, banner: str | None, limits: Limits
-) -> None:
-    for description in descriptions:
-        # Without a human monitor its modules are not loaded.
-        from twisted_qmon.hmp.protocol import HMPFactory
-
-        service.serve(description, HMPFactory(service.monitor, prompt=prompt, banner=banner, **limits))
+def _watch(service: MonitorService, pulse: Pulse, stall: float | None, *servers: _Served) -> None:
+    """Have a thread watch the reactor, and serve what it can answer."""
+    doors = [door for descriptions, make_factory in servers for door in _doors(service, descriptions, make_factory)]
+    if stall is None and not doors:
+        return
+    stalls = None if stall is None else Stalls(pulse, stall)
+    if stalls is not None and unusable() is None:
+        service.monitor.register(stalls)
+    watchdog = Watchdog(service.reactor, service.monitor, pulse, stalls, doors)
+    watchdog.setServiceParent(service)
+    service.on_reread.append(watchdog.reread)
 
 
 def serve_web(
@@ -461,7 +531,7 @@ def serve_web(
             service.serve(description, factory)
 
 
-def _register(service: MonitorService, application: object) -> None:
+def _register(service: MonitorService, application: object) -> Process:
     """Register the commands that every served monitor has."""
     monitor = service.monitor
     jobs = Jobs()
@@ -473,6 +543,7 @@ def _register(service: MonitorService, application: object) -> None:
     monitor.register(process)
     monitor.register(Diagnose(service.reactor))
     service.drains.append(jobs.drain)
+    return process
 
 
 def _owner(application: object) -> Owner | None:

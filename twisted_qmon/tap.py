@@ -37,6 +37,7 @@ from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.providers.process.stalls import MIN_STALL, STALL
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.service import DRAIN
@@ -100,6 +101,13 @@ def _seconds_or_off(value: str) -> float | None:
     return number
 
 
+def _stall(value: str) -> float | None:
+    seconds = _seconds_or_off(value)
+    if seconds is not None and seconds < MIN_STALL:
+        raise ValueError(f"it must be at least {MIN_STALL} seconds, or 'off'")
+    return seconds
+
+
 def _slow_client(value: str) -> str:
     if value not in SLOW_CLIENT:
         raise ValueError("it must be 'disconnect' or 'drop-oldest'")
@@ -148,6 +156,7 @@ class Options(_Options):
         ["access", None, None, "A file with the rules of who may do what (TOML)."],
         ["audit", None, None, "A file for the record of who did what."],
         ["web-tokens", None, "web-tokens.toml", "A file with the tokens of --web (TOML); made if it is not there."],
+        ["stall", None, STALL, "Seconds from which on a reactor that is late has stalled, or 'off'.", _stall],
         ["ready-timeout", None, READY_TIMEOUT, "Seconds that a greeting waits for a QEMU that is not connected yet.", _seconds],
     ]  # fmt: skip
     optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
@@ -158,6 +167,8 @@ class Options(_Options):
         self["hmp"] = []
         self["web"] = []
         self["web-host"] = []
+        self["watchdog"] = []
+        self["watchdog-hmp"] = []
         self["provider"] = []
         self["audit-required"] = False
         self.access: Access | None = None
@@ -208,6 +219,14 @@ class Options(_Options):
         """A name that browsers may have for this host, beside localhost and the address listened at (repeatable)."""
         self["web-host"].append(name)
 
+    def opt_watchdog(self, description: str) -> None:
+        """Serve QMP at this server endpoint from a thread that answers while the reactor is stuck (repeatable)."""
+        self["watchdog"].append(description)
+
+    def opt_watchdog_hmp(self, description: str) -> None:
+        """Serve the human monitor there (repeatable)."""
+        self["watchdog-hmp"].append(description)
+
     def opt_audit_required(self) -> None:
         """Refuse commands above the level observe that can't be written to --audit."""
         self["audit-required"] = True
@@ -250,7 +269,7 @@ class Options(_Options):
             self["hmp"] = ["unix:hmp.sock"]
         if self["web"] and find_spec("klein") is None:
             raise UsageError("--web: Klein is not installed: pip install 'twisted-qmon[web]'")
-        for option in ("qmp", "hmp", "web"):
+        for option in ("qmp", "hmp", "watchdog", "watchdog-hmp", "web"):
             for description in self[option]:
                 try:
                     server_endpoint(None, take_level(description)[0])
@@ -325,6 +344,9 @@ def makeService(options: Options) -> MultiService:
         access=options.access,
         audit=options["audit"],
         audit_required=options["audit-required"],
+        stall=options["stall"],
+        watchdog=options["watchdog"],
+        watchdog_hmp=options["watchdog-hmp"],
         event_history=options["event-history"],
         event_history_bytes=options["event-history-bytes"],
     )

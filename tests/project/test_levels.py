@@ -52,6 +52,7 @@ LEVELS = {
         "query-log",
         "query-objects",
         "query-stacks",
+        "query-stalls",
         "query-tasks",
         "service-start",
         "service-stop",
@@ -74,7 +75,7 @@ LEVELS = {
     },
 }
 
-EVENTS_ABOVE_OBSERVE = {"LOG": "operate"}
+EVENTS_ABOVE_OBSERVE = {"LOG": "operate", "REACTOR_STALL": "operate"}
 
 
 def shipped() -> tuple[dict[str, ICommand], dict[str, Any]]:

@@ -25,7 +25,7 @@ FOLDERS = [path.parent for path in FILES if path.name == "__init__.py"]
 FACADE = "the facade"
 # Each folder and each module at the top may import what is listed before it. Those on one line don't import each other.
 LAYERS: list[set[str]] = [
-    {"_text", "errors", "info", "_reactor"},
+    {"_text", "errors", "info", "_reactor", "_log_publisher"},
     {"interfaces"},
     {"qapi"},
     {"core"},
@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {"qmp", "hmp"},
     {FACADE},
     {"testing", "providers", "web"},
+    {"watchdog"},
     {"service", "shell"},
     {"tap", "__main__"},
 ]
@@ -253,6 +254,23 @@ def test_log_calls_have_fields(path: Path) -> None:
         and any(not isinstance(argument, ast.Constant) for argument in node.args[:1])
     ]
     assert wrong == []
+
+
+IN_A_THREAD = [name for name in MODULES if _top(name) in {"core", "_transport", "hmp", "watchdog"}]
+IN_A_THREAD += ["twisted_qmon.qmp.protocol", *(name for name in MODULES if name.startswith("twisted_qmon.qmp._server"))]
+
+
+@pytest.mark.parametrize("name", IN_A_THREAD)
+def test_what_the_watchdog_runs_does_not_log_by_itself(name: str) -> None:
+    """What may run in the watchdog's thread has its log events taken to the main one: no logger there is a plain one."""
+    plain = [
+        node.lineno
+        for node in ast.walk(ast.parse(MODULES[name].read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "Logger"
+        and not any(ast.unparse(keyword) == "observer=publish" for keyword in node.keywords)
+    ]
+    assert plain == []
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon._transport.peer import identify
 from twisted_qmon._transport.tls import await_handshake, loss_reason, tls_layer, watch_close_notify
@@ -121,7 +122,7 @@ class ConnectionMixin:
     _idle_timer: IDelayedCall | None = None
     _handshake_timer: IDelayedCall | None = None
     _linger_timer: IDelayedCall | None = None
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     # -- the beginning
 

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol as _Protocol
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon._transport.connection import LINGER
 from twisted_qmon._transport.hang_up_watch import PeerWatch
@@ -126,7 +127,7 @@ class MonitorFactory(ServerFactory):
 
     noisy = False
     kind = "monitor"
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(
         self,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IStreamServerEndpoint
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.core.access.file import read_regular
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MutualTLSEndpoint", "parse", "reread_all"]
 
-_log = Logger()
+_log = Logger(observer=publish)
 
 # Those that are there: who gets the signal to read files again does not hold the endpoints.
 _endpoints: WeakSet[MutualTLSEndpoint] = WeakSet()
@@ -166,7 +167,9 @@ class MutualTLSEndpoint:
         """:return: fires with the port"""
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        wrapped: Any = TLSMemoryBIOFactory(self.files, False, factory)
+        # Its clock is that of the reactor that listens, which need not be the global one.
+        clock = self._reactor if IReactorTime.providedBy(self._reactor) else None
+        wrapped: Any = TLSMemoryBIOFactory(self.files, False, factory, clock)
         return execute(self._reactor.listenTCP, self._port, wrapped, self._backlog, self._interface)
 
 

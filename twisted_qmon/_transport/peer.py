@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon.core.access.identity import (
     UNIX,
@@ -35,7 +36,7 @@ _NO_USER = 0xFFFFFFFF
 # Linux's number for it on all architectures but a few old ones; Python has no name for it.
 _SO_PEERGROUPS = 59
 
-_log = Logger()
+_log = Logger(observer=publish)
 
 
 def identify(transport: Any, layer: Any | None) -> Identity:

@@ -20,6 +20,8 @@ from twisted.internet import unix
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
+
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
     from twisted.internet.interfaces import IProtocolFactory
@@ -135,7 +137,7 @@ class UnixPort(unix.Port):
     path = ""
     owner: Owner | None = None
     _identity: tuple[int, int] | None = None
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def startListening(self) -> None:
         if self.path.startswith("\0"):

@@ -145,7 +145,8 @@ class PendingInfo(_PendingInfo, total=False):
 
 class Builtin(CommandProvider):
     """
-    The provider that every L{Monitor<twisted_qmon.Monitor>} registers first.
+    The provider that every L{Monitor<twisted_qmon.Monitor>} registers first. The watchdog's monitor has one of its own, which
+    is what C{thread_safe} means here.
 
     :param owner: the monitor
     """
@@ -160,7 +161,7 @@ class Builtin(CommandProvider):
         # What query-version answers, and for which version.
         self._version: tuple[Mapping[str, JSON], JSONText] | None = None
 
-    @command(name="qmp_capabilities", hidden=True, level="none")
+    @command(name="qmp_capabilities", hidden=True, level="none", thread_safe=True)
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
         """
         Enable QMP capabilities.
@@ -169,7 +170,7 @@ class Builtin(CommandProvider):
         """
         raise CommandNotFound("Capabilities negotiation is already complete, command ignored")
 
-    @command
+    @command(thread_safe=True)
     def query_version(self) -> VersionInfo | JSONText:
         """show the version"""
         version = self._monitor.version
@@ -181,7 +182,7 @@ class Builtin(CommandProvider):
     def _(info: Any) -> str:
         return "{major}.{minor}.{micro}".format(**info["qemu"]) + f" ({info['package']})"
 
-    @command
+    @command(thread_safe=True)
     def query_name(self) -> NameInfo:
         """show the name of this monitor"""
         name = self._monitor.name
@@ -191,7 +192,7 @@ class Builtin(CommandProvider):
     def _(info: Any) -> str:
         return str(info.get("name", ""))
 
-    @command
+    @command(thread_safe=True)
     def query_status(self) -> StatusInfo:
         """show whether it runs or shuts down"""
         if self._monitor.refusing:
@@ -202,7 +203,7 @@ class Builtin(CommandProvider):
     def _(info: Any) -> str:
         return f"Monitor status: {info['status']}"
 
-    @command
+    @command(thread_safe=True)
     def query_commands(self, request: Request) -> list[CommandName] | JSONText:
         """list the QMP commands that the caller may run"""
         registry = self._monitor.registry
@@ -211,12 +212,12 @@ class Builtin(CommandProvider):
             return registry.names()
         return [{"name": each.name} for each in reversed(list(registry.active.values())) if standing.may_run(each)]
 
-    @command
+    @command(thread_safe=True)
     def query_qmp_schema(self) -> list[dict[str, Any]] | JSONText:
         """show the QMP schema"""
         return self._monitor.registry.schema(self._monitor.events.definitions)
 
-    @command
+    @command(thread_safe=True)
     def query_command_help(self, request: Request, name: str | None = None) -> list[dict[str, Any]]:
         """
         describe the commands that the caller may run, as the human monitor needs them
@@ -232,7 +233,7 @@ class Builtin(CommandProvider):
         standing.require(active[name].info.need)
         return [info_to_json(active[name].info)]
 
-    @command(level="none")
+    @command(level="none", thread_safe=True)
     def query_whoami(self, request: Request) -> WhoAmI:
         """show who the caller is, and what it may do"""
         standing = standing_of(request.caller)
@@ -246,7 +247,7 @@ class Builtin(CommandProvider):
     def _(self, info: Any) -> str:
         return "{identity}, level {level}, session {session}".format(**info)
 
-    @command(hidden=True, level="none")
+    @command(hidden=True, level="none", thread_safe=True)
     def select_events(
         self,
         request: Request,
@@ -287,7 +288,7 @@ class Builtin(CommandProvider):
             selected["restarted"] = True
         return selected
 
-    @command
+    @command(thread_safe=True)
     def query_pending(
         self,
         request: Request,

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.guard import ASKING
 from twisted_qmon.core.pending import Pending
@@ -73,7 +74,7 @@ class Dispatcher:
         nothing to decide and nothing to record
     """
 
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(
         self,

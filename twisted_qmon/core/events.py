@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.core.event_history import EventHistory
 from twisted_qmon.core.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
@@ -176,7 +177,7 @@ class EventTable:
     :ivar upstream: how many connections to the server that the monitor fronts there have been; C{None}: it fronts none
     """
 
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(self, get_clock: Callable[[], IReactorTime], history: EventHistory | None = None) -> None:
         self._get_clock = get_clock

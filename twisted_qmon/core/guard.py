@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.core.access.names import forget_names
 from twisted_qmon.core.access.standing import LOCAL_STANDING, Standing, standing_of
 from twisted_qmon.core.access.verdict import PermissionDenied
@@ -68,15 +69,17 @@ class Guard:
     :ivar audit: the record of what is done; C{None}: none is kept
     :ivar clients: the connections, by the names of their sessions
     :ivar local: the standing of this program itself, and of callers that bring none along
+    :ivar on_reload: called, without arguments, when the rules have been read again
     """
 
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.access: Access | None = None
         self.audit: Audit | None = None
         self.clients: dict[str, Client] = {}
         self.local = Standing()
+        self.on_reload: list[Callable[[], object]] = []
         self._seconds = seconds
 
     def standing_of(self, caller: object) -> Standing:
@@ -125,6 +128,12 @@ class Guard:
         if self.access is None:
             return
         self.access.reload()
+        self.judge_again()
+        for reloaded in self.on_reload:
+            reloaded()
+
+    def judge_again(self) -> None:
+        """Have a new verdict on each client, by the rules as they are now. One that may do nothing any more is disconnected."""
         clients = list(self.clients.values())
         for client in clients:
             self.judge(client.standing)

@@ -43,7 +43,8 @@ class Pending:
         self._unattended: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Request]:
-        requests = [request for mine in self._by_caller.values() for request in mine.values()]
+        # Each copied in one step: another thread may look at them.
+        requests = [request for mine in list(self._by_caller.values()) for request in list(mine.values())]
         return iter(sorted(requests, key=lambda request: request.number))
 
     def __len__(self) -> int:

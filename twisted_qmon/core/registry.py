@@ -175,6 +175,10 @@ class Registry:
         if getattr(command, "direct", None) is not None:
             self._direct[command.name] = cast(DirectCommand, command)
 
+    def copy(self) -> dict[str, ICommand]:
+        """:return: the commands that can be executed now, by their names; copied in one step, so that any thread may ask"""
+        return self._active.copy()
+
     def view(self, condition: Callable[[DirectCommand], bool]) -> CommandView:
         """
         :param condition: asked once for each command, and again when the commands have changed, or the view was cleared

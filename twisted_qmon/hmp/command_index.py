@@ -11,13 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
 from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 
 __all__ = ["HMC", "OWN", "SESSION", "TEXT", "CommandIndex", "Entry", "Names", "make_names"]
 
-_log = Logger()
+_log = Logger(observer=publish)
 
 #: The QMP command that runs a line as a person would type it.
 HMC = "human-monitor-command"

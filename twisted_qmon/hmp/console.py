@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon.errors import LOGGED, CommandError
 from twisted_qmon.hmp.args import Format
@@ -128,7 +129,7 @@ class Console:
     :ivar failed: the last line could not be run, or its command failed or was cancelled
     """
 
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
@@ -62,7 +63,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     MAX_LENGTH = MAX_LINE + 1
     console: Console
     speaks_telnet = True
-    _log = Logger()
+    _log = Logger(observer=publish)
     # Where each key is sent, lines are edited here.
     _editor: LineEditor | None = None
 

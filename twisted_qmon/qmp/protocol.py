@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
 from twisted_qmon._transport.write_queue import MAX_QUEUED
@@ -43,7 +44,7 @@ class QMPProtocol(ConnectionMixin, Protocol):
 
     factory: QMPFactory
     session: Session
-    _log = Logger()
+    _log = Logger(observer=publish)
     _negotiation_timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
+
 __all__ = ["LOG_PERIOD", "AuditFile"]
 
 #: Seconds between two lines in the log about lines that can't be written.
@@ -19,7 +21,7 @@ LOG_PERIOD = 60.0
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
-_log = Logger(namespace="twisted_qmon.audit")
+_log = Logger(namespace="twisted_qmon.audit", observer=publish)
 
 
 class AuditFile:

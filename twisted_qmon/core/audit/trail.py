@@ -10,6 +10,7 @@ from os import PathLike, fspath
 
 from twisted.logger import Logger, LogLevel
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.audit.file import AuditFile
@@ -22,7 +23,7 @@ __all__ = ["Audit"]
 MAX_DESC = 512
 
 
-_log = Logger(namespace="twisted_qmon.audit")
+_log = Logger(namespace="twisted_qmon.audit", observer=publish)
 
 
 class Audit:

@@ -4,7 +4,10 @@ How late a reactor runs, measured all the time and for next to nothing.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +42,10 @@ class LatencyInfo(msgspec.Struct):
     interval: float
 
 
+def _nothing(*_: object) -> None:
+    """What is done about a reactor that was late, until something is."""
+
+
 class _Second(msgspec.Struct):
     """What was measured in one second of the clock."""
 
@@ -54,14 +61,33 @@ class Latency:
 
     It keeps a sum and a maximum per second of the window and no more: a bounded few kilobytes, and a few microseconds per probe.
 
+    Its beat shows another thread that the reactor runs.
+
     :param clock: the reactor whose lateness is of interest
     :param interval: seconds between two probes
     :param window: seconds to look back
+    :param monotonic: the time of the beat: a clock that is never set
+    :ivar interval: seconds between two probes
+    :ivar beat: when the last probe was; C{None} while it does not measure. Another thread may read it.
+    :ivar thread: the identifier of the thread that it measures. Another thread may read it.
+    :ivar on_late: called with the last beat, and how late the next one was, if that is at least C{late_from}
+    :ivar late_from: seconds; C{None}: C{on_late} is not called
     """
 
-    def __init__(self, clock: IReactorTime, interval: float = INTERVAL, window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        interval: float = INTERVAL,
+        window: int = WINDOW,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.interval = interval
+        self.beat: float | None = None
+        self.thread = 0
+        self.on_late: Callable[[float, float], object] = _nothing
+        self.late_from: float | None = None
+        self._monotonic = monotonic
         self._clock = clock
-        self._interval = interval
         self._window = window
         self._seconds: deque[_Second] = deque(maxlen=window + 1)
         self._last = 0.0
@@ -76,16 +102,18 @@ class Latency:
     def start(self) -> None:
         """Measure from now on. Starting twice is the same as starting once."""
         if self._call is None:
+            self.thread = threading.get_ident()
             self._schedule()
+            self.beat = self._monotonic()
 
     def stop(self) -> None:
         """Measure no more, and forget what is due. The figures stay."""
-        call, self._call, self._due = self._call, None, None
+        call, self._call, self._due, self.beat = self._call, None, None, None
         if call is not None and call.active():
             call.cancel()
 
     def _schedule(self) -> None:
-        self._call = self._clock.callLater(self._interval, self._probe)
+        self._call = self._clock.callLater(self.interval, self._probe)
         self._due = self._call.getTime()
 
     def _probe(self) -> None:
@@ -93,6 +121,11 @@ class Latency:
         if self._due is not None:
             self._note(now, now - self._due)
         self._schedule()
+        before, self.beat = self.beat, self._monotonic()
+        if self.late_from is not None and before is not None:
+            late = self.beat - before - self.interval
+            if late >= self.late_from:
+                self.on_late(before, late)
 
     def _note(self, now: float, late: float) -> None:
         # The clock may be a wall clock, which can be set back.
@@ -125,5 +158,5 @@ class Latency:
             mean=round(total / samples, 6) if samples else 0.0,
             worst=round(max(worst, overdue), 6),
             window=float(self._window),
-            interval=self._interval,
+            interval=self.interval,
         )

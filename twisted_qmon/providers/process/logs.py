@@ -362,7 +362,7 @@ class LogKeeper:
 
     def levels(self) -> list[LevelInfo]:
         """:return: the levels that were set; the one for everything else first"""
-        return [LevelInfo(namespace, level) for namespace, level in sorted(self._levels.items())]
+        return [LevelInfo(namespace, level) for namespace, level in sorted(self._levels.copy().items())]
 
 
 def _about_reading(event: LogEvent) -> bool:

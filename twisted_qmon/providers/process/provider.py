@@ -177,9 +177,14 @@ class Process(CommandProvider):
         if watch is not None and watch.active():
             watch.cancel()
 
+    @property
+    def latency(self) -> Latency:
+        """What measures the reactor, and shows that it runs."""
+        return self._latency
+
     # -- the process and its reactor
 
-    @command
+    @command(thread_safe=True)
     def query_process(self) -> ProcessInfo:
         """show process id, command line, uptime, memory and versions"""
         return process_info(self._uptime.seconds())
@@ -293,10 +298,10 @@ class Process(CommandProvider):
 
     query_summary.printer(text.summary)
 
-    @command(level="operate")
+    @command(level="operate", thread_safe=True)
     def query_stacks(self) -> StacksInfo:
         """show the stacks of threads and coroutines"""
-        return stacks()
+        return stacks(self._latency.thread or None)
 
     query_stacks.printer(text.stacks)
 
@@ -387,7 +392,7 @@ class Process(CommandProvider):
 
     # -- the log
 
-    @command(level="operate")
+    @command(level="operate", thread_safe=True)
     def query_log(
         self,
         limit: UInt32 | None = None,
@@ -427,7 +432,7 @@ class Process(CommandProvider):
 
         return text.log(infos, arguments, total)
 
-    @command(level="observe")
+    @command(level="observe", thread_safe=True)
     def query_log_levels(self) -> list[LevelInfo]:
         """show the log level of each namespace"""
         return self._log_keeper.levels()

@@ -35,6 +35,7 @@ __all__ = [
     "services",
     "short_path",
     "stacks",
+    "stalls",
     "summary",
 ]
 
@@ -319,15 +320,28 @@ def stacks(info: Row) -> str:
     frames are one line.
     """
     parts = []
-    for waiting in info["coroutines"]:
+    for waiting in info.get("coroutines", ()):
         times = "" if waiting["count"] == 1 else f" ({waiting['count']} of them)"
         parts.append(f"coroutine {waiting['name']}{times}\n" + "\n".join(map(_frame, waiting["stack"])))
     if not parts:
-        parts.append("no coroutines waiting")
+        parts.append("no coroutines waiting" if "coroutines" in info else "coroutines: not to be seen from this thread")
     for thread in info["threads"]:
         title = f"thread {thread['name'] or '?'} ({thread['id']})"
         parts.append("\n".join([title, *_thread_frames(thread["stack"])]))
     return "\n\n".join(parts)
+
+
+def stalls(infos: Rows) -> str:
+    """The text of C{query-stalls}, in this machine's local time."""
+    if not infos:
+        return "the reactor has not stalled"
+    return "\n\n".join("\n".join([_stall(info), *map(_frame, info["stack"])]) for info in infos)
+
+
+def _stall(info: Row) -> str:
+    when = datetime.fromtimestamp(info["since"]["seconds"]).isoformat(sep=" ")
+    frozen = "; the watchdog did not run either" if info["frozen"] else ""
+    return f"{info['number']}  {when}  {span(info['seconds'])}{'' if info['over'] else ' so far'}{frozen}"
 
 
 def _thread_frames(stack: Rows) -> list[str]:

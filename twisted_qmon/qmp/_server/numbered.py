@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.qmp._server.limits import HIGH_WATER
 from twisted_qmon.qmp._server.messages import encode_with_number
 
@@ -44,7 +45,7 @@ class NumberedEvents:
     """
 
     __slots__ = ("_history", "_names", "_policy", "_standing", "_write_queue", "live", "overtaken", "position")
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(
         self,

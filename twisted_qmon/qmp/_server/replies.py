@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import GenericError
 from twisted_qmon.qapi.json_text import JSONText
@@ -49,7 +50,7 @@ class ReplyBuffer:
     """
 
     __slots__ = ("_lines", "_write_queue", "errors", "size")
-    _log = Logger()
+    _log = Logger(observer=publish)
 
     def __init__(self, write_queue: WriteQueue) -> None:
         self._write_queue = write_queue

@@ -1,0 +1,108 @@
+"""The second reactor of a process: L{twisted_qmon.watchdog.reactor}. It runs in the thread of the test, and stops itself."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
+from twisted.python import threadable
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.descriptors import descriptors
+from twisted_qmon._transport.endpoints import server_endpoint
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("it needs Linux", allow_module_level=True)
+
+from twisted_qmon.watchdog.reactor import WatchdogReactor
+
+
+class WatchdogReactorTests(SynchronousTestCase):
+    """It runs beside another reactor, and leaves nothing behind."""
+
+    def setUp(self) -> None:
+        gc.collect()
+        self.before = descriptors()
+        self.reactor = WatchdogReactor()
+
+    def tearDown(self) -> None:
+        self.reactor.close()
+        self.assertEqual(descriptors() - self.before, set())
+
+    def log(self) -> EventLoggingObserver:
+        observer = EventLoggingObserver.createWithCleanup(cast(Any, self), globalLogPublisher)
+        assert isinstance(observer, EventLoggingObserver)
+        return observer
+
+    def test_runs(self) -> None:
+        """It runs, stops, gives back what it had, and logs nothing; the reactor's thread and the signals stay what they were."""
+        thread, handler = threadable.ioThread, signal.getsignal(signal.SIGTERM)
+        seen: list[object] = []
+        port = self.reactor.listenTCP(0, Quiet(), interface="127.0.0.1")
+        events = self.log()
+        self.reactor.be_quiet()
+        self.reactor.callWhenRunning(lambda: seen.append(signal.getsignal(signal.SIGTERM)))
+        self.reactor.callWhenRunning(self.reactor.stop)
+        self.reactor.run_here()
+        self.assertEqual((threadable.ioThread, seen), (thread, [handler]))
+        self.assertFalse(port.connected)
+        self.assertEqual(list(events), [])
+
+    def test_errors(self) -> None:
+        """What fails in it is logged, and it goes on."""
+        events = self.log()
+        poll = self.reactor.doPoll
+        outcomes: list[Any] = [OSError(5, "can't poll")]
+
+        def do_poll(timeout: float) -> object:
+            if outcomes:
+                raise outcomes.pop()
+            self.reactor.callLater(0, self.reactor.stop)
+            return poll(0)
+
+        self.patch(self.reactor, "doIteration", do_poll)
+        self.reactor.run_here()
+        self.assertEqual([str(event["log_failure"].value) for event in events], ["[Errno 5] can't poll"])
+        self.flushLoggedErrors(OSError)
+
+    def test_closedTwice(self) -> None:
+        """Once closed there is nothing to close; what is called from another thread is not called any more."""
+        self.reactor.close()
+        self.reactor.callFromThread(self.fail)
+        self.reactor.close()
+
+    def test_tls(self) -> None:
+        """With TLS time is this reactor's, not the global one's."""
+        pytest.importorskip("OpenSSL")
+        from tests.support.certificates import Authority
+
+        authority = Authority()
+        temporary = tempfile.TemporaryDirectory(prefix="qmon-")
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
+        certified = authority.issue("server", "127.0.0.1")
+        (folder / "key.pem").write_bytes(certified.key)
+        (folder / "cert.pem").write_bytes(certified.certificate)
+        (folder / "ca.pem").write_bytes(authority.certificate)
+        files = f"{folder}/cert.pem", f"{folder}/key.pem"
+        for description in (
+            "ssl:0:interface=127.0.0.1:certKey={}:privateKey={}",
+            f"mtls:0:interface=127.0.0.1:cert={{}}:key={{}}:ca={folder}/ca.pem",
+        ):
+            endpoint = server_endpoint(self.reactor, description.format(*files))
+            port = self.successResultOf(endpoint.listen(Quiet()))
+            self.assertIs(vars(port)["factory"]._clock, self.reactor)
+
+
+class Quiet(ServerFactory):
+    """Says nothing of its own beginning and end."""
+
+    noisy = False
