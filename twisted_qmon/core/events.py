@@ -250,25 +250,17 @@ class EventTable:
         """
         if isinstance(names, str):
             raise TypeError("names is a collection of event names, not one name")
-        token = object()
         if names is None:
-            groups = [self._subscribers]
-        else:
-            groups = [self._named.setdefault(name, _Subscribers()) for name in sorted(set(names))]
-        for group in groups:
-            group.add(token, receiver)
+            return self._subscribers.add(receiver)
+        ends = [(name, self._named.setdefault(name, _Subscribers()).add(receiver)) for name in sorted(set(names))]
 
         def unsubscribe() -> None:
-            for group in groups:
-                group.discard(token)
-            if names is not None:
-                self._drop_empty_groups(groups)
+            for name, end in ends:
+                end()
+                if name in self._named and not self._named[name].receivers:
+                    del self._named[name]
 
         return unsubscribe
-
-    def _drop_empty_groups(self, groups: list[_Subscribers]) -> None:
-        for name in [name for name, group in self._named.items() if group in groups and not group.receivers]:
-            del self._named[name]
 
     # -- emission
 
@@ -356,26 +348,40 @@ class EventTable:
             self._delivering = False
 
 
+class _Subscription:
+    """One receiver among its group. To call it ends it. Small, because each session has one."""
+
+    __slots__ = ("_group",)
+
+    def __init__(self, group: _Subscribers) -> None:
+        self._group = group
+
+    def __call__(self) -> None:
+        self._group.discard(self)
+
+
 class _Subscribers:
     """Receivers that want the same events. A delivery is a plain loop over a list; the rest is on the rare paths."""
 
     __slots__ = ("_lists", "receivers")
 
     def __init__(self) -> None:
-        self.receivers: dict[object, Receiver] = {}
-        # The receivers as the list that deliveries loop over, beside their tokens; made anew after each change.
-        self._lists: tuple[list[object], list[Receiver]] | None = None
+        self.receivers: dict[_Subscription, Receiver] = {}
+        # The receivers as the list that deliveries loop over, beside their subscriptions; made anew after each change.
+        self._lists: tuple[list[_Subscription], list[Receiver]] | None = None
 
-    def add(self, token: object, receiver: Receiver) -> None:
-        self.receivers[token] = receiver
+    def add(self, receiver: Receiver) -> _Subscription:
+        subscription = _Subscription(self)
+        self.receivers[subscription] = receiver
         self._lists = None
+        return subscription
 
-    def discard(self, token: object) -> None:
-        if self.receivers.pop(token, None) is None or self._lists is None:
+    def discard(self, subscription: _Subscription) -> None:
+        if self.receivers.pop(subscription, None) is None or self._lists is None:
             return
         # A delivery may be under way in this very list.
-        tokens, receivers = self._lists
-        receivers[tokens.index(token)] = _ignore
+        subscriptions, receivers = self._lists
+        receivers[subscriptions.index(subscription)] = _ignore
         self._lists = None
 
     def deliver(self, message: EventMessage, log: Logger) -> None:

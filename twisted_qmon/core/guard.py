@@ -266,5 +266,5 @@ def _goes_on(request: Request, command: ICommand, standing: Standing) -> bool:
         return False
     if command.name in standing.begun and continues(request):
         return True
-    standing.begun.add(command.name)
+    standing.begun |= {command.name}
     return False

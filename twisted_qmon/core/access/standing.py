@@ -5,13 +5,13 @@ What a connection brings along: who it is, where it came in, and the verdict on 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import LOCAL, UNIX, Identity
-from twisted_qmon.core.access.verdict import PermissionDenied, Verdict
+from twisted_qmon.core.access.verdict import BY_LEVEL, PermissionDenied, Verdict
 from twisted_qmon.info import CommandInfo, Level, Need
 
 if TYPE_CHECKING:
@@ -57,18 +57,18 @@ class Standing:
     session: str = "local"
     endpoint: str = ""
     cap: Level = Level.ADMIN
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: Verdict = BY_LEVEL[Level.ADMIN]
     guarded: bool = False
     encoded: bytes | None = None
     view: MutableMapping[str, Any] | None = None
     recorded: MutableMapping[str, RecordedCommand | None] | None = None
-    begun: set[str] = field(default_factory=set)
+    begun: frozenset[str] = frozenset()
     _recorded_from: Level | None = None
 
     @classmethod
     def unknown(cls, session: str, endpoint: str, cap: Level) -> Standing:
         """:return: that of a connection of which it is not known yet who is at the other end: nothing is permitted"""
-        return cls(UNIX, session, endpoint, cap, Verdict(Level.NONE, Level.NONE), guarded=True)
+        return cls(UNIX, session, endpoint, cap, BY_LEVEL[Level.NONE], guarded=True)
 
     def is_free(self, command: HasInfo) -> bool:
         """:return: whether the caller may run the command, and nothing is to be recorded of it: so it can be run at once"""
@@ -96,7 +96,7 @@ class Standing:
             if view is not None:
                 view.clear()
         if access is None:
-            self.verdict = Verdict(level=self.cap, cap=self.cap)
+            self.verdict = BY_LEVEL[self.cap]
         else:
             self.verdict = access.verdict(self.identity, self.endpoint, self.cap)
         # With rules everybody is, those they let do everything too: the rules may change within a batch of commands.

@@ -4,14 +4,15 @@ What one caller may do: all that a session knows of the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Final
 
 from twisted_qmon.errors import GenericError
 from twisted_qmon.info import Level, Need
 
-__all__ = ["PermissionDenied", "Verdict"]
+__all__ = ["BY_LEVEL", "PermissionDenied", "Verdict"]
 
 #: How many names of commands a verdict remembers its answers for. More come only from words that people type at a QEMU.
 _REMEMBERED = 4096
@@ -72,6 +73,10 @@ class Verdict:
         if need.level <= self.level:
             return PermissionDenied(f"Permission denied: {what} is never allowed to {who}")
         return PermissionDenied(f"Permission denied: {what} needs {need.level}, {who} has {self.level}")
+
+
+#: By the level of the endpoint, the verdict on callers where there are no rules.
+BY_LEVEL: Final[Mapping[Level, Verdict]] = {level: Verdict(level, level) for level in Level}
 
 
 def _any_matches(patterns: Iterable[str], names: Iterable[str]) -> bool:

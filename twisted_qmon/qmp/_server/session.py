@@ -66,6 +66,10 @@ _CLOSED = WriteQueue(_nothing, limit_exceeded=_nothing, blocked=_nothing, unbloc
 _CLOSED.close()
 
 
+# That of the sessions that have not negotiated C{exec-oob}: nothing is ever in it.
+_NO_OUT_OF_BAND = RequestQueue(MAX_OUT_OF_BAND)
+
+
 class ServedMonitor(Protocol):
     """What a session needs of a monitor."""
 
@@ -131,7 +135,7 @@ class Session:
         self._changed = changed
         self._reader = MessageReader(max_message=max_message, commands=True)
         self._in_band = RequestQueue(in_flight)
-        self._out_of_band = RequestQueue(MAX_OUT_OF_BAND)
+        self._out_of_band = _NO_OUT_OF_BAND
         self._batch: Iterator[Decoded] | None = None
         self._out = ReplyBuffer(write_queue)
         self._holds = 0
@@ -428,7 +432,9 @@ class Session:
         if name != "qmp_capabilities":
             raise CommandNotFound("Expecting capabilities negotiation with 'qmp_capabilities'")
         enabled = _CAPABILITIES.bind(arguments or {}).get("enable") or []
-        self.oob = "oob" in enabled
+        if "oob" in enabled:
+            self.oob = True
+            self._out_of_band = RequestQueue(MAX_OUT_OF_BAND)
         self.negotiated = True
         self.select_events(None)
 
