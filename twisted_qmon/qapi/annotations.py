@@ -8,6 +8,7 @@ defined in a function is registered there).
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import re
@@ -80,6 +81,12 @@ class Scope:
         :return: the annotation with all strings in it evaluated
         :raise RegistrationError: when a name can't be found, or the text is no annotation
         """
+
+        if isinstance(annotation, str) and ".<locals>" not in self.qualname:
+            # Most are the name of a class, and a program starts with hundreds of them: nothing need be compiled to find it.
+            known = self.local.get(annotation, self.namespace.get(annotation, vars(builtins).get(annotation)))
+            if isinstance(known, type):
+                return known
 
         def holder() -> None: ...
 

@@ -301,12 +301,11 @@ def _struct_members(compiler: TypeCompiler, cls: _Class) -> Iterator[Member]:
     if cls.__struct_config__.tag is not None:
         raise RegistrationError("say the tag as a member with a Literal: msgspec's is no member")
     hints = _hints(cls)
-    parameters = inspect.signature(cls).parameters
     for item in msgspec.structs.fields(cls):
         member = _field_member(compiler, item, *hints[item.name], msgspec.NODEFAULT)
         if item.encode_name != item.name:
             member.wire = item.encode_name
-        member.by_name = parameters[item.name].kind is inspect.Parameter.KEYWORD_ONLY
+        member.by_name = item.name not in cls.__match_args__
         yield member
 
 
