@@ -6,11 +6,13 @@ The error tree.
     MonitorError
      +-- RegistrationError            a command, event or provider that can't be registered (raised at the caller)
      +-- EventError                   an event that is not defined, or data that does not match it (raised at the emitter)
+     +-- ProviderError                a provider that can't be found or made (raised by C{twistd qmon}: in _twistd/plugins.py)
      +-- CommandError                 an answer to a command; crosses the wire as {"class", "desc"}
           +-- GenericError
           |    +-- InvalidArguments   they are not what the command takes
           |    +-- CommandTimedOut    its deadline passed
           |    +-- CommandCancelled   it was cancelled
+          |    +-- PermissionDenied   the caller may not do that (in core/access/verdict.py)
           |    +-- ShuttingDown       the monitor takes no new requests
           |    +-- ConnectionClosed   a remote monitor went away before it answered
           +-- CommandNotFound

@@ -240,7 +240,7 @@ class ConnectionMixin:
     def end_connection(self, reason: Failure | None = None) -> None:
         """
         For C{connectionLost}, last thing: the client has left. Its timers and its place among the connections are given back;
-        what becomes of its requests is up to L{Dispatcher.leave<twisted_qmon.core.dispatcher.Dispatcher.leave>}.
+        what becomes of its requests is up to L{twisted_qmon.core.leaving}.
         """
         self.ended = True
         if self._handshake_timer is not None and reason is not None and not self._finishing:

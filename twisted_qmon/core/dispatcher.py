@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted_qmon._log_publisher import publish
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.guard import ASKING
+from twisted_qmon.core.leaving import leave, log_outcome
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import (
@@ -363,12 +364,7 @@ class Dispatcher:
             self.guard.settled(request, error)
         request.settle(result, error)
         if request.detached:
-            self._log.info(
-                "{command}, asked for by {caller} who has left, {outcome}",
-                command=request.name,
-                caller=request.caller.name,
-                outcome="completed" if error is None else f"failed: {error.desc}",
-            )
+            log_outcome(request, error)
         # After its answer: that of the last request is written before the drain goes on.
         if self.pending.waiters:
             self.pending.tell_waiters()
@@ -417,13 +413,7 @@ class Dispatcher:
 
     def leave(self, caller: ICaller) -> None:
         """See L{IMonitor.leave}."""
-        for request in self.pending.of(caller):
-            request.leave()
-            command = self._find(request.name)
-            if not request.started or (command is not None and command.on_disconnect == "cancel"):
-                self.cancel(request)
-            elif not request.detached:
-                self.pending.detach(request)
+        leave(caller, self.pending, self._find, self.cancel)
 
     # -- stopping
 

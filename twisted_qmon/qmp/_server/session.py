@@ -34,8 +34,8 @@ from twisted_qmon.qmp._server.messages import (
     id_of,
 )
 from twisted_qmon.qmp._server.numbered import NumberedEvents
-from twisted_qmon.qmp._server.queue import RequestQueue
 from twisted_qmon.qmp._server.replies import ReplyBuffer
+from twisted_qmon.qmp._server.request_queue import RequestQueue
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.qmp.json.reader import CommandMessage, MessageReader
 from twisted_qmon.qmp.json.writer import NEWLINE
