@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from twisted_qmon._log_publisher import publish
+
 if TYPE_CHECKING:
     from twisted_qmon.core.pending import Pending
     from twisted_qmon.core.request import Request
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["leave", "log_outcome"]
 
-_log = Logger()
+_log = Logger(observer=publish)
 
 
 def leave(
