@@ -119,6 +119,20 @@ WORKLOADS = (
         {"traffic": "connect", "window": 1, "command": "query"},
         (_OURS, Contender("bare echo, greeting", "greeting"), _qemu()),
     ),
+    *(
+        Workload(
+            f"{kind}{'' if window == 1 else window}",
+            f"{title}, {'ping-pong' if window == 1 else f'window {window}'}",
+            # Above the level observe: the audit has two lines of each.
+            _lockstep(window, "nothing"),
+            (Contender(f"ours, {title}", f"ours {options}"), Contender("ours", "ours", goal=goal)),
+        )
+        for kind, title, options, goal in (
+            ("rules", "with rules", "--rules", 0.95),
+            ("audit", "with rules and an audit of each command", "--rules --audit", 0.7),
+        )
+        for window in (1, 64)
+    ),
     Workload(
         "idle",
         "ping-pong beside 10,000 idle connections",

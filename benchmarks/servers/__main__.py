@@ -18,6 +18,8 @@ def main() -> None:
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--commands", type=int, default=0)
+    parser.add_argument("--rules", action="store_true", help="with rules of who may do what")
+    parser.add_argument("--audit", action="store_true", help="with an audit file beside the socket")
     options = parser.parse_args()
     if options.uvloop:
         import uvloop
@@ -37,7 +39,8 @@ def main() -> None:
     if options.kind == "ours":
         from benchmarks.servers.measured import machine
 
-        factory = machine(options.in_flight, options.commands)
+        audit = f"{options.socket}.audit" if options.audit else None
+        factory = machine(options.in_flight, options.commands, rules=options.rules, audit=audit)
     elif options.kind == "human":
         from benchmarks.servers.measured import human
 

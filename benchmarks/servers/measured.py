@@ -4,12 +4,17 @@ What is measured of twisted-qmon: a monitor as its users have it, with a few com
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal, TypedDict
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import globalLogBeginner
 
 from twisted_qmon import CommandProvider, Event, HMPFactory, Monitor, QMPFactory, Size, command
+from twisted_qmon.core.access.file import Access
+from twisted_qmon.core.access.rules import parse_rules
+from twisted_qmon.core.audit.trail import Audit
 
 
 class Node(TypedDict):
@@ -87,9 +92,24 @@ def make_monitor(commands: int = 0) -> Monitor:
 def _nothing() -> None: ...
 
 
-def machine(in_flight: int, commands: int) -> Any:
-    """Its QMP."""
-    return QMPFactory(make_monitor(commands), in_flight=in_flight, max_connections=100_000)
+def machine(in_flight: int, commands: int, *, rules: bool = False, audit: str | None = None) -> Any:
+    """
+    Its QMP.
+
+    :param rules: with rules, by which each user may do everything
+    :param audit: a file for the record of what is done
+    """
+    monitor = make_monitor(commands)
+    if rules:
+        grant = {"who": ["uid:*"], "level": "admin", "never": ["quit"]}
+        monitor.set_guard(access=Access(parse_rules({"grant": [grant]}, "rules")))
+    if audit is not None:
+        # As in any process that has begun to log; to nowhere, since what a log costs is not measured.
+        globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+        record = Audit(audit, time.time)
+        record.open()
+        monitor.set_guard(audit=record)
+    return QMPFactory(monitor, in_flight=in_flight, max_connections=100_000)
 
 
 def human() -> Any:
