@@ -4,7 +4,11 @@ What is measured of twisted-qmon: a monitor as its users have it, with a few com
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 import time
+from functools import cached_property
 from typing import Any, Literal, TypedDict
 
 from twisted.internet import reactor
@@ -15,6 +19,9 @@ from twisted_qmon import CommandProvider, Event, HMPFactory, Monitor, QMPFactory
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.rules import parse_rules
 from twisted_qmon.core.audit.trail import Audit
+
+#: As long as a line of an audit is.
+_LINE = b"x" * 189 + b"\n"
 
 
 class Node(TypedDict):
@@ -41,6 +48,20 @@ class Measured(CommandProvider):
 
     @command
     def nothing(self) -> None: ...
+
+    @command
+    def written(self) -> None:
+        """Write what has the length of the two lines of an audit, and no more."""
+        os.write(self.file, _LINE)
+        os.write(self.file, _LINE)
+
+    @cached_property
+    def file(self) -> int:
+        """A file that is appended to, and has no name."""
+        file, path = tempfile.mkstemp()
+        os.unlink(path)
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+        return file
 
     @command
     def take(self, device: str, size: Size, live: bool, mode: Literal["full", "top"], node: Node) -> None: ...

@@ -433,6 +433,30 @@ class JobTests(Fixture):
         alice.send({"execute": "burn", "arguments": {"id": "a"}}, {"execute": "burn", "arguments": {"id": "b"}})
         self.assertEqual({job.owner.identity.name for job in self.jobs}, {"uid:1000(alice)"})
 
+    def test_started_by_a_coroutine(self) -> None:
+        """So does one that is started by a coroutine, at once or later, for a machine, alone or with others, and for a person."""
+
+        async def burn_later(id: str) -> None:
+            jobs = Jobs.of(self.monitor)
+            jobs.start(f"{id}-1", "burn", lambda job: Deferred())
+            await self.lamp.glow()
+            jobs.start(f"{id}-2", "burn", lambda job: Deferred())
+
+        self.monitor.register_command("burn-later", burn_later, level="observe")
+        self.monitor.register_command("burn-more", burn_later, level="operate")
+        alice, bob, person = self.qmp(user("alice")), self.qmp(user("bob")), self.hmp(user("alice"))
+        self.monitor.set_guard(audit=Audit(None, self.clock.seconds))
+        self.monitor.guard.judge(bob.protocol.standing)
+        alice.send({"execute": "burn-later", "arguments": {"id": "a"}})
+        person.type("burn-later b")
+        bob.send({"execute": "burn-more", "arguments": {"id": "c"}})
+        for waiting in self.lamp.waiting:
+            waiting.callback(None)
+        self.assertEqual(
+            {job.id: job.owner.identity.name.partition("(")[2] for job in self.jobs},
+            {f"{id}-{n}": who for id, who in (("a", "alice)"), ("b", "alice)"), ("c", "bob)")) for n in (1, 2)},
+        )
+
     def test_started_by_the_program(self) -> None:
         """A job that the program starts is its own."""
         self.monitor.execute("burn", {"id": "a"})
@@ -795,7 +819,7 @@ class AuditTests(Fixture):
     def test_record_that_fails(self) -> None:
         """If the end of a command can't be recorded for a reason that nobody thought of, it is answered all the same."""
         bob = self.qmp(user("bob"))
-        self.audit.end = lambda *arguments: 1 // 0  # type: ignore[method-assign, assignment]
+        self.audit.ended = lambda *arguments: 1 // 0  # type: ignore[method-assign, assignment]
         self.assertEqual(bob.execute("switch", {"on": True}), {"return": {}})
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

@@ -4,7 +4,7 @@ Every request, whatever asks and whatever its handler returns, is started, settl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from math import inf
 from types import CoroutineType
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from twisted_qmon._log_publisher import publish
 from twisted_qmon._reactor import global_reactor
-from twisted_qmon.core.guard import ASKING
+from twisted_qmon.core.guard import ASKING, begin_coroutine
 from twisted_qmon.core.leaving import leave, log_outcome
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
@@ -34,6 +34,7 @@ from twisted_qmon.qapi.json_text import JSONText
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from twisted_qmon.core.access.standing import Standing
     from twisted_qmon.core.guard import Guard
     from twisted_qmon.core.registry import CalledCommand, DirectCommand, RecordedCommand, Registry
     from twisted_qmon.core.request import Begun, RequestId
@@ -149,9 +150,7 @@ class Dispatcher:
         """
         command = (find or self.finder(caller))(name)
         if command is None and self.guard is not None:
-            command = self._decide(self.guard, name, caller)
-            if command is None:
-                return self._serve_recorded(self.guard, name, arguments, caller, id)
+            return self._serve_guarded(self.guard, name, arguments, caller, id)
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
         try:
@@ -167,26 +166,36 @@ class Dispatcher:
         self._returned(request, command, result)
         return request
 
-    def _decide(self, guard: Guard, name: str, caller: ICaller) -> DirectCommand | None:
-        """:return: the command, if the caller may run it at once; decided once for each"""
-        view = guard.standing_of(caller).view
-        return None if view is None else view[name]
-
-    def _serve_recorded(
+    def _serve_guarded(
         self, guard: Guard, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId
     ) -> JSON | JSONText | Request:
-        """Serve a request that there is more to do about. If that is only to record it, a L{Request} is made as in L{serve}."""
+        """Serve a request that it is not known of yet what there is to do about it, or more than to run it at once."""
         standing = guard.standing_of(caller)
         if standing.recorded is None:
-            standing.recorded = cast(
-                "MutableMapping[str, RecordedCommand | None]", self._registry.view(standing.is_only_recorded)
-            )
-        command = standing.recorded[name]
+            standing.recorded = self._registry.view(standing.is_only_recorded)
+        command = standing.recorded.get(name)
+        if command is None:
+            # Decided once for each command.
+            if standing.view is not None and standing.view[name] is not None:
+                return self.serve(name, arguments, caller, id, standing.view.get)
+            command = standing.recorded[name]
         if command is None or self._refusal is not None or self.pending.full:
             return self.submit(name, arguments, caller, id)
+        return self._serve_recorded(guard, standing, cast("RecordedCommand", command), arguments, caller, id)
+
+    def _serve_recorded(
+        self,
+        guard: Guard,
+        standing: Standing,
+        command: RecordedCommand,
+        arguments: Mapping[str, JSON] | None,
+        caller: ICaller,
+        id: RequestId,
+    ) -> JSON | JSONText | Request:
+        """Serve a request that is permitted, and to be recorded. A L{Request} is made only as in L{serve}."""
         number = self._numbers()
         begun: Begun | None = None
-        asking = ASKING.set(standing)
+        asking = None if ASKING.get() is standing else ASKING.set(standing)
         try:
             begun = guard.begin(standing, number, command, arguments)
             result = command.direct(arguments)
@@ -194,13 +203,15 @@ class Dispatcher:
                 answer = command.finish(result)
                 guard.end(standing, number, begun, None)
                 return answer
+            result = begin_coroutine(result)
         except BaseException as e:
-            request = Request(self, number, name, arguments, caller, id, begun=begun)
+            request = Request(self, number, command.name, arguments, caller, id, begun=begun)
             self._fail(request, e)
             return request
         finally:
-            ASKING.reset(asking)
-        request = Request(self, number, name, arguments, caller, id, started=True, begun=begun)
+            if asking is not None:
+                ASKING.reset(asking)
+        request = Request(self, number, command.name, arguments, caller, id, started=True, begun=begun)
         self._set_deadline(request, command.timeout)
         self._returned(request, command, result)
         return request

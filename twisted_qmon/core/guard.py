@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twisted_qmon._log_publisher import publish
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON, Need
     from twisted_qmon.interfaces import ICommand
 
-__all__ = ["ASKING", "Client", "Guard"]
+__all__ = ["ASKING", "Client", "Guard", "begin_coroutine"]
 
 #: Whose request the code that runs is part of: what a job that is started takes for its owner. It is known where callers have
 #: different levels, or there is an audit.
@@ -64,7 +66,6 @@ class Guard:
     """
     The part of a monitor that knows who may run what.
 
-    :param seconds: the time, in seconds since the epoch
     :ivar access: the rules; C{None}: there are none
     :ivar audit: the record of what is done; C{None}: none is kept
     :ivar clients: the connections, by the names of their sessions
@@ -74,18 +75,17 @@ class Guard:
 
     _log = Logger(observer=publish)
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         self.access: Access | None = None
         self.audit: Audit | None = None
         self.clients: dict[str, Client] = {}
         self.local = Standing()
         self.on_reload: list[Callable[[], object]] = []
-        self._seconds = seconds
 
     def standing_of(self, caller: object) -> Standing:
         """:return: a caller's standing; that of one that brings none along is this program's own"""
         standing = standing_of(caller)
-        return self.local if standing is LOCAL_STANDING else standing
+        return standing if standing is not LOCAL_STANDING else self.local
 
     # -- connections
 
@@ -187,7 +187,7 @@ class Guard:
             self._begin(self.audit, standing, request, command)
         asking = ASKING.set(standing)
         try:
-            return command.invoke(request, request.arguments)
+            return begin_coroutine(command.invoke(request, request.arguments))
         finally:
             ASKING.reset(asking)
 
@@ -235,10 +235,20 @@ class Guard:
             return
         start, name = begun
         try:
-            audit.end(standing, number, name, max(0.0, self._seconds() - start), error)
+            audit.ended(standing, number, name, start, error)
         except Exception:
             # It is answered all the same.
             self._log.failure("while recording the outcome of {command}", command=name)
+
+
+def begin_coroutine(result: object) -> object:
+    """
+    Run a coroutine to the point where it first waits, in the context of who asked: it keeps that context.
+
+    :param result: what a handler returned
+    :return: the same; for a coroutine its Deferred
+    """
+    return Deferred.fromCoroutine(result) if type(result) is CoroutineType else result
 
 
 def _needs(command: ICommand) -> Callable[[Request], Iterable[Need]] | None:

@@ -99,7 +99,7 @@ class Monitor:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         self.registry = Registry()
         self.dispatcher = Dispatcher(self.registry, clock, timeout, max_abandoned, self.not_found)
-        self.guard = Guard(lambda: self.clock.seconds())
+        self.guard = Guard()
         self._local = _Local(self.guard.local)
         self.set_guard(access=access, audit=audit)
         self.name = name

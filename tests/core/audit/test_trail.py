@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from twisted_qmon.core.access.identity import certificate_identity, unix_identity
 from twisted_qmon.core.access.standing import Standing
-from twisted_qmon.core.audit.record import MAX_LINE, LineMaker, members
+from twisted_qmon.core.audit.record import MAX_LINE, CallerLines, LineMaker, members
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.errors import CommandCancelled, CommandTimedOut, DeviceNotFound, GenericError
 
@@ -166,10 +166,19 @@ def test_line_is_whole_json_and_bounded(arguments: dict[str, Any], name: str, su
 @given(arguments=st.dictionaries(st.text(), _values, max_size=20), name=st.text(), seconds=st.floats(0, 1e9))
 def test_quick_lines_are_the_same(arguments: dict[str, Any], name: str, seconds: float) -> None:
     """The lines that are made quickly are, byte for byte, those that are made of their parts."""
-    maker, caller = LineMaker(), members({"identity": "uid:1", "session": "qmp-1", "endpoint": "e"})
-    assert maker.start(seconds, 7, caller, name, arguments) == maker.line(seconds, b"start", 7, caller, name, arguments)
+    maker, caller = LineMaker(), CallerLines("uid:1", "qmp-1", "100%d%")
+    same = caller.members
+    assert maker.start(seconds, 7, caller, name, arguments) == maker.line(seconds, b"start", 7, same, name, arguments)
     end = json.loads(maker.success(seconds, 7, caller, name, 0.25))
-    assert end == json.loads(maker.line(seconds, b"end", 7, caller, name, None, {"outcome": "ok", "seconds": 0.25}))
+    assert end == json.loads(maker.line(seconds, b"end", 7, same, name, None, {"outcome": "ok", "seconds": 0.25}))
+
+
+def test_prepared_lines_are_bounded() -> None:
+    """A caller of many commands does not keep lines for all of them."""
+    maker, caller = LineMaker(), CallerLines("uid:1", "qmp-1", "e")
+    for number in range(1000):
+        assert f'"command":"x{number}"' in maker.start(1.0, 7, caller, f"x{number}", None).decode()
+    assert len(caller.templates) <= 256
 
 
 @pytest.mark.parametrize(

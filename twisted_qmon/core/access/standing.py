@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import LOCAL, UNIX, Identity
@@ -15,7 +15,8 @@ from twisted_qmon.core.access.verdict import BY_LEVEL, PermissionDenied, Verdict
 from twisted_qmon.info import CommandInfo, Level, Need
 
 if TYPE_CHECKING:
-    from twisted_qmon.core.registry import RecordedCommand
+    from twisted_qmon.core.audit.record import CallerLines
+    from twisted_qmon.core.registry import DirectCommand
 
 __all__ = ["LOCAL_STANDING", "HasInfo", "Standing", "session_name", "standing_of"]
 
@@ -59,9 +60,9 @@ class Standing:
     cap: Level = Level.ADMIN
     verdict: Verdict = BY_LEVEL[Level.ADMIN]
     guarded: bool = False
-    encoded: bytes | None = None
-    view: MutableMapping[str, Any] | None = None
-    recorded: MutableMapping[str, RecordedCommand | None] | None = None
+    encoded: CallerLines | None = None
+    view: MutableMapping[str, DirectCommand | None] | None = None
+    recorded: MutableMapping[str, DirectCommand | None] | None = None
     begun: frozenset[str] = frozenset()
     _recorded_from: Level | None = None
 

@@ -82,6 +82,17 @@ class AuditFile:
         :param line: the line, with its end
         :return: whether it was written, all of it
         """
+        file = self._file
+        if file is None or self._torn or self._failing:
+            return self._write_carefully(line)
+        try:
+            written = os.write(file, line)
+        except OSError as e:
+            self._failed(e)
+            return False
+        return written == len(line) or self._tore(line, written)
+
+    def _write_carefully(self, line: bytes) -> bool:
         try:
             if self._file is None:
                 self._open()
@@ -92,14 +103,18 @@ class AuditFile:
             self._failed(e)
             return False
         if written != len(data):
-            # If all that was written is the missing end of an earlier line, nothing is torn now.
-            self._torn = not (self._torn and written == 1)
-            self._failed(OSError(0, f"only {written} of {len(data)} bytes were written"))
-            return False
+            return self._tore(data, written)
         self._torn = False
         if self._failing:
             self._recovered()
         return True
+
+    def _tore(self, data: bytes, written: int) -> bool:
+        """Only a part was written."""
+        # If all that was written is the missing end of an earlier line, nothing is torn now.
+        self._torn = not (self._torn and written == 1)
+        self._failed(OSError(0, f"only {written} of {len(data)} bytes were written"))
+        return False
 
     def _failed(self, error: OSError, lines: int = 1) -> None:
         self.lost += lines

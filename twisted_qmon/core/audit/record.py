@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["MAX_ARGUMENTS", "MAX_LINE", "LineMaker", "argument_names"]
+__all__ = ["MAX_ARGUMENTS", "MAX_LINE", "CallerLines", "LineMaker", "argument_names", "members"]
 
 #: Bytes of the longest line, with its end.
 MAX_LINE = 16 << 10
@@ -23,6 +24,9 @@ _MAX_TEXT = 512
 
 #: How many names of commands are kept, encoded. Clients may ask for any.
 _MAX_NAMES = 4096
+
+#: For how many commands of a caller the lines are prepared.
+_MAX_TEMPLATES = 256
 
 # What takes few bytes, however it is written.
 _SCALARS = frozenset({int, float, bool, type(None)})
@@ -44,9 +48,12 @@ class LineMaker:
         """:return: a time since the epoch, in the form of RFC 3339, to the microsecond"""
         whole = int(seconds)
         if whole != self._second:
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode("ascii")
-            self._second = whole
+            self._begin_second(whole)
         return b"%b.%06dZ" % (self._prefix, int((seconds - whole) * 1_000_000))
+
+    def _begin_second(self, whole: int) -> None:
+        self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode("ascii")
+        self._second = whole
 
     def name(self, command: str) -> bytes:
         """:return: the name of a command, encoded"""
@@ -92,28 +99,69 @@ class LineMaker:
         self,
         seconds: float,
         number: int,
-        caller: bytes,
+        caller: CallerLines,
         command: str,
         arguments: Mapping[str, object] | list[str] | None,
     ) -> bytes:
         """:return: the line of a command that is about to run, which is what L{line} makes of it, made quickly"""
+        whole = int(seconds)
+        if whole != self._second:
+            self._begin_second(whole)
+        template = (caller.templates.get(command) or caller.make(command, self.name(command))).start
         if not arguments:
-            return b'{"time":"%b","phase":"start","number":%d%b,"command":%b}\n' % (
-                self.time(seconds), number, caller, self.name(command)
-            )  # fmt: skip
+            return template % (self._prefix, int((seconds - whole) * 1_000_000), number, b"")
         text = _encode_few(arguments)
         if text is None:
-            return self.line(seconds, b"start", number, caller, command, arguments)
-        return b'{"time":"%b","phase":"start","number":%d%b,"command":%b,"arguments":%b}\n' % (
-            self.time(seconds), number, caller, self.name(command), text
-        )  # fmt: skip
+            return self.line(seconds, b"start", number, caller.members, command, arguments)
+        return template % (self._prefix, int((seconds - whole) * 1_000_000), number, b',"arguments":' + text)
 
-    def success(self, seconds: float, number: int, caller: bytes, command: str, took: float) -> bytes:
+    def success(self, seconds: float, number: int, caller: CallerLines, command: str, took: float) -> bytes:
         """:return: the line of a command that succeeded, which is what L{line} makes of it, made quickly"""
-        when, name = self.time(seconds), self.name(command)
-        return b'{"time":"%b","phase":"end","number":%d%b,"command":%b,"outcome":"ok","seconds":%.6f}\n' % (
-            when, number, caller, name, took
-        )  # fmt: skip
+        whole = int(seconds)
+        if whole != self._second:
+            self._begin_second(whole)
+        template = (caller.templates.get(command) or caller.make(command, self.name(command))).success
+        return template % (self._prefix, int((seconds - whole) * 1_000_000), number, took)
+
+
+class _Templates(NamedTuple):
+    """Lines of one command of one caller, with places for what differs: second, microseconds, number, and the rest."""
+
+    start: bytes
+    success: bytes
+
+
+class CallerLines:
+    """
+    What the lines about one caller have in common.
+
+    :param identity: its text
+    :param session: the name of its session
+    :param endpoint: where it came in
+    :ivar members: these, as members of an object
+    :ivar templates: the lines of its commands, by name
+    """
+
+    __slots__ = ("members", "templates")
+
+    def __init__(self, identity: str, session: str, endpoint: str) -> None:
+        self.members = members({"identity": identity, "session": session, "endpoint": endpoint})
+        self.templates: dict[str, _Templates] = {}
+
+    def make(self, command: str, name: bytes) -> _Templates:
+        """
+        :param name: the command's, encoded
+        :return: the templates for a command, which are kept
+        """
+        if len(self.templates) >= _MAX_TEMPLATES:
+            self.templates.clear()
+        about = b'%b,"command":%b' % (self.members, name)
+        same = about.replace(b"%", b"%%")
+        made = self.templates[command] = _Templates(
+            b'{"time":"%b.%06dZ","phase":"start","number":%d' + same + b"%b}\n",
+            b'{"time":"%b.%06dZ","phase":"end","number":%d' + same + b',"outcome":"ok","seconds":%.6f}\n',
+        )
+        return made
 
 
 def _with_arguments(head: bytes, arguments: Mapping[str, object] | list[str], tail: bytes) -> bytes:

@@ -14,7 +14,7 @@ from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.audit.file import AuditFile
-from twisted_qmon.core.audit.record import LineMaker, argument_names, members
+from twisted_qmon.core.audit.record import CallerLines, LineMaker, argument_names
 from twisted_qmon.errors import CommandCancelled, CommandError, CommandTimedOut, GenericError
 
 __all__ = ["Audit"]
@@ -141,9 +141,10 @@ class Audit:
         :raise GenericError: when it must not run, because that can't be written
         """
         now = self._seconds()
-        if self.file is not None:
-            line = self._lines.start(now, number, _members(standing), name, arguments)
-            if not self.file.write(line) and self.required:
+        file = self.file
+        if file is not None:
+            line = self._lines.start(now, number, standing.encoded or _encode(standing), name, arguments)
+            if not file.write(line) and self.required:
                 raise GenericError(f"'{_shown(name)}' is refused: the audit can't be written")
         return now
 
@@ -154,10 +155,25 @@ class Audit:
         :param seconds: how long it took
         :param error: what it is answered with; C{None}: it succeeded
         """
+        self._end(self._seconds(), standing, number, name, seconds, error)
+
+    def ended(self, standing: Standing, number: int, name: str, began: float, error: CommandError | None) -> None:
+        """
+        The same.
+
+        :param began: what L{begin} returned
+        """
+        now = self._seconds()
+        self._end(now, standing, number, name, now - began if now > began else 0.0, error)
+
+    def _end(
+        self, now: float, standing: Standing, number: int, name: str, seconds: float, error: CommandError | None
+    ) -> None:
         if error is None:
             _log_end(standing, name, "ok", seconds)
             if self.file is not None:
-                self.file.write(self._lines.success(self._seconds(), number, _members(standing), name, seconds))
+                caller = standing.encoded or _encode(standing)
+                self.file.write(self._lines.success(now, number, caller, name, seconds))
             return
         outcome = _outcome(error)
         _log_end(standing, name, outcome if isinstance(outcome, str) else outcome["desc"], seconds)
@@ -174,7 +190,8 @@ class Audit:
     ) -> bool:
         if self.file is None:
             return True
-        line = self._lines.line(self._seconds(), phase, number, _members(standing), command, arguments, rest)
+        caller = (standing.encoded or _encode(standing)).members
+        line = self._lines.line(self._seconds(), phase, number, caller, command, arguments, rest)
         return self.file.write(line)
 
 
@@ -202,12 +219,9 @@ def _log_end(standing: Standing, name: str, outcome: str, seconds: float) -> Non
     )
 
 
-def _members(standing: Standing) -> bytes:
-    if standing.encoded is None:
-        standing.encoded = members(
-            {"identity": standing.identity.text, "session": standing.session, "endpoint": standing.endpoint}
-        )
-    return standing.encoded
+def _encode(standing: Standing) -> CallerLines:
+    made = standing.encoded = CallerLines(standing.identity.text, standing.session, standing.endpoint)
+    return made
 
 
 def _outcome(error: CommandError) -> str | dict[str, str]:
