@@ -147,6 +147,11 @@ class WebChannel(HTTPChannel):
         self.site.counters.idle += 1
         self.refuse(Refusal(408, f"The request did not arrive within {RECEIVE_TIMEOUT:g} s"))
 
+    def timeoutConnection(self) -> None:
+        """Nothing was asked for L{IDLE_TIMEOUT} seconds: the connection is closed."""
+        self._linger_timer = self.callLater(LINGER, self.abort)
+        self.loseConnection()
+
     def refuse(self, refusal: Refusal) -> None:
         """
         Answer a request that is not read to its end, and end the connection. What the client still sends is dropped for a while:
