@@ -7,80 +7,19 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.needs import need
-from tests.live.twistd_process import PATIENCE, ROOT, Twistd, free_port, until
+from tests.live.needs import missing, need
+from tests.live.twistd_process import PATIENCE, ROOT, until
+from tests.live.web_process import Web
 from tests.support.playing import blocks
 
 pytestmark = pytest.mark.live
-
-PROVIDER = """
-from twisted.internet import defer
-from twisted_qmon import CommandProvider, Event, command
-
-
-class Big(CommandProvider):
-    events = [Event("TICK", n=int, text=str)]
-
-    @command
-    def tick(self, count: int) -> None:
-        for n in range(count):
-            self.emit("TICK", {"n": n, "text": "x" * 1000})
-
-    @command(level="observe")
-    def big(self, size: int) -> str:
-        return "x" * size
-
-    @command
-    def never(self):
-        return defer.Deferred()
-"""
-
-
-class Web(Twistd):
-    """A process with a web interface at a port of its own."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.port = free_port()
-        (folder / "big_provider.py").write_text(PROVIDER)
-        endpoint = f"tcp:{self.port}:interface=127.0.0.1"
-        super().__init__(
-            folder,
-            ["--qmp", "unix:qmp.sock", "--web", endpoint, "--provider", "big_provider.Big", *arguments],
-            paths=[folder],
-        )
-
-    def ready(self) -> str:
-        """Wait until it serves. :return: the first token"""
-        self.qmp().close()
-        url = until("the URL", lambda: self.url(), self)
-        return str(url.partition("token=")[2])
-
-    def url(self) -> str:
-        """:return: the address of the page, with the token; empty while it is not there"""
-        path = self.folder / "web-tokens.toml.url"
-        return path.read_text().strip() if path.exists() else ""
-
-    def connect(self) -> socket.socket:
-        """:return: a connection"""
-        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-        connection.settimeout(PATIENCE)
-        return connection
-
-    def head(self, token: str, line: str, *headers: str) -> bytes:
-        """:return: the head of a request"""
-        lines = [f"{line} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", *headers, "", ""]
-        return "\r\n".join(lines).encode()
-
-    def memory(self) -> int:
-        """:return: KiB of memory in use"""
-        status = Path(f"/proc/{self.popen.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
 @pytest.fixture
@@ -200,7 +139,7 @@ def test_events_that_are_not_read(web: Web) -> None:
         before = web.memory()
         seen: list[int] = []
         for turn in range(1, 21):
-            qmp.execute("tick", {"count": 500})
+            qmp.execute("tick", {"count": 500, "text": "x" * 1000})
             while len(seen) < turn * 500:
                 line = reader.readline()
                 if line.startswith(b"id:"):
@@ -219,3 +158,34 @@ def test_pending_request_of_a_client_that_left(web: Web) -> None:
     assert "web:admin" in [each["identity"] for each in qmp.execute("query-connections-monitor")]
     [pending] = [each for each in qmp.execute("query-pending") if each["command"] == "never"]
     qmp.execute("cancel-command", {"number": pending["number"]})
+
+
+def test_schemathesis(tmp_path: Path) -> None:
+    """What the OpenAPI document says is so: no answer that it does not have, and nothing unexpected, whatever is sent."""
+    # Not to be run at random: it would end the process, this client or a service, or take its time.
+    never = ["quit", "q", "service-stop", "client-disconnect", "connection-close", "profile", "memory-trace"]
+    (tmp_path / "access.toml").write_text(
+        f'[[grant]]\nwho = ["web:*"]\nlevel = "admin"\nnever = {never}\n[[grant]]\nwho = ["uid:*"]\nlevel = "admin"\n'
+    )
+    with Web(tmp_path, "--access", "access.toml") as web:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
+                *("run", f"http://localhost:{web.port}/api/openapi.json"),
+                *("-H", f"Authorization: Bearer {web.ready()}"),
+                *("--exclude-path-regex", "/api/(events|commands/(never|backup|tick-on|big|fail))$"),
+                *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance"),
+                *("--checks", "response_schema_conformance"),
+                *("--phases", "fuzzing", "--mode", "all", "--max-examples", "8", "--seed", "7"),
+                *("--suppress-health-check", "all", "--request-timeout", "10"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if "No module named" in done.stderr:
+            missing("schemathesis")
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+        assert web.popen.poll() is None

@@ -88,13 +88,10 @@ class Interface:
                 request.setHeader(b"Location", b"/")
                 request.setResponseCode(303)
                 return b""
-        elif self._has_session(request):
-            return self._pages.send(request, "index.html")
-        # The same page, where a token can be given.
-        body = self._pages.send(request, "index.html")
-        if request.code != 304:
+        if given is not None or not self._has_session(request):
+            # The same page, where a token can be given.
             request.setResponseCode(401)
-        return body
+        return self._pages.send(request, "index.html", keep=False)
 
     def _has_session(self, request: WebRequest) -> bool:
         try:

@@ -45,8 +45,9 @@ class Pages:
                 body = path.read_bytes()
                 self._files[path.name] = _File(kind, body, b'"%b"' % sha256(body).hexdigest()[:32].encode("ascii"))
 
-    def send(self, request: WebRequest, name: str) -> bytes:
+    def send(self, request: WebRequest, name: str, *, keep: bool = True) -> bytes:
         """
+        :param keep: the browser may keep it. Not a page whose status depends on who asks.
         :return: the body of a file; empty if the browser has it
         :raise Refusal: when there is no such file
         """
@@ -57,7 +58,9 @@ class Pages:
         for header, value in PAGE_HEADERS.items():
             request.setHeader(header, value)
         request.setHeader(b"Content-Type", file.kind)
-        if request.setETag(file.tag) is CACHED:
+        if not keep:
+            request.setHeader(b"Cache-Control", b"no-store")
+        elif request.setETag(file.tag) is CACHED:
             return b""
         request.setHeader(b"Content-Length", b"%d" % len(file.body))
         return file.body

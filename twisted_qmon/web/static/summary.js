@@ -6,10 +6,10 @@ import { byId, bytes, h, pane, setText, span } from "./dom.js";
 
 class Tile {
   constructor(label) {
-    this.value = h("dd", {}, "–");
-    this.note = h("span");
+    this.value = h("span", {}, "–");
+    this.note = h("small", { class: "muted" });
     this.chart = new Sparkline();
-    this.element = h("div", { class: "tile" }, h("dt", {}, h("span", {}, label), this.note), this.value, this.chart.element);
+    this.element = h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, this.value, " ", this.note), this.chart.element);
   }
 
   set(text, number, { state = "", note = "" } = {}) {
@@ -71,7 +71,7 @@ export class Summary {
     setText(this.note, `process ${summary.pid}, up ${span(summary.uptime)}`);
     if (latency) {
       const { mean, worst } = latency;
-      tiles.late.set(span(mean), mean, { state: worst > 0.5 ? "warn" : "", note: `worst ${span(worst)}` });
+      tiles.late.set(span(mean), mean, { state: worst > 0.5 ? "warn" : "", note: `max ${span(worst)}` });
     }
     this.optional(tiles.memory, summary["resident-memory"], bytes);
     this.optional(tiles.processor, summary.processor, (share) => `${(100 * share).toFixed(1)} %`);
@@ -79,7 +79,7 @@ export class Summary {
     tiles.pending.set(String(pending.count), pending.count, { note: pending.abandoned ? `${pending.abandoned} abandoned` : "" });
     tiles.errors.set(String(summary.errors), summary.errors, { state: summary.errors ? "warn" : "", note: "last minute" });
     const count = stalls?.count ?? 0;
-    tiles.stalls.set(String(count), count, count ? { state: "warn", note: `worst ${span(stalls.worst)}` } : {});
+    tiles.stalls.set(String(count), count, count ? { state: "warn", note: `max ${span(stalls.worst)}` } : {});
     tiles.stalls.element.hidden = !stalls;
   }
 
