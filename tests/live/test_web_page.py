@@ -305,6 +305,17 @@ def test_many_events(browser: Browser, web: Web) -> None:
     assert figures.heap < 150 << 20, figures
 
 
+def test_stalls(browser: Browser, web: Web) -> None:
+    """A command that blocks the reactor is shown with where it was."""
+    with tab(browser, web.url()) as page:
+        _ready(page)
+        page.get_by_text("The reactor has not been late.").wait_for()
+        _run(page.context, web, "compact", {"seconds": 0.9})
+        row = page.locator("#stalls li", has_text="compact")
+        row.locator("summary").click()
+        row.locator("pre", has_text="shop_provider.py").wait_for()
+
+
 def test_qemu(browser: Browser, tmp_path: Path) -> None:
     """In front of a QEMU the page shows the machine's state, which its buttons change, a block job, a migration, and events."""
     with RealQemu(tmp_path) as qemu, Web(tmp_path, "--qemu", f"unix:{qemu.socket}") as web:

@@ -23,6 +23,8 @@ __all__ = ["EVIL", "Web", "chromium"]
 EVIL = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 
 PROVIDER = """
+import time
+
 from twisted.application.service import Service
 from twisted.internet import defer, reactor, task
 from twisted.logger import Logger
@@ -91,6 +93,11 @@ class Shop(CommandProvider):
     def complain(self, text: str) -> None:
         '''write to the log'''
         self._log.warn("{text}", text=text)
+
+    @command
+    def compact(self, seconds: float) -> None:
+        '''do something that takes its time, and do it in the reactor's thread'''
+        time.sleep(seconds)
 
     @command
     def fail(self, text: str) -> None:

@@ -16,13 +16,21 @@ export class Stalls {
     this.empty = h("p", { class: "empty muted" }, "The reactor has not been late.");
     body.append(this.empty, this.list);
     this.shown = "";
+    this.known = false;
+  }
+
+  introduced() {
+    this.known = false;
   }
 
   events(events) {
-    if (events.some((event) => event.event === "REACTOR_STALL")) this.look().catch(() => {});
+    if (events.some((event) => event.event === "REACTOR_STALL")) this.known = false;
   }
 
   async look() {
+    // What an operator asks for is recorded: it is asked for only when there is something new.
+    if (this.known) return;
+    this.known = true;
     const stalls = await run("query-stalls");
     const key = JSON.stringify(stalls);
     if (key === this.shown) return;

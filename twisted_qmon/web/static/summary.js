@@ -80,7 +80,7 @@ export class Summary {
     tiles.errors.set(String(summary.errors), summary.errors, { state: summary.errors ? "warn" : "", note: "last minute" });
     const count = stalls?.count ?? 0;
     tiles.stalls.set(String(count), count, count ? { state: "warn", note: `max ${span(stalls.worst)}` } : {});
-    tiles.stalls.element.hidden = !stalls;
+    tiles.stalls.element.hidden = !stalls && !can("query-stalls");
   }
 
   optional(tile, value, text) {
