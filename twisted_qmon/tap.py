@@ -36,6 +36,7 @@ from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES
 from twisted_qmon.core.monitor import MAX_ABANDONED
+from twisted_qmon.core.upstream import UPSTREAM_LOST
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.providers.process.stalls import MIN_STALL, STALL
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
@@ -108,6 +109,12 @@ def _stall(value: str) -> float | None:
     return seconds
 
 
+def _upstream_lost(value: str) -> str:
+    if value not in UPSTREAM_LOST:
+        raise ValueError("it must be 'keep' or 'close'")
+    return value
+
+
 def _slow_client(value: str) -> str:
     if value not in SLOW_CLIENT:
         raise ValueError("it must be 'disconnect' or 'drop-oldest'")
@@ -136,6 +143,8 @@ class Options(_Options):
     )
     optParameters: list[list[Any]] = [
         ["qemu", None, None, "Be a proxy in front of the QEMU whose QMP server is at this client endpoint."],
+        ["upstream-lost", None, "keep",
+         "When QEMU goes, its clients stay connected (keep) or are disconnected (close).", _upstream_lost],
         ["name", None, None, "What query-name answers."],
         ["prompt", None, PROMPT, "The human monitor's prompt."],
         ["in-flight", None, IN_FLIGHT, "In-band requests of a client that run at a time.", _count],
@@ -275,17 +284,22 @@ class Options(_Options):
                     server_endpoint(None, take_level(description)[0])
                 except ValueError as e:
                     raise UsageError(f"--{option}: {e}") from e
-        if self["qemu"] is not None:
-            try:
-                client_endpoint(None, self["qemu"])
-            except ValueError as e:
-                raise UsageError(f"--qemu: {e}") from e
+        self._check_qemu()
         self._check_access()
         for text in self["provider"]:
             try:
                 self.providers.append((text, find_provider(text)))
             except ProviderError as e:
                 raise UsageError(f"--provider: {e}") from e
+
+    def _check_qemu(self) -> None:
+        if self["qemu"] is not None:
+            try:
+                client_endpoint(None, self["qemu"])
+            except ValueError as e:
+                raise UsageError(f"--qemu: {e}") from e
+        elif self["upstream-lost"] != "keep":
+            raise UsageError("--upstream-lost: there is no --qemu")
 
     def _check_access(self) -> None:
         if self["access"] is not None:
@@ -351,7 +365,7 @@ def makeService(options: Options) -> MultiService:
         event_history_bytes=options["event-history-bytes"],
     )
     _serve_web(service, options)
-    _register(monitor, service, options["qemu"], reactor, options.subCommand or "")
+    _register(monitor, service, options, reactor)
     signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None, options.hang_ups)
     service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
     root: MultiService = service
@@ -391,7 +405,7 @@ def _owner(twistd: _Options | None) -> Owner | None:
     return None if twistd is None else owner_of(twistd.get("uid"), twistd.get("gid"))
 
 
-def _register(monitor: Monitor, service: MonitorService, qemu: str | None, reactor: Any, beside: str) -> None:
+def _register(monitor: Monitor, service: MonitorService, options: Options, reactor: Any) -> None:
     """Register C{quit}; in front of a QEMU, whose own C{quit} is, the QEMU's commands and C{qmon-quit}."""
     from twisted_qmon.providers.quit import Quit
 
@@ -400,12 +414,13 @@ def _register(monitor: Monitor, service: MonitorService, qemu: str | None, react
         done = service.shut_down("host-qmp-quit", request)
         return done.addCallback(lambda _: reactor.callLater(0, stop_reactor, reactor)).addCallback(lambda _: None)
 
-    if qemu is None:
+    beside = options.subCommand or ""
+    if options["qemu"] is None:
         monitor.register(Quit(stop, beside=beside))
         return
     from twisted_qmon.providers.qemu import Qemu
 
-    upstream = Qemu(qemu, reactor)
+    upstream = Qemu(options["qemu"], reactor, upstream_lost=options["upstream-lost"])
     upstream.service.setServiceParent(service)
     monitor.register(upstream)
     monitor.register(Quit(stop, "qmon-quit", (), beside=beside))

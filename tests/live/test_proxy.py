@@ -339,6 +339,32 @@ def test_quit(qemu: RealQemu, proxy: Twistd) -> None:
     proxy.ends()
 
 
+@pytest.mark.parametrize("end", ["quit", "kill"])
+def test_upstream_lost(tmp_path: Path, qemu: RealQemu, end: str) -> None:
+    """With --upstream-lost close the end of QEMU is the end of its clients' connections, as at QEMU itself; others may come."""
+    with Twistd(tmp_path, ["--qemu", f"unix:{qemu.socket}", "--upstream-lost", "close"]) as proxy:
+        client = connected(proxy)
+        idle = proxy.qmp()
+        with Person(tmp_path / "hmp.sock") as person:
+            if end == "quit":
+                assert client.execute("quit") == {}
+            else:
+                qemu.kill()
+            for each in (client, idle):
+                assert each.event("QEMU_DISCONNECTED")
+                with pytest.raises(EOFError):
+                    while True:
+                        each._read()
+            text = b""
+            while data := person.socket.recv(65536):
+                text += data
+            assert b"QEMU disconnected" in text
+        qemu.ends()
+        assert proxy.qmp().error("query-block") == "QEMU is not connected"
+        qemu.start()
+        connected(proxy)
+
+
 def test_not_there(tmp_path: Path) -> None:
     """A proxy without a QEMU says so; when QEMU comes, it is served."""
     qemu = RealQemu(tmp_path)

@@ -128,16 +128,18 @@ class FakeEndpoint:
     Where the QEMU is, or is not.
 
     :ivar there: it accepts connections
+    :ivar error: what a connection fails with where it does not
     :ivar connections: all so far
     """
 
     def __init__(self) -> None:
         self.there = True
+        self.error: Exception = ConnectionRefusedError()
         self.connections: list[FakeConnection] = []
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         if not self.there:
-            return fail(ConnectionRefusedError())
+            return fail(self.error)
         protocol = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         assert protocol is not None
         self.connections.append(FakeConnection(protocol))
@@ -151,13 +153,15 @@ class Proxy:
     :ivar clock: the clock of all of them
     :ivar provider: the monitor's provider of QEMU's commands
     :ivar events: what a subscriber of the monitor has seen
+
+    :param options: those of L{Qemu}
     """
 
-    def __init__(self, *, start: bool = True, connect: bool = True) -> None:
+    def __init__(self, *, start: bool = True, connect: bool = True, **options: Any) -> None:
         self.clock = Clock()
         self.endpoint = FakeEndpoint()
         self.monitor = Monitor(clock=self.clock)
-        self.provider = Qemu(self.endpoint, self.clock, retry_policy=lambda _: 1.0)
+        self.provider = Qemu(self.endpoint, self.clock, retry_policy=lambda _: 1.0, **options)
         self.monitor.register(self.provider)
         self.events: list[Any] = []
         self.monitor.subscribe(lambda message: self.events.append(dict(message)))

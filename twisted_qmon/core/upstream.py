@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from twisted_qmon.errors import CommandError
     from twisted_qmon.info import JSON
 
-__all__ = ["FrontedServer"]
+__all__ = ["UPSTREAM_LOST", "FrontedServer"]
+
+#: What may become of the clients of a monitor when the server that it fronts goes: they stay connected, or not.
+UPSTREAM_LOST = ("keep", "close")
 
 
 class FrontedServer(Protocol):

@@ -4,10 +4,12 @@ The QEMU behind the proxy: it comes, stands still, goes and comes back.
 
 from __future__ import annotations
 
+from errno import EAGAIN, ENOENT
 from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
@@ -21,6 +23,7 @@ from twisted_qmon.providers.qemu import DESCRIBE_TIMEOUT, Qemu
 from twisted_qmon.providers.qemu import provider as _provider
 from twisted_qmon.providers.qemu.heartbeat import HEARTBEAT
 from twisted_qmon.providers.qemu.upstream import UpstreamConnection
+from twisted_qmon.testing import HMPConnection
 
 
 class LifeAndDeathTests(SynchronousTestCase):
@@ -354,6 +357,110 @@ class LifeAndDeathTests(SynchronousTestCase):
         proxy.qemu.introduce()
         self.assertTrue(proxy.provider.connected)
         self.assertEqual(proxy.events, [])
+
+
+class UpstreamLostTests(SynchronousTestCase):
+    """What becomes of the clients when QEMU goes: with C{upstream_lost="close"}, the same as at QEMU itself."""
+
+    def setUp(self) -> None:
+        self.proxy = Proxy(upstream_lost="close")
+        self.machine = self.proxy.client()
+        self.person = HMPConnection(self.proxy.monitor)
+
+    def ended(self) -> tuple[bool, bool]:
+        """Whether the machine and the person have been disconnected, after the turn of the reactor."""
+        self.proxy.clock.advance(0)
+        return self.machine.closed, self.person.closed
+
+    def come_back(self) -> None:
+        self.proxy.clock.advance(1)
+        self.proxy.qemu.greet()
+        self.proxy.qemu.introduce()
+
+    def test_dies(self) -> None:
+        """Pending requests have their replies first; then comes the end, for machines and people."""
+        self.machine.send({"execute": "query-status", "id": 1})
+        self.proxy.qemu.die()
+        self.assertFalse(self.machine.closed)
+        self.assertEqual(self.ended(), (True, True))
+        event, reply = self.machine.received()
+        self.assertEqual((event["event"], reply["error"]["desc"][:14]), ("QEMU_DISCONNECTED", "The connection"))
+        self.assertIn("QEMU disconnected", self.person.output())
+
+    def test_quit(self) -> None:
+        """The reply to quit comes first, too."""
+        self.machine.send({"execute": "quit", "id": 1})
+        (request,) = self.proxy.qemu.asked()
+        self.proxy.qemu.event("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
+        self.proxy.qemu.answer(request, {})
+        self.proxy.qemu.die()
+        self.assertEqual(self.ended(), (True, True))
+        found = [each.get("event", each.get("return")) for each in self.machine.received()]
+        self.assertEqual(found, ["SHUTDOWN", {}, "QEMU_DISCONNECTED"])
+
+    def test_meanwhile(self) -> None:
+        """Who connects while there is none stays, until the next one goes."""
+        self.proxy.endpoint.there = False
+        self.proxy.qemu.die()
+        self.ended()
+        self.machine = self.proxy.client_at_once()
+        self.proxy.clock.pump([1.0] * 5)
+        self.assertFalse(self.machine.closed)
+        self.proxy.endpoint.there = True
+        self.come_back()
+        self.assertEqual(self.ended(), (False, True))
+        self.proxy.qemu.die()
+        self.assertEqual(self.ended(), (True, True))
+
+    def test_before_the_first(self) -> None:
+        """Who waits for the first one is not disconnected because it is not there yet."""
+        proxy = Proxy(start=False, upstream_lost="close")
+        proxy.endpoint.there = False
+        client = proxy.client_at_once()
+        proxy.provider.service.startService()
+        proxy.clock.pump([1.0] * 5)
+        self.assertFalse(client.closed)
+
+    def test_stands_still(self) -> None:
+        """One that stands still is not gone: its clients stay, and are served when it is back."""
+        self.machine.send({"execute": "query-status", "id": 1})
+        self.proxy.clock.pump([HEARTBEAT] * 3)
+        self.assertTrue(self.proxy.endpoint.connections[0].transport.disconnected)
+        self.assertEqual(self.ended(), (False, False))
+        self.come_back()
+        self.assertEqual(self.ended(), (False, False))
+
+    def test_dies_after_standing_still(self) -> None:
+        """One that is gone when it is looked for again is gone; one that takes no connection need not be."""
+        for error, gone in (
+            (ConnectError(EAGAIN), False),
+            (ConnectError(), False),
+            (ConnectionRefusedError(), True),
+            (ConnectError(ENOENT), True),
+        ):
+            self.setUp()
+            self.machine.send({"execute": "query-status", "id": 1})
+            self.proxy.endpoint.there, self.proxy.endpoint.error = False, error
+            self.proxy.clock.pump([HEARTBEAT] * 3)
+            self.proxy.clock.advance(1)
+            self.assertEqual(self.ended(), (gone, gone), error)
+
+    def test_the_proxy_ends(self) -> None:
+        """When the proxy itself ends, that is up to its service."""
+        self.proxy.monitor.refuse()
+        self.proxy.qemu.die()
+        self.assertEqual(self.ended(), (False, False))
+
+    def test_without_monitor(self) -> None:
+        """A provider that is not registered has no clients."""
+        self.proxy.monitor.unregister(self.proxy.provider)
+        self.proxy.qemu.die()
+        self.assertEqual(self.ended(), (False, False))
+
+    def test_wrong(self) -> None:
+        """Anything else is refused."""
+        with self.assertRaisesRegex(ValueError, "one of keep, close, not 'restart'"):
+            Qemu(FakeEndpoint(), Clock(), upstream_lost="restart")
 
 
 def test_bare_monitor_without_reactor() -> None:

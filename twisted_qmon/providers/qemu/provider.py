@@ -24,6 +24,7 @@ from twisted_qmon._reactor import global_reactor
 from twisted_qmon.core.command import CommandProvider, command
 from twisted_qmon.core.dispatcher import not_found
 from twisted_qmon.core.events import Event
+from twisted_qmon.core.upstream import UPSTREAM_LOST
 from twisted_qmon.errors import CommandError, GenericError, MonitorError
 from twisted_qmon.providers.qemu.description import Description, describe
 from twisted_qmon.providers.qemu.offer import Offer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from twisted.application.service import Service
     from twisted.internet.interfaces import IStreamClientEndpoint
 
+    from twisted_qmon.core.guard import Client
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICommand
@@ -69,7 +71,9 @@ class Qemu(CommandProvider):
     :param reactor: for time, and for an endpoint given as a description; C{None}: the global one
     :param negotiation_timeout: seconds that it has for greeting and negotiation
     :param retry_policy: seconds until the next attempt to connect, for the number of failures so far
-    :raise ValueError: when the description is not valid
+    :param upstream_lost: what becomes of the monitor's clients when QEMU goes, C{"keep"} or C{"close"}: they stay connected, or
+        their connections are ended as QEMU's own end would end them
+    :raise ValueError: when the description is not valid, or C{upstream_lost} is something else
 
     :ivar service: a service that connects while it runs; start it, or give it a parent
     :ivar upstream: the connection
@@ -89,7 +93,10 @@ class Qemu(CommandProvider):
         *,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
+        upstream_lost: str = "keep",
     ) -> None:
+        if upstream_lost not in UPSTREAM_LOST:
+            raise ValueError(f"upstream_lost is one of {', '.join(UPSTREAM_LOST)}, not {upstream_lost!r}")
         if reactor is None:
             reactor = global_reactor()
         self._address = endpoint if isinstance(endpoint, str) else repr(endpoint)
@@ -110,6 +117,9 @@ class Qemu(CommandProvider):
         # The last QEMU's. A greeting needs it before there is an offer.
         self._version: Mapping[str, Any] | None = None
         self._connections = 0
+        self._closes = upstream_lost == "close"
+        # There has been a QEMU, and the clients have not been disconnected since.
+        self._has_served = False
 
     def commands(self) -> Iterable[ICommand]:
         """:return: none: they come when QEMU is connected"""
@@ -207,6 +217,7 @@ class Qemu(CommandProvider):
     def serving(self) -> None:
         """QEMU's commands can be executed from now on."""
         self._connections += 1
+        self._has_served = True
         if self._monitor is not None:
             self._monitor.events.upstream = self._connections
             self._monitor.emit("QEMU_CONNECTED", {"version": self._monitor.version})
@@ -217,6 +228,16 @@ class Qemu(CommandProvider):
         if self._monitor is not None:
             self._monitor.emit("QEMU_DISCONNECTED", {"reason": error.desc})
 
+    def gone(self) -> None:
+        """There is no QEMU any more: disconnect the clients, if that is wanted."""
+        if not (self._has_served and self._closes) or self._monitor is None or self.is_stopping:
+            return
+        self._has_served = False
+        clients = list(self._monitor.guard.clients.values())
+        self._log.info("QEMU is gone: disconnecting {count} clients", count=len(clients))
+        # What this turn has to say to them is said first.
+        self.upstream.clock.callLater(0, _disconnect, clients)
+
 
 def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamClientEndpoint:
     if not isinstance(endpoint, str):
@@ -226,6 +247,11 @@ def _endpoint(endpoint: str | IStreamClientEndpoint, reactor: Any) -> IStreamCli
         return found
     except (ValueError, TypeError, IndexError) as e:
         raise ValueError(f"{endpoint!r} is not a valid client endpoint: {e}") from e
+
+
+def _disconnect(clients: Iterable[Client]) -> None:
+    for client in clients:
+        client.disconnect()
 
 
 def _too_late(result: object, seconds: float) -> NoReturn:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -77,6 +80,9 @@ class UpstreamUser(Protocol):
     def lost(self, error: CommandError) -> None:
         """A connection that was L{serving} is over."""
 
+    def gone(self) -> None:
+        """There is no QEMU: it has ended the connection, which was L{serving}, or its socket is not served."""
+
     @property
     def is_stopping(self) -> bool:
         """This process is ending its service."""
@@ -109,9 +115,11 @@ class UpstreamConnection(ClientConnection[Forwarded]):
     One connection to QEMU. Results stay as they came.
 
     :ivar silent_since: when QEMU was last heard, or came to have a request to answer; in seconds of the upstream's clock
+    :ivar is_gone: it was not ended from this side
     """
 
     eager = True
+    is_gone = False
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(raw=True)
@@ -122,6 +130,10 @@ class UpstreamConnection(ClientConnection[Forwarded]):
     def dataReceived(self, data: bytes) -> None:
         self.silent_since = self._clock.seconds()
         self.session.receive(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_gone = True
+        super().connectionLost(reason)
 
     def request(
         self, owner: Forwarded, name: str, arguments: Mapping[str, JSON] | None = None, *, oob: bool = False
@@ -203,7 +215,7 @@ class Upstream:
         self._watchers: dict[object, Watcher] = {}
         self._heartbeat: Heartbeat | None = None
         self.service: Reconnector[UpstreamConnection] = Reconnector(
-            lambda: Deferred.fromCoroutine(connect(endpoint, self._make_connection, self._prepare)),
+            lambda: Deferred.fromCoroutine(self._connect(endpoint)),
             f"QEMU at {address}",
             clock,
             retry_policy,
@@ -338,6 +350,15 @@ class Upstream:
 
     # -- life and death
 
+    async def _connect(self, endpoint: IStreamClientEndpoint) -> UpstreamConnection:
+        try:
+            return await connect(endpoint, self._make_connection, self._prepare)
+        except ConnectError as error:
+            # Not of any other error: one that stands still, or serves another client, takes no connection either.
+            if isinstance(error, ConnectionRefusedError) or error.osError == ENOENT:
+                self._user.gone()
+            raise
+
     def _make_connection(self) -> UpstreamConnection:
         self._held.clear()
         return UpstreamConnection(self)
@@ -379,6 +400,8 @@ class Upstream:
                 self._user.lost(error)
             finally:
                 _fail(owners, error)
+            if connection.is_gone:
+                self._user.gone()
         else:
             _fail(owners, error)
 
