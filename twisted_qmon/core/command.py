@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.events import Event
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
+    from twisted_qmon.core.tally import Tally
 
 __all__ = [
     "Command",
@@ -113,6 +114,7 @@ class Command:
     """
 
     __slots__ = (
+        "__weakref__",
         "_call",
         "_check",
         "_shows",
@@ -126,8 +128,12 @@ class Command:
         "on_disconnect",
         "oob",
         "signature",
+        "tally",
         "timeout",
     )
+
+    # Set by the registry.
+    tally: Tally
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ Every request, whatever asks and whatever its handler returns, is started, settl
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from math import inf
@@ -20,6 +21,7 @@ from twisted_qmon.core.guard import ASKING, begin_coroutine
 from twisted_qmon.core.leaving import leave, log_outcome
 from twisted_qmon.core.pending import Pending
 from twisted_qmon.core.request import ABSENT, Request
+from twisted_qmon.core.tally import BOUNDS
 from twisted_qmon.errors import (
     LOGGED,
     CommandCancelled,
@@ -91,6 +93,8 @@ class Dispatcher:
         self._find = registry.find
         self.find_direct = registry.find_direct
         self._registry = registry
+        self._tallies = registry.tallies
+        self._tally_of = registry.tallies.find
         self._clock = clock
         self._numbers = count(1).__next__
         self._refusal: CommandError | None = None
@@ -156,7 +160,9 @@ class Dispatcher:
         try:
             result = command.direct(arguments)
             if type(result) in _AT_ONCE:
-                return command.finish(result)
+                answer = command.finish(result)
+                command.tally.at_once += 1
+                return answer
         except BaseException as e:
             request = Request(self, self._numbers(), name, arguments, caller, id)
             self._fail(request, e)
@@ -202,6 +208,7 @@ class Dispatcher:
             if type(result) in _AT_ONCE:
                 answer = command.finish(result)
                 guard.end(standing, number, begun, None)
+                command.tally.at_once += 1
                 return answer
             result = begin_coroutine(result)
         except BaseException as e:
@@ -369,8 +376,17 @@ class Dispatcher:
     def _settle(self, request: Request, result: JSON | JSONText, error: CommandError | None) -> None:
         if request.done:
             return
+        tally = self._tally_of(request.name) or self._tallies.unknown
         if request.pending:
             self.pending.remove(request)
+            # Here and not in a method: there is one of these for each request that waits.
+            seconds = (self._clock or self.clock).seconds() - request.created
+            tally.pended[bisect_left(BOUNDS, seconds)] += 1
+            tally.pended_total += seconds
+            if error is not None:
+                tally.settled(error, True)
+        else:
+            tally.settled(error, False)
         if request.begun is not None and self.guard is not None:
             self.guard.settled(request, error)
         request.settle(result, error)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 from weakref import WeakValueDictionary
 
+from twisted_qmon.core.tally import Counted, Tallies, Tally
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICommand
 from twisted_qmon.qapi.json_text import JSONText
@@ -34,6 +35,8 @@ class DirectCommand(CalledCommand, Protocol):
     """An L{ICommand} whose handler does not ask for the request, so that it can be called without one."""
 
     info: CommandInfo
+    # Its registry sets it.
+    tally: Tally
 
     def direct(self, arguments: Mapping[str, JSON] | None) -> object:
         """What C{invoke} does, without a request."""
@@ -80,12 +83,14 @@ class Registry:
     :ivar active: the commands that can be executed, newest registered last
     :ivar find: C{find(name)}: one of them, or C{None}
     :ivar find_direct: C{find_direct(name)}: the same, only for those that are L{DirectCommand}s
+    :ivar tallies: what has become of the requests for them
     """
 
     def __init__(self) -> None:
         self._active: dict[str, ICommand] = {}
         self.find: Callable[[str], ICommand | None] = self._active.get
         self._direct: dict[str, DirectCommand] = {}
+        self.tallies = Tallies()
         self.find_direct: Callable[[str], DirectCommand | None] = self._direct.get
         self._covered: dict[str, list[ICommand]] = {}
         self._words: dict[str, str] = {}
@@ -171,9 +176,12 @@ class Registry:
 
     def _activate(self, command: ICommand) -> None:
         self._active[command.name] = command
+        tally = self.tallies.of_command(command.name)
         # Not in ICommand: it is a short cut that a command of another make need not have.
         if getattr(command, "direct", None) is not None:
-            self._direct[command.name] = cast(DirectCommand, command)
+            direct = self._direct[command.name] = cast(DirectCommand, command)
+            direct.tally = tally
+            self.tallies.watch(cast(Counted, command))
 
     def copy(self) -> dict[str, ICommand]:
         """:return: the commands that can be executed now, by their names; copied in one step, so that any thread may ask"""

@@ -16,7 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_qmon import Monitor
 from twisted_qmon._text import short_span
 from twisted_qmon.providers.process import Process, summary, text
+from twisted_qmon.providers.process.latency import Latency
 from twisted_qmon.providers.process.logs import MAX_ERRORS
+from twisted_qmon.providers.process.stalls import Stalls
 from twisted_qmon.providers.process.summary import KEPT, MAX_PORTS, MemoryChange, Trend
 from twisted_qmon.testing import QMPConnection
 
@@ -91,6 +93,18 @@ class SummaryTests(SynchronousTestCase):
             log.error("again")
         self.assertEqual(self.query()["errors"], MAX_ERRORS)
         self.assertEqual(self.process._log_keeper.errors(1e12), 0)
+
+    def test_stalls_where_they_are_recorded(self) -> None:
+        """How many, the longest, and when the last one was."""
+        stalls = Stalls(Latency(self.reactor), monotonic=lambda: 0.0, wall=self.reactor.seconds)
+        self.monitor.register(stalls)
+        self.assertEqual(self.query()["stalls"], {"count": 0, "worst": 0.0})
+        self.reactor.advance(10)
+        stalls._over(0.0, 3.0)
+        stalls._over(1.0, 1.0)
+        self.reactor.advance(5)
+        self.assertEqual(self.query()["stalls"], {"count": 2, "worst": 3.0, "last": 6.0})
+        self.assertEqual(stalls.total, 4.0)
 
     def test_without_a_monitor(self) -> None:
         """The parts that ask the monitor cope with its absence."""
@@ -169,7 +183,7 @@ def test_the_text_of_everything() -> None:
         ]
         + [{"address": "udp:[::]:53", "factory": "x.y", "connections": 0}] * (MAX_PORTS - 1),
         "memory-changes": [{"seconds": 600.0, "bytes": 1 << 20}, {"seconds": 3600.0, "bytes": -(3 << 20)}],
-        "stalls": {"count": 2, "worst": 2.1},
+        "stalls": {"count": 2, "worst": 2.1, "last": 61.0},
         "processor": 0.031,
         "resident-memory": 120 << 20,
         "file-descriptors": 35,
@@ -179,7 +193,7 @@ def test_the_text_of_everything() -> None:
     assert lines[:15] == [
         "up:          3 h 3 min; pid 4711",
         "late by:     0.1 ms; mean 0.1 ms, worst 2.1 s in 60.0 s",
-        "stalls:      2, the longest 2.1 s",
+        "stalls:      2, the longest 2.1 s, the last 61.0 s ago",
         "errors:      1,234 logged in the last minute",
         "processor:   3.1 % of a core in the last minute",
         "memory:      120 MiB; +1 MiB in 10 min 0 s; -3 MiB in 60 min 0 s",

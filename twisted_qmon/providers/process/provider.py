@@ -36,6 +36,7 @@ from twisted_qmon.providers.process.summary import (
     clients_of,
     pending_of,
     port_summaries,
+    stalls_of,
 )
 from twisted_qmon.qapi.types import UInt32, UInt64
 
@@ -289,6 +290,7 @@ class Process(CommandProvider):
             outgoing=outgoing,
             port_count=len(ports),
             ports=ports[:MAX_PORTS],
+            stalls=stalls_of(self._monitor, self._clock.seconds()),
             memory_changes=self._trend.memory_changes(facts.resident_memory),
             processor=self._trend.processor(),
             resident_memory=facts.resident_memory,
@@ -359,6 +361,8 @@ class Process(CommandProvider):
     def _sample(self) -> None:
         self._accepted.look(self._reactor)
         self._trend.look()
+        if self._monitor is not None:
+            self._monitor.registry.tallies.arm()
 
     def _which_run(self) -> dict[int, tuple[IService, str, bool]]:
         root = self._root()

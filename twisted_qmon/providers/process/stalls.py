@@ -154,6 +154,8 @@ class Stalls(CommandProvider):
     :ivar limit: the same
     :ivar noticed: the stall that the watching thread has seen last, or C{None}
     :ivar kept: those that are over, the oldest first
+    :ivar count: how many are over since it was made
+    :ivar total: for how many seconds, all of these together
     """
 
     events = (Event("REACTOR_STALL", level="operate", seconds=float, stack=list[FrameInfo]),)
@@ -174,7 +176,8 @@ class Stalls(CommandProvider):
         self._pulse = pulse
         self._monotonic = monotonic
         self._wall = wall
-        self._count = 0
+        self.count = 0
+        self.total = 0.0
 
     def start(self) -> None:
         """Keep stalls from now on: a thread watches."""
@@ -201,8 +204,9 @@ class Stalls(CommandProvider):
         if noticed is None or noticed.beat != beat:
             # The thread that watches did not come to run before the reactor did.
             noticed = Noticed(beat, self._wall() - late, True, ())
-        self._count += 1
-        info = _info(noticed, self._count, late, over=True)
+        self.count += 1
+        self.total += late
+        info = _info(noticed, self.count, late, over=True)
         self.kept.append(info)
         _log.warn(
             "the reactor did not run for {seconds:.2f} s; {place}", seconds=info.seconds, place=_place(info.stack)
@@ -214,7 +218,7 @@ class Stalls(CommandProvider):
     def query_stalls(self) -> list[StallInfo]:
         """show the last times in which the reactor did not run, and where it was"""
         # In this order: one that ends between the two is in both, not in neither.
-        going_on, number = self._going_on(), self._count + 1
+        going_on, number = self._going_on(), self.count + 1
         found = list(self.kept)
         if going_on is not None and (not found or found[-1].number < number):
             found.append(_info(going_on, number, self._late(going_on), over=False))

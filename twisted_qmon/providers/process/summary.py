@@ -14,6 +14,7 @@ import msgspec
 from twisted_qmon.providers.process.facts import resident_memory
 from twisted_qmon.providers.process.latency import LatencyInfo
 from twisted_qmon.providers.process.reactor_view import PortInfo, described_ports, descriptors
+from twisted_qmon.providers.process.stalls import Stalls
 from twisted_qmon.qapi.types import Size
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "clients_of",
     "pending_of",
     "port_summaries",
+    "stalls_of",
 ]
 
 #: How many ports are listed: those with the most connections.
@@ -95,14 +97,16 @@ class PendingSummary(msgspec.Struct):
 
 class StallSummary(msgspec.Struct):
     """
-    The stalls of the reactor that are remembered; C{query-stalls} has them.
+    The stalls of the reactor; C{query-stalls} has the latest of them.
 
-    :ivar count: how many
-    :ivar worst: seconds of the longest
+    :ivar count: how many there were
+    :ivar worst: seconds of the longest of the latest; 0 if there was none
+    :ivar last: seconds since the last one began; absent if there was none
     """
 
     count: int
     worst: float
+    last: float | None = None
 
 
 class MemoryChange(msgspec.Struct):
@@ -221,6 +225,23 @@ def clients_of(monitor: Monitor | None) -> list[ClientCount]:
     clients = () if monitor is None else monitor.guard.clients.values()
     counts = Counter(str(client.describe()["kind"]) for client in clients)
     return [ClientCount(kind, count) for kind, count in sorted(counts.items())]
+
+
+def stalls_of(monitor: Monitor | None, now: float) -> StallSummary | None:
+    """
+    :param now: seconds since the epoch
+    :return: the stalls of the reactor, where they are recorded
+    """
+    providers = () if monitor is None else monitor.providers
+    stalls = next((provider for provider in providers if isinstance(provider, Stalls)), None)
+    if stalls is None:
+        return None
+    kept = list(stalls.kept)
+    if not kept:
+        return StallSummary(stalls.count, 0.0)
+    since = kept[-1].since
+    last = now - since.seconds - since.microseconds / 1e6
+    return StallSummary(stalls.count, max(stall.seconds for stall in kept), round(max(0.0, last), 1))
 
 
 def pending_of(monitor: Monitor | None) -> PendingSummary:

@@ -253,8 +253,9 @@ def summary(info: Row) -> str:
     ]
     if "stalls" in info:
         stalls = info["stalls"]
-        worst = f", the longest {span(stalls['worst'])}" if stalls["count"] else ""
-        pairs.append(("stalls", f"{stalls['count']}{worst}"))
+        last = f", the last {span(stalls['last'])} ago" if "last" in stalls else ""
+        worst = f", the longest {span(stalls['worst'])}" if "last" in stalls else ""
+        pairs.append(("stalls", f"{stalls['count']}{worst}{last}"))
     pairs.append(("errors", f"{info['errors']:,} logged in the last minute"))
     if "processor" in info:
         pairs.append(("processor", f"{info['processor'] * 100:.1f} % of a core in the last minute"))
