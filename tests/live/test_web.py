@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.needs import missing, need
-from tests.live.twistd_process import PATIENCE, ROOT, until
+from tests.live.twistd_process import PATIENCE, ROOT, Twistd, free_port, until
 from tests.live.web_process import Web
 from tests.support.playing import blocks
 
@@ -189,3 +189,46 @@ def test_schemathesis(tmp_path: Path) -> None:
             missing("schemathesis")
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr
         assert web.popen.poll() is None
+
+
+def test_tls(tmp_path: Path) -> None:
+    """Over TLS the same holds: the origin is https, the cookie is for TLS only, and a body too large is refused."""
+    need("curl")
+    need("openssl")
+    names = ("-keyout", "key.pem", "-out", "cert.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2", *names],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    port = free_port()
+    endpoint = f"ssl:{port}:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
+    with Twistd(tmp_path, ["--qmp", "unix:qmp.sock", "--web", endpoint, "--max-message", "1M"]) as process:
+        process.qmp().close()
+        url = (tmp_path / "web-tokens.toml.url").read_text().strip()
+        token = url.partition("token=")[2]
+        (tmp_path / "header").write_text(f"Authorization: Bearer {token}")
+        (tmp_path / "body").write_bytes(b" " * ((1 << 20) + 1))
+        here = f"https://127.0.0.1:{port}"
+
+        def curl(*words: str) -> str:
+            done = subprocess.run(
+                ["curl", "-sk", "--max-time", "20", *words],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            return done.stdout
+
+        assert url.startswith(f"{here}/?token=")
+        assert "; Secure" in curl("-i", url)
+        status = ("-o", "/dev/null", "-w", "%{http_code}", "-H", "@header", f"{here}/api/session")
+        assert curl("-H", f"Origin: {here}", *status) == "200"
+        assert curl("-H", f"Origin: http://127.0.0.1:{port}", *status) == "403"
+        large = curl("-H", "@header", "-H", "Expect:", "--json", "@body", f"{here}/api/commands/query-status")
+        assert "The body has more than 1048576 bytes" in large
+        assert "event: resumed" in curl("-H", "@header", "--max-time", "1", f"{here}/api/events")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twisted.web.http import RESPONSES
-from twisted.web.http_headers import Headers
 
 from twisted_qmon.core.access.verdict import PermissionDenied
 from twisted_qmon.errors import (
@@ -129,17 +128,16 @@ def encode_error(error: CommandError) -> bytes:
     return encode_message({"error": error.to_wire()})
 
 
-def error_headers(status: int, body: bytes) -> Headers:
-    """:return: the headers of an error that is answered before its request was read; the connection ends with it"""
-    headers = Headers()
-    for name, value in HEADERS.items():
-        headers.setRawHeaders(name, [value])
-    headers.setRawHeaders(b"Content-Type", [JSON_TYPE])
-    headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-    headers.setRawHeaders(b"Connection", [b"close"])
-    if status == 401:
-        headers.setRawHeaders(b"WWW-Authenticate", [b"Bearer"])
-    return headers
+def error_headers(refusal: Refusal, body: bytes) -> list[tuple[bytes, bytes]]:
+    """:return: the headers of a refusal that comes before its request was read; the connection ends with it"""
+    headers = {
+        **HEADERS,
+        b"Content-Type": JSON_TYPE,
+        b"Content-Length": b"%d" % len(body),
+        b"Connection": b"close",
+        **refusal.headers,
+    }
+    return list(headers.items())
 
 
 def reason(status: int) -> bytes:

@@ -164,9 +164,8 @@ class WebChannel(HTTPChannel):
             # Or the channel tells the client to go on.
             request.requestHeaders.removeHeader(b"Expect")
         body = encode_error(refusal.error)
-        headers = error_headers(refusal.status, body)
-        for name, value in refusal.headers.items():
-            headers.setRawHeaders(name, [value])
+        # Pairs, and not a Headers: so all versions of Twisted take them.
+        headers = error_headers(refusal, body)
         self.writeHeaders(b"HTTP/1.1", b"%d" % refusal.status, reason(refusal.status), headers)
         self.write(body)
         self.setTimeout(None)

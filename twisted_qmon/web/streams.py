@@ -214,6 +214,10 @@ class EventStreams:
         self._latest: tuple[EventMessage, Frame] | None = None
         self.delivered = 0
 
+    def __len__(self) -> int:
+        """:return: how many get each event when it happens"""
+        return len(self._streams)
+
     @property
     def history(self) -> EventHistory:
         """The monitor's history of events."""
