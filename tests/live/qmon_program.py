@@ -5,10 +5,12 @@ C{qmon} as a program, and the servers that it is tried with.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tests.live.needs import need
 from tests.live.real_qemu import RealQemu
 from tests.live.twistd_process import PATIENCE, ROOT, Program, Twistd, until
 
-__all__ = ["SERVERS", "COMMAND", "Qmon", "environment", "ours", "serving"]
+__all__ = ["SERVERS", "COMMAND", "Qmon", "environment", "next_event", "ours", "serving"]
 
 #: The program and the words before its own.
 COMMAND = [sys.executable, "-m", "twisted_qmon"]
@@ -109,3 +111,19 @@ def serving(kind: str, folder: Path) -> Iterator[str]:
             with Twistd(folder, ["--qemu", f"unix:{qemu.socket}"]) as twistd:
                 twistd.qmp().close()
                 yield "./qmp.sock"
+
+
+def next_event(process: subprocess.Popen[str], *actions: Callable[[], object]) -> str:
+    """
+    Do what brings an event, again until the follower is connected.
+
+    :return: the line that it writes
+    """
+    assert process.stdout is not None
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for action in actions:
+            action()
+        if select.select([process.stdout], [], [], 0.5)[0]:
+            return process.stdout.readline()
+    raise AssertionError("no event came")

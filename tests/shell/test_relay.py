@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 
 from twisted_qmon.shell.errors import UsageError
 from twisted_qmon.shell.relay import _Adopted, _End, parse_endpoint
@@ -37,6 +39,18 @@ def test_the_end_of_one_is_the_end_of_the_other() -> None:
     assert two.transport.producer is None
     two.connectionLost()
     assert not one.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ConnectionDone(), []), (ConnectionLost("gone"), ["gone"]), (OSError("a\nb"), ["a b"])]
+)
+def test_why_an_end_was_lost(error: Exception, told: list[str]) -> None:
+    """If it was not just closed, that is told, on one line."""
+    reasons: list[str] = []
+    end = _End(reasons.append)
+    end.makeConnection(StringTransport())
+    end.connectionLost(Failure(error))
+    assert [reason.rpartition(": ")[2] for reason in reasons] == told
 
 
 @pytest.mark.parametrize("description", ["tcp", "tcp:port=x", "unix", "foo:bar", "ssl:host=h"])

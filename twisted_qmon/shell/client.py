@@ -7,6 +7,7 @@ L{QMPClient<twisted_qmon.qmp.client.QMPClient>} is the client for everything els
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections import deque
@@ -40,12 +41,14 @@ class Client:
 
     :param connection: connected; closed by L{close}
     :param keep_events: events that come while a reply is waited for are kept for L{next_event}, not dropped
+    :ivar output: the descriptor of where the messages are written to: when that has no reader any more, none is waited for
     :ivar greeting: the C{QMP} member of the greeting
     :ivar oob: out-of-band execution is enabled
     """
 
     def __init__(self, connection: socket.socket, *, keep_events: bool = False) -> None:
         self._socket = connection
+        self.output: int | None = None
         self._keep_events = keep_events
         self._events: deque[Mapping[str, JSON]] = deque()
         self.greeting: Mapping[str, JSON] = {}
@@ -206,13 +209,15 @@ class Client:
         :return: its JSON value; C{None} for what is not JSON
         :raise TimeoutError: when it has not come by then
         :raise NoConnection: when the connection is lost
+        :raise BrokenPipeError: when the output has no reader
         """
         while not self._messages:
             if self._held > MAX_MESSAGE:
                 raise NoConnection(f"the server sends a message of more than {MAX_MESSAGE} bytes")
             data = self._receive(deadline)
             if not data:
-                raise NoConnection("the server closed the connection")
+                # Behind an endpoint of Twisted's it is known why.
+                raise NoConnection(getattr(self._socket, "reason", "") or "the server closed the connection")
             if self._reader is not None:
                 self._feed_reader(data)
             else:
@@ -220,6 +225,8 @@ class Client:
         return self._messages.popleft()
 
     def _receive(self, deadline: float | None) -> bytes:
+        if self.output is not None:
+            self._wait(self.output, deadline)
         # Zero would mean something else: what is there already is read, however late it is.
         self._socket.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
         try:
@@ -228,6 +235,16 @@ class Client:
             raise
         except OSError as error:
             raise NoConnection(f"the connection was lost: {error.strerror or error}") from None
+
+    def _wait(self, output: int, deadline: float | None) -> None:
+        """Wait until something has come, or the deadline has passed. What the output is a pipe to may end while nothing comes."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        # An error is told unasked: of a pipe, that it has no reader.
+        poll.register(output, 0)
+        ready = dict(poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000))
+        if self._socket.fileno() not in ready and ready.get(output, 0) & select.POLLERR:
+            raise BrokenPipeError
 
     def _feed(self, data: bytes) -> None:
         """One message a line, as servers write them."""

@@ -98,6 +98,13 @@ class Output:
         """Write what is harmless already."""
         self.stdout.write(text)
 
+    def descriptor(self) -> int | None:
+        """:return: the file descriptor of standard output, if it has one"""
+        try:
+            return self.stdout.fileno()
+        except (OSError, ValueError):
+            return None
+
     def flush(self) -> None:
         """Have it appear."""
         self.stdout.flush()

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 
 from twisted_qmon._reactor import global_reactor
+from twisted_qmon._transport.tls import loss_reason
 from twisted_qmon.shell.connecting import reason_of
 from twisted_qmon.shell.errors import NoConnection, UsageError
 
@@ -25,11 +28,28 @@ if TYPE_CHECKING:
 __all__ = ["connect_endpoint", "parse_endpoint"]
 
 
+class Relayed(socket.socket):
+    """
+    Our side of the relay.
+
+    :ivar reason: why the connection behind it was lost; empty if it was simply closed
+    """
+
+    reason = ""
+
+
 class _End(Protocol):
-    """One end of the relay: what comes here is written to the other end, as fast as that takes it."""
+    """
+    One end of the relay: what comes here is written to the other end, as fast as that takes it.
+
+    :param failed: called with the reason when it is lost otherwise than by being closed
+    """
 
     transport: Any
     other: _End | None = None
+
+    def __init__(self, failed: Callable[[str], object] = lambda _: None) -> None:
+        self._failed = failed
 
     def connectionMade(self) -> None:
         self.transport.pauseProducing()
@@ -47,6 +67,8 @@ class _End(Protocol):
         self.other.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not reason.check(ConnectionDone):
+            self._failed(loss_reason(reason))
         other, self.other = self.other, None
         if other is not None:
             other.other = None
@@ -81,7 +103,7 @@ def _run_in_thread() -> None:
     threading.Thread(target=global_reactor().run, kwargs={"installSignalHandlers": False}, daemon=True).start()
 
 
-def connect_endpoint(description: str, timeout: float) -> socket.socket:
+def connect_endpoint(description: str, timeout: float) -> Relayed:
     """
     Connect to an endpoint. Its reactor runs in a thread of its own.
 
@@ -94,10 +116,14 @@ def connect_endpoint(description: str, timeout: float) -> socket.socket:
     reactor = global_reactor()
     endpoint = parse_endpoint(reactor, description)
     _run_in_thread()
-    ours, theirs = socket.socketpair()
+    mine, theirs = socket.socketpair()
+    ours = Relayed(fileno=mine.detach())
+
+    def failed(reason: str) -> None:
+        ours.reason = reason
 
     async def connect() -> None:
-        remote = await connectProtocol(endpoint, _End()).addTimeout(timeout, reactor)
+        remote = await connectProtocol(endpoint, _End(failed)).addTimeout(timeout, reactor)
         local = _End()
         reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, _Adopted(local))
         remote.join(local)

@@ -48,7 +48,7 @@ def run_events(address: Address, words: list[str]) -> int:
         else:
             output.lines([event_line(event)])
 
-    for event in follow(address, options.names, options.after, output.note, idle=output.flush):
+    for event in follow(address, options.names, options.after, output):
         write(event)
     return 0
 
@@ -57,8 +57,7 @@ def follow(
     address: Address,
     names: list[str],
     after: int | None,
-    note: Callable[[str], object],
-    idle: Callable[[], object],
+    output: Output,
 ) -> Iterator[Mapping[str, JSON]]:
     """
     Events of a server, one after the other, without end. Numbered ones are resumed after a connection was lost: none is missing
@@ -66,31 +65,33 @@ def follow(
 
     :param names: the events wanted; empty: all
     :param after: the number of the last event seen
-    :param note: is told of what happens to the connection
-    :param idle: called when there is no further event at present
+    :param output: where they go: it is told of what happens to the connection, and flushed when there is no further event at
+        present; without a reader there, this ends
+    :raise BrokenPipeError: when the output has no reader
     :raise Failed: when C{after} is given and the server does not number its events
     :raise NoConnection: when the first attempt to connect fails
     """
-    position = _Position(names, after, note)
+    position = _Position(names, after, output.note)
     client = connect(address, keep_events=True)
     while True:
+        client.output = output.descriptor()
         with client:
             try:
                 position.select(client)
-                yield from _read(client, position, idle)
+                yield from _read(client, position, output)
             except NoConnection as error:
-                note(f"{address.text}: {error}; reconnecting")
+                output.note(f"{address.text}: {error}; reconnecting")
         client = reconnect(address)
-        note(f"{address.text}: connected again")
+        output.note(f"{address.text}: connected again")
 
 
-def _read(client: Client, position: _Position, idle: Callable[[], object]) -> Iterator[Mapping[str, JSON]]:
+def _read(client: Client, position: _Position, output: Output) -> Iterator[Mapping[str, JSON]]:
     """Events until the connection is lost."""
     while True:
         try:
             event = client.next_event(0)
         except TimeoutError:
-            idle()
+            output.flush()
             event = client.next_event()
         if position.wants(event):
             yield event
@@ -163,8 +164,11 @@ class _Position:
     def _take(self, answer: JSON) -> None:
         if not isinstance(answer, dict):
             return
+        first = answer.get("first")
         if answer.get("restarted"):
             self._note("the server was restarted: its whole history of events follows")
+            # The numbers are other ones now.
+            self._after = first - 1 if isinstance(first, int) else 0
         elif answer.get("lost"):
             self._note(f"{answer['lost']} events were lost: the server does not keep them any more")
         self._monitor = answer.get("monitor", self._monitor)

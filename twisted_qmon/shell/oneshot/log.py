@@ -46,6 +46,7 @@ def run_log(address: Address, words: list[str]) -> int:
 
     client = connect(address, keep_events=True)
     while True:
+        client.output = output.descriptor()
         with client:
             try:
                 show(reader.resume(client))
