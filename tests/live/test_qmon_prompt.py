@@ -190,6 +190,24 @@ def test_an_event_above_a_line(twistd: Twistd, terminal: Terminal) -> None:
     assert "gloves" not in terminal.screen
 
 
+def test_events_that_were_missed(twistd: Twistd, tmp_path: Path, terminal: Terminal) -> None:
+    """What happened while the connection was lost is shown when it is back, each event once; that of another process is said."""
+    client = twistd.qmp()
+    terminal.does("events on SALE")
+    [mine] = [each for each in client.execute("query-connections-monitor") if each["last-command"] == "select-events"]
+    client.execute("client-disconnect", {"session": mine["session"]})
+    for number in (11, 12, 13):
+        client.execute("sell", {"what": "hats", "number": number})
+    terminal.shows("connected again", "number=13")
+    screen = terminal.prompts()
+    assert [screen.count(f"number={number}") for number in (11, 12, 13)] == [1, 1, 1]
+    twistd.popen.kill()
+    twistd.popen.wait(PATIENCE)
+    (tmp_path / "qmp.sock").unlink()
+    with ours(tmp_path):
+        terminal.shows("the server was restarted: events may have been lost")
+
+
 def test_watch(terminal: Terminal) -> None:
     """C{watch} repeats a line until Ctrl-C."""
     terminal.enters("watch 0.2 paint red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.live.qmon_program import SERVERS, Qmon, ours, serving
 from tests.live.terminal import Terminal
 from tests.live.twistd_process import PATIENCE, until
+from twisted_qmon.shell.top.screen import PERIOD
 
 pytestmark = pytest.mark.live
 
@@ -65,6 +67,28 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
         terminal.shows("not connected")
         with ours(tmp_path):
             terminal.until("the connection", lambda: "not connected" not in terminal.screen)
+
+
+def test_stalls(tmp_path: Path) -> None:
+    """What kept the reactor from running is shown, with its place; a server without a watchdog has no such pane."""
+    with ours(tmp_path, "--stall", "0.2") as twistd, Terminal(tmp_path, "./qmp.sock", "top", columns=140) as terminal:
+        terminal.shows("STALLS 0")
+        twistd.qmp().execute("block", {"seconds": 0.5})
+        terminal.shows("STALLS 1", "block (shop.py:")
+    with ours(tmp_path, "--stall", "off"), Terminal(tmp_path, "./qmp.sock", "top") as terminal:
+        terminal.shows("memory", "EVENTS")
+        assert "STALLS" not in terminal.screen
+
+
+def test_an_observer(tmp_path: Path) -> None:
+    """One who may not see everything has a screen of what it may; nothing is asked again and again that is refused each time."""
+    words = ("--qmp", "unix:qmp.sock", "--qmp", "unix:look.sock:level=observe", "--audit", "audit.jsonl")
+    with ours(tmp_path, *words), Terminal(tmp_path, "./look.sock", "top") as terminal:
+        terminal.shows("memory", "PENDING")
+        time.sleep(2 * PERIOD)
+        terminal.types("q")
+        assert terminal.ends() == 0
+    assert "refused" not in (tmp_path / "audit.jsonl").read_text()
 
 
 def test_a_window_that_is_resized(tmp_path: Path) -> None:

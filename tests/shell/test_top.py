@@ -126,6 +126,12 @@ def test_the_whole_screen() -> None:
     assert text[9] == "EVENTS 1"
     assert text[10].endswith("SALE  what=hats")
     assert any("0.7 s  a.py:1 < b.py:2" in line for line in text)
+    frames: Any = [
+        {"file": "/x/outer.py", "line": 3, "function": "serve"},
+        {"file": "b.py", "line": 4, "function": "block"},
+    ]
+    model.update({"query-stalls": [{"seconds": 1.5, "since": {"seconds": 0, "microseconds": 0}, "stack": frames}]}, 3.0)
+    assert any(line.endswith("1.5 s  block (b.py:4) < serve (outer.py:3)") for line in _text(model))
     assert text[-1] == KEYS
 
 

@@ -6,6 +6,7 @@ does what it can to a terminal.
 from __future__ import annotations
 
 import enum
+import time
 from typing import Literal
 
 from twisted.internet.defer import Deferred
@@ -94,6 +95,11 @@ class Shop(CommandProvider):
                 clock.callLater(0.005, tick)
 
         tick()
+
+    @command
+    def block(self, seconds: float) -> None:
+        """keep the reactor from running"""
+        time.sleep(seconds)
 
     @command
     def text(self, size: int) -> str:

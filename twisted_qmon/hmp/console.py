@@ -261,6 +261,11 @@ class Console:
         """Something goes on until the next line or L{cancel} (C{watch}, C{log follow}): no prompt is due."""
         return self._session is not None and self._session.following
 
+    @property
+    def shows_events(self) -> bool:
+        """The person has said C{events on}."""
+        return self._session is not None and self._session.shows_events
+
     def _stop_following(self) -> None:
         self._repeated = False
         if self._session is not None:

@@ -74,6 +74,11 @@ class SessionWords:
         """A line is repeated, or the log is followed: there is no prompt until that is stopped."""
         return self._activity is not None
 
+    @property
+    def shows_events(self) -> bool:
+        """Events are printed as they happen."""
+        return self._no_events is not None
+
     def stop(self) -> None:
         """End what goes on at the prompt."""
         activity, self._activity = self._activity, None

@@ -142,6 +142,11 @@ class Session:
             return self._json_name
         return self._line if self._console.following else self._console.running
 
+    @property
+    def shows_events(self) -> bool:
+        """The person has said C{events on}."""
+        return self._console.shows_events
+
     def cancel(self) -> None:
         """Cancel what is waited for. Nothing happens if nothing is."""
         if self._json is not None:

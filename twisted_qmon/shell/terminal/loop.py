@@ -56,7 +56,7 @@ class Prompt:
         self._loop = asyncio.get_running_loop()
         colour = wants_colour(sys.stdout)
         self._screen = Screen(self._loop, colour=colour)
-        self._connection = Connection(reactor, address)
+        self._connection = Connection(reactor, address, self._gap)
         self._client = self._connection.client
         self._session = Session(self._client, self._screen.text, self._screen.error, reactor, self._screen.text)
         input = create_input(sys.stdin)
@@ -123,6 +123,10 @@ class Prompt:
             f"{printable(self._address.text)}: {printable(server_name(self._client.greeting))}. "
             "'help' lists the commands, Tab completes, Ctrl-D leaves.\n"
         )
+
+    def _gap(self, text: str) -> None:
+        if self._session.shows_events:
+            self._screen.error(f"{printable(self._address.text)}: {text}\n")
 
     async def _names(self) -> Names | None:
         try:

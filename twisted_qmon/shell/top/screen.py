@@ -20,7 +20,7 @@ from prompt_toolkit.layout.controls import FormattedTextControl
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from twisted_qmon.errors import CommandError, CommandNotFound
+from twisted_qmon.errors import CommandError
 from twisted_qmon.info import JSON
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address
@@ -83,19 +83,27 @@ class Top:
     async def look(self) -> None:
         """Ask the server, and draw."""
         answers: dict[str, JSON] = {}
-        for name in SOURCES:
-            try:
-                answers[name] = await self._client.execute(name).asFuture(self._loop)
-            except CommandNotFound:
-                continue
-            except CommandError:
-                if not self._client.connected:
-                    self.model.lost()
-                    self.app.invalidate()
-                    return
+        try:
+            # Not each second one that is not there, or is refused, of which there may be a record.
+            known = await self._client.commands().asFuture(self._loop)
+            for name in SOURCES:
+                if name in known:
+                    await self._ask(name, answers)
+        except CommandError:
+            if not self._client.connected:
+                self.model.lost()
+                self.app.invalidate()
+                return
         self.model.update(answers, self._loop.time())
         self._select(0)
         self.app.invalidate()
+
+    async def _ask(self, name: str, answers: dict[str, JSON]) -> None:
+        try:
+            answers[name] = await self._client.execute(name).asFuture(self._loop)
+        except CommandError:
+            if not self._client.connected:
+                raise
 
     def _happened(self, event: Mapping[str, JSON]) -> None:
         if not self.state.paused:
@@ -207,7 +215,7 @@ def run_screen(address: Address) -> int:
     """
 
     async def main(reactor: Any) -> int:
-        connection = Connection(reactor, address)
+        connection = Connection(reactor, address, lambda text: top.say(text))
         await connection.open()
         try:
             top = Top(connection.client, f"{address.text}  {server_name(connection.client.greeting)}")

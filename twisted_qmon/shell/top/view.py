@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from twisted_qmon._text import printable, short_number, size, span
-from twisted_qmon.hmp.event_text import event_parts
+from twisted_qmon.hmp.event_text import event_parts, time_of_day
 from twisted_qmon.info import JSON
 from twisted_qmon.shell.rows import Row
 from twisted_qmon.shell.top.model import Model
@@ -179,10 +179,22 @@ def _stalls(model: Model, width: int) -> list[Line]:
         if isinstance(stall, Mapping):
             seconds = stall.get("seconds")
             took = span(seconds) if isinstance(seconds, (int, float)) else "?"
-            stack = stall.get("stack")
-            where = " < ".join(map(str, stack)) if isinstance(stack, list) else str(stack or "")
-            lines.append([("ansired", f"{took:>10}  "), ("", printable(where))])
+            when = time_of_day(stall.get("since"))
+            lines.append(
+                [(_DIM, f"{when}  "), ("ansired", f"{took:>9}  "), ("", printable(_where(stall.get("stack"))))]
+            )
     return lines
+
+
+def _where(stack: JSON) -> str:
+    """The innermost frame first: the line is clipped at its end."""
+    if not isinstance(stack, list):
+        return str(stack or "")
+    frames = [frame for frame in stack if isinstance(frame, Mapping)]
+    places = [
+        f"{frame.get('function')} ({str(frame.get('file')).rpartition('/')[2]}:{frame.get('line')})" for frame in frames
+    ]
+    return " < ".join(places[::-1] if len(frames) == len(stack) else map(str, stack))
 
 
 def _footer(model: Model, state: State) -> Line:
