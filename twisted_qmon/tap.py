@@ -14,6 +14,7 @@ from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.app import ServerOptions
+from twisted.internet.defer import succeed
 from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
@@ -21,7 +22,9 @@ from twisted_qmon._transport.endpoints import client_endpoint, server_endpoint, 
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
+from twisted_qmon._twistd.config import ConfigError, with_config
 from twisted_qmon._twistd.hosting import Hosting, parse_as_under_twistd
+from twisted_qmon._twistd.notify import Notifier, notifier_of
 from twisted_qmon._twistd.plugins import (
     ProviderError,
     ProviderFinder,
@@ -162,6 +165,7 @@ class Options(_Options):
         ["negotiation-timeout", None, None, "Seconds for qmp_capabilities, or 'off'. [default: off]", _seconds_or_off],
         ["idle-timeout", None, None,
          "Seconds without input before a client is disconnected, or 'off'. [default: off]", _seconds_or_off],
+        ["config", None, None, "A file with options, by their long names (TOML); those of the command line win."],
         ["access", None, None, "A file with the rules of who may do what (TOML)."],
         ["audit", None, None, "A file for the record of who did what."],
         ["web-tokens", None, "web-tokens.toml", "A file with the tokens of --web (TOML); made if it is not there."],
@@ -250,7 +254,10 @@ class Options(_Options):
         :raise SystemExit: instead of that under C{twistd}: with the usage, one line, and status 1
         """
         try:
-            super().parseOptions(options)
+            try:
+                super().parseOptions(with_config(self, sys.argv[1:] if options is None else options))
+            except ConfigError as e:
+                raise UsageError(f"--config: {e}") from e
         except UsageError as e:
             if not isinstance(self.parent, ServerOptions):
                 raise
@@ -366,8 +373,7 @@ def makeService(options: Options) -> MultiService:
     )
     _serve_web(service, options)
     _register(monitor, service, options, reactor)
-    signals = EndSignals(reactor, service.hurry, service.reread if service.rereads else None, options.hang_ups)
-    service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
+    _connect_to_system(service, options)
     root: MultiService = service
     if hosting is not None:
         root = hosting
@@ -403,6 +409,30 @@ def _serve_web(service: MonitorService, options: Options) -> None:
 def _owner(twistd: _Options | None) -> Owner | None:
     """:return: the user and the group that the process changes to, as the options of twistd say, or C{None}"""
     return None if twistd is None else owner_of(twistd.get("uid"), twistd.get("gid"))
+
+
+def _connect_to_system(service: MonitorService, options: Options) -> None:
+    """Once the reactor runs, obey signals, and tell a service manager how the process is."""
+    reactor = service.reactor
+    reread = service.reread if service.rereads or options["config"] is not None else None
+    signals = EndSignals(reactor, service.hurry, reread, options.hang_ups)
+    service.on_start.append(lambda: reactor.callWhenRunning(signals.install))
+    notifiers: list[Notifier] = []
+
+    def begin() -> None:
+        # Not before: a daemon is another process than the one that reads the options.
+        if not notifiers and (found := notifier_of(os.environ, reactor)) is not None:
+            notifiers.append(found)
+        for notifier in notifiers:
+            notifier.ready(f"serving {', '.join(factory.endpoint for factory in service.factories)}")
+
+    def end(seconds: float) -> Deferred[None]:
+        for notifier in notifiers:
+            notifier.stopping(f"{len(service.monitor.pending)} pending requests have {seconds:g} s")
+        return succeed(None)
+
+    service.on_start.append(lambda: reactor.callWhenRunning(begin))
+    service.drains.append(end)
 
 
 def _register(monitor: Monitor, service: MonitorService, options: Options, reactor: Any) -> None:

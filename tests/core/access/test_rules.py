@@ -101,8 +101,10 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     """A file that can't be opened is one line with the system's reason."""
     with pytest.raises(AccessError, match=r"/none.toml: No such file or directory$"):
         load_rules(str(tmp_path / "none.toml"))
+    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(AccessError, match=r": Is a directory$"):
         load_rules(str(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

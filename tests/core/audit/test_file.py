@@ -129,3 +129,27 @@ def test_disk_that_fills_up_within_a_line(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one\n012345\nthree\n"
     assert file.lost == 2
     file.close()
+
+
+def test_disk_that_is_full_between_two_lines(tmp_path: Path) -> None:
+    """A line of which nothing fitted is lost as well, and so is one that is shorter than its own missing end; what comes is whole."""
+    path = tmp_path / "audit"
+    file, _ = make(path)
+    assert file.write(b"one\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
+        assert not file.write(b"two\n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
+        assert not file.write(b"three\n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6, hard))
+        # Only the end of the torn line fits.
+        assert not file.write(b"four\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert file.write(b"five\n")
+    assert path.read_bytes() == b"one\nt\nfive\n"
+    assert file.lost == 3
+    file.close()

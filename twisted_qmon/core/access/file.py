@@ -30,12 +30,11 @@ def read_regular(path: str, most: int = MAX_FILE) -> bytes:
     :raise OSError: when it can't be read, is no regular file, or is longer
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise OSError(0, "Is a directory" if stat.S_ISDIR(kind) else "not a regular file")
     with open(descriptor, "rb") as file:
-        kind = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(kind):
-            raise OSError(0, "Is a directory")
-        if not stat.S_ISREG(kind):
-            raise OSError(0, "not a regular file")
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(0, f"longer than {most} bytes")
