@@ -132,7 +132,7 @@ def test_disk_that_fills_up_within_a_line(tmp_path: Path) -> None:
 
 
 def test_disk_that_is_full_between_two_lines(tmp_path: Path) -> None:
-    """A line of which nothing fitted is lost as well, and so is one that is shorter than its own missing end; what comes is whole."""
+    """Also a line of which nothing fitted is lost, or only the end of the one before it; what comes then is whole."""
     path = tmp_path / "audit"
     file, _ = make(path)
     assert file.write(b"one\n")
