@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import LogEvent, globalLogPublisher
@@ -229,6 +230,27 @@ class WatchdogTests(SynchronousTestCase):
             [line for line in self.log() if "watchdog" in line][1:], ["warn: there is no watchdog: it needs Linux"]
         )
         self.assertEqual(Thread.made, [])
+
+    def test_anotherReactor(self) -> None:
+        """A reactor that takes no calls from threads is that of a test: there is no thread, and no word of it."""
+        clock = MemoryReactorClock()
+        service = make_monitor_service(clock, Monitor(clock=clock))
+        self.start(service)
+        self.assertEqual(Thread.made, [])
+        stopped = service.stopService()
+        clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual([line for line in self.log() if "watchdog" in line], [])
+
+    def test_doorThatFails(self) -> None:
+        """A door that fails to close is logged, and the thread ends all the same."""
+        service = self.service(watchdog=[f"unix:{self.path('qmp')}"])
+        self.start(service)
+        doors = self.watchdog(service)._doors
+        assert doors is not None
+        self.patch(doors._doors[0].factory, "close", lambda linger: fail(OSError(5, "can't close")))
+        self.stop(service)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_anotherTwisted(self) -> None:
         """A Twisted without the switch that it needs is told apart."""
