@@ -59,14 +59,16 @@ class Counters:
     cut_off: int = 0
 
 
-class Limits(TypedDict):
-    """The limits of a factory: see L{MonitorFactory}."""
+class Limits(TypedDict, total=False):
+    """The limits of a factory, and their clock: the keywords of L{MonitorFactory}, which those of QMP and HMP pass on to it."""
 
+    clock: IReactorTime | None
     max_connections: int
     max_queued: int
     slow_client: str
     idle_timeout: float | None
     ready_timeout: float
+    level: Level | str
 
 
 class ServedFactory(Protocol):

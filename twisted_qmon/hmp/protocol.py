@@ -16,19 +16,17 @@ from zope.interface import implementer
 from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
-from twisted_qmon._transport.write_queue import MAX_QUEUED
+from twisted_qmon._transport.factory import Limits, MonitorFactory
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.hmp.prompt import banner as default_banner
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
-from twisted_qmon.info import Level
 from twisted_qmon.interfaces import IMonitor, ISuspendable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from typing_extensions import Unpack
 
     from twisted_qmon.errors import CommandError
     from twisted_qmon.hmp.editor.editor import LineEditor, Outcome
@@ -466,11 +464,10 @@ class HMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to people: C{endpoint.listen(HMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}.
-
     :param monitor: provides L{IMonitor}, here or behind a connection
     :param prompt: stands before each line
     :param banner: what a person sees first; by default the name of this program, its version and how to get help
+    :param limits: of each connection, and of all: see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
     :raise ValueError: when a limit is out of range
     :ivar command_index: the names of the commands, shared by the sessions
     """
@@ -484,24 +481,9 @@ class HMPFactory(MonitorFactory):
         *,
         prompt: str = PROMPT,
         banner: str | None = None,
-        clock: IReactorTime | None = None,
-        max_connections: int = MAX_CONNECTIONS,
-        max_queued: int = MAX_QUEUED,
-        slow_client: str = "disconnect",
-        idle_timeout: float | None = None,
-        ready_timeout: float = READY_TIMEOUT,
-        level: Level | str = Level.ADMIN,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(
-            monitor,
-            clock=clock,
-            max_connections=max_connections,
-            max_queued=max_queued,
-            slow_client=slow_client,
-            idle_timeout=idle_timeout,
-            ready_timeout=ready_timeout,
-            level=level,
-        )
+        super().__init__(monitor, **limits)
         self.prompt = prompt
         self.banner = default_banner() if banner is None else banner
         self.command_index = CommandIndex(monitor, interactive=True)

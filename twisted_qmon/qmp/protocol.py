@@ -14,10 +14,8 @@ from zope.interface import implementer
 
 from twisted_qmon._log_publisher import publish
 from twisted_qmon._transport.connection import ConnectionMixin
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, MonitorFactory
-from twisted_qmon._transport.write_queue import MAX_QUEUED
+from twisted_qmon._transport.factory import Limits, MonitorFactory
 from twisted_qmon.core.events import EventMessage, wire_timestamp
-from twisted_qmon.info import Level
 from twisted_qmon.interfaces import ISuspendable
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
 from twisted_qmon.qmp._server.messages import encode_event
@@ -25,7 +23,8 @@ from twisted_qmon.qmp._server.session import Session
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall
+    from typing_extensions import Unpack
 
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.errors import CommandError
@@ -195,13 +194,12 @@ class QMPFactory(MonitorFactory):
     """
     Serves a monitor's commands to QMP clients: C{endpoint.listen(QMPFactory(monitor))}.
 
-    For the other parameters see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}.
-
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
     :param in_flight: in-band requests of one client that run at a time; it is suspended while more are pending. 1 is QEMU's
         own serial monitor.
     :param max_message: bytes of the longest message; a longer one is answered C{JSON token size limit exceeded}
     :param negotiation_timeout: seconds that a client has for C{qmp_capabilities}; C{None}: any number
+    :param limits: of each connection, and of all: see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
     :raise ValueError: when a limit is out of range
     """
 
@@ -216,24 +214,9 @@ class QMPFactory(MonitorFactory):
         in_flight: int = IN_FLIGHT,
         max_message: int = MAX_MESSAGE,
         negotiation_timeout: float | None = None,
-        clock: IReactorTime | None = None,
-        max_connections: int = MAX_CONNECTIONS,
-        max_queued: int = MAX_QUEUED,
-        slow_client: str = "disconnect",
-        idle_timeout: float | None = None,
-        ready_timeout: float = READY_TIMEOUT,
-        level: Level | str = Level.ADMIN,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(
-            monitor,
-            clock=clock,
-            max_connections=max_connections,
-            max_queued=max_queued,
-            slow_client=slow_client,
-            idle_timeout=idle_timeout,
-            ready_timeout=ready_timeout,
-            level=level,
-        )
+        super().__init__(monitor, **limits)
         if in_flight < 1:
             raise ValueError(f"in_flight is at least 1, not {in_flight}")
         if max_message < 1:
