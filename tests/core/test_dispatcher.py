@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import fail as deferred_fail
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.balloon import Caller
+from tests.support.stubborn import stubborn
 from twisted_qmon import ABSENT, CommandCancelled, CommandProvider, GenericError, Monitor, Request, command
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.core.dispatcher import MAX_DEPTH
@@ -123,14 +124,8 @@ class SettlingTests(SynchronousTestCase):
         """:return: what is logged when the handler of a request that was cancelled ends so"""
         gate: Deferred[Any] = Deferred()
 
-        async def stubborn() -> Any:
-            try:
-                await Deferred()
-            except CancelledError:
-                return await gate
-
         events = EventLoggingObserver.createWithCleanup(cast(Any, self), globalLogPublisher)
-        self.monitor.register_command("stubborn", stubborn)
+        self.monitor.register_command("stubborn", stubborn(gate))
         request = self.monitor.submit("stubborn", None, Caller())
         request.cancel()
         self.assertEqual(list(self.monitor.pending.abandoned), [request.number])
@@ -212,13 +207,7 @@ class UnattendedTests(SynchronousTestCase):
         """One that is left and then cancelled in vain still counts as one, until its handler ends."""
         gate: Deferred[None] = Deferred()
 
-        async def stubborn() -> None:
-            try:
-                await Deferred()
-            except CancelledError:
-                await gate
-
-        self.monitor.register_command("stubborn", stubborn)
+        self.monitor.register_command("stubborn", stubborn(gate))
         left = [self.leave("stubborn") for _ in range(2)]
         left[0].cancel()
         self.assertEqual((left[0].abandoned, left[1].abandoned), (True, False))

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.support.balloon import Balloon, Caller
+from tests.support.stubborn import stubborn
 from twisted_qmon import (
     ABSENT,
     CommandCancelled,
@@ -191,14 +192,7 @@ class MonitorTests(SynchronousTestCase):
         """A handler that swallows the cancellation and goes on changes nothing: it is abandoned until it ends."""
         gate: Deferred[None] = Deferred()
 
-        async def stubborn() -> str:
-            try:
-                await Deferred()
-            except CancelledError:
-                await gate
-            return "ok"
-
-        self.monitor.register_command("stubborn", stubborn, timeout=1)
+        self.monitor.register_command("stubborn", stubborn(gate), timeout=1)
         request = self.submit("stubborn")
         self.clock.advance(1)
         assert isinstance(request.error, CommandTimedOut)
@@ -218,13 +212,7 @@ class MonitorTests(SynchronousTestCase):
         """What an abandoned handler fails with later is logged, and changes nothing."""
         gate: Deferred[None] = Deferred()
 
-        async def stubborn() -> None:
-            try:
-                await Deferred()
-            except CancelledError:
-                await gate
-
-        self.monitor.register_command("late", stubborn)
+        self.monitor.register_command("late", stubborn(gate))
         request = self.submit("late")
         request.cancel()
         gate.errback(ZeroDivisionError())

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_qmon
-from tests.hmp.test_protocol import Commands
+from tests.support.hmp_commands import Commands
 from twisted_qmon import GenericError, Monitor
 from twisted_qmon.providers.human import HumanMonitorCommand
 from twisted_qmon.testing import QMPConnection, connected_client

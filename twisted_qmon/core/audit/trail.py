@@ -65,9 +65,7 @@ class Audit:
         """A session begins."""
         _log.info(
             "{identity} connected: {session} at {endpoint}, level {access_level}",
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
+            **_who(standing),
             access_level=str(standing.verdict.level),
         )
         self._write(b"connect", None, standing, rest={"level": str(standing.verdict.level)})
@@ -76,9 +74,7 @@ class Audit:
         """A session has ended."""
         _log.info(
             "{identity} disconnected: {session} at {endpoint}",
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
+            **_who(standing),
         )
         self._write(b"disconnect", None, standing)
 
@@ -86,9 +82,7 @@ class Audit:
         """A connection is ended because its caller may do nothing here."""
         _log.warn(
             "{identity} was turned away at {endpoint}: it has level {access_level}",
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
+            **_who(standing),
             access_level=str(standing.verdict.level),
         )
         self._write(b"refused", None, standing, rest={"outcome": "refused"})
@@ -101,9 +95,7 @@ class Audit:
         """A command was refused: nothing of it was done. Of its arguments only names are kept."""
         _log.warn(
             "{identity} ({session}): {command} was refused: {reason}",
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
+            **_who(standing),
             command=_shown(name),
             reason=_shown(error.desc),
         )
@@ -116,9 +108,7 @@ class Audit:
         """There is no such command: no handler ran. Of its arguments only names are kept."""
         _log.info(
             "{identity} ({session}): {command}: {outcome}",
-            identity=standing.identity.text,
-            session=standing.session,
-            endpoint=standing.endpoint,
+            **_who(standing),
             command=_shown(name),
             outcome=_shown(error.desc),
             seconds=0.0,
@@ -193,6 +183,10 @@ class Audit:
         caller = (standing.encoded or _encode(standing)).members
         line = self._lines.line(self._seconds(), phase, number, caller, command, arguments, rest)
         return self.file.write(line)
+
+
+def _who(standing: Standing) -> dict[str, str]:
+    return {"identity": standing.identity.text, "session": standing.session, "endpoint": standing.endpoint}
 
 
 _publish = _log.observer
