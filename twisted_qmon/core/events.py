@@ -412,10 +412,10 @@ def wire_timestamp(when: float | Mapping[str, int]) -> dict[str, int]:
         seconds, microseconds = when.get("seconds"), when.get("microseconds")
         if len(when) == 2 and type(seconds) is int and type(microseconds) is int:
             return {"seconds": seconds, "microseconds": microseconds}
-    else:
+    elif isinstance(when, (int, float)):
         try:
             seconds, microseconds = divmod(round(when * 1_000_000), 1_000_000)
-        except (TypeError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             pass  # refused below, with one text for all
         else:
             return {"seconds": seconds, "microseconds": microseconds}
