@@ -33,6 +33,7 @@ from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.rules import AccessError, endpoint_name
 from twisted_qmon.core.audit.trail import Audit
 from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.metrics.provider import Metrics
 from twisted_qmon.providers.clients import Clients
 from twisted_qmon.providers.diagnose import Diagnose
 from twisted_qmon.providers.human import HumanMonitorCommand
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from twisted_qmon.providers.process.stalls import Pulse
     from twisted_qmon.watchdog.doors import MakeDoor
 
-__all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service", "serve_web"]
+__all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service", "serve_metrics", "serve_web"]
 
 _log = Logger()
 
@@ -167,6 +168,9 @@ class MonitorService(MultiService):
     :ivar drains: called with the same number of seconds at the same time: what else has to come to an end before C{SHUTDOWN}
         (jobs, say). Each returns a Deferred. Called again with 0 by L{hurry}: their time is up.
     :ivar owner: the ids of the user and the group that get the unix sockets
+    :ivar draining: it waits for the last requests
+    :ivar drained: how many times it has done so
+    :ivar drain_cancelled: how many requests were cancelled in the end
     :ivar on_start: called, without arguments, each time it has been started
     :ivar on_reread: called, without arguments, by L{reread}
     :ivar other_endpoints: what rules know those endpoints by that are not served by C{factories}
@@ -188,7 +192,8 @@ class MonitorService(MultiService):
         self.reactor = reactor
         self._listeners: list[Listener] = []
         self._shutdown: Deferred[None] | None = None
-        self._draining = False
+        self.draining = False
+        self.drained = self.drain_cancelled = 0
         self._asked_by: Request | None = None
         self._cut_short: list[Deferred[int]] = []
 
@@ -253,7 +258,7 @@ class MonitorService(MultiService):
         pending = sum(1 for each in self.monitor.pending if each is not request)
         began = self.monitor.clock.seconds()
         self._asked_by = request
-        self._draining = True
+        self.draining = True
         closed = [_swallow(listener.stopService(), self._log) for listener in self._listeners]
         self.monitor.refuse()
         others = [_swallow(drain(self.drain), self._log) for drain in self.drains]
@@ -261,7 +266,9 @@ class MonitorService(MultiService):
         await DeferredList([*others, *closed])
         for cut_short in self._cut_short:
             cancelled += await cut_short
-        self._draining = False
+        self.draining = False
+        self.drained += 1
+        self.drain_cancelled += cancelled
         if cancelled:
             self._log.warn(
                 "the drain ended with {cancelled} of {pending} pending requests cancelled after {seconds} s",
@@ -284,7 +291,7 @@ class MonitorService(MultiService):
         """
         if self._shutdown is None:
             return
-        if self._draining:
+        if self.draining:
             self._cut_short.append(self.monitor.drain(0, exclude=self._asked_by))
             for drain in self.drains:
                 _swallow(drain(0), self._log)
@@ -531,6 +538,27 @@ def serve_web(
             service.serve(description, factory)
 
 
+def serve_metrics(service: MonitorService, descriptions: Iterable[str]) -> None:
+    """
+    Serve the metrics to Prometheus as well, at C{/metrics}.
+
+    :param service: what L{make_monitor_service} made
+    :param descriptions: server endpoint descriptions
+    :raise ValueError: when a description is not valid
+    :raise ImportError: when the extra C{metrics} is not installed
+    """
+    descriptions = list(descriptions)
+    if descriptions:
+        # Without these endpoints neither prometheus_client nor Twisted's web is loaded.
+        from twisted_qmon.metrics.exposition import process_families
+        from twisted_qmon.metrics.server import MetricsFactory
+
+        metrics = next(provider for provider in service.monitor.providers if isinstance(provider, Metrics))
+        metrics.more.append(process_families)
+        for description in descriptions:
+            service.serve(description, MetricsFactory(service.monitor, metrics))
+
+
 def _register(service: MonitorService, application: object) -> Process:
     """Register the commands that every served monitor has."""
     monitor = service.monitor
@@ -542,6 +570,7 @@ def _register(service: MonitorService, application: object) -> Process:
     process.service().setServiceParent(service)
     monitor.register(process)
     monitor.register(Diagnose(service.reactor))
+    monitor.register(Metrics(service))
     service.drains.append(jobs.drain)
     return process
 

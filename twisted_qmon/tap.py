@@ -179,6 +179,7 @@ class Options(_Options):
         self["qmp"] = []
         self["hmp"] = []
         self["web"] = []
+        self["metrics"] = []
         self["web-host"] = []
         self["watchdog"] = []
         self["watchdog-hmp"] = []
@@ -227,6 +228,10 @@ class Options(_Options):
     def opt_web(self, description: str) -> None:
         """Serve the page and the HTTP interface at this server endpoint (repeatable)."""
         self["web"].append(description)
+
+    def opt_metrics(self, description: str) -> None:
+        """Serve metrics for Prometheus at this server endpoint (repeatable)."""
+        self["metrics"].append(description)
 
     def opt_web_host(self, name: str) -> None:
         """A name that browsers may have for this host, beside localhost and the address listened at (repeatable)."""
@@ -283,9 +288,11 @@ class Options(_Options):
         if not self["qmp"] and not self["hmp"]:
             self["qmp"] = ["unix:qmp.sock"]
             self["hmp"] = ["unix:hmp.sock"]
+        if self["metrics"] and find_spec("prometheus_client") is None:
+            raise UsageError("--metrics: prometheus_client is not installed: pip install 'twisted-qmon[metrics]'")
         if self["web"] and find_spec("klein") is None:
             raise UsageError("--web: Klein is not installed: pip install 'twisted-qmon[web]'")
-        for option in ("qmp", "hmp", "watchdog", "watchdog-hmp", "web"):
+        for option in ("qmp", "hmp", "watchdog", "watchdog-hmp", "web", "metrics"):
             for description in self[option]:
                 try:
                     server_endpoint(None, take_level(description)[0])
@@ -338,7 +345,7 @@ def makeService(options: Options) -> MultiService:
     """
     from twisted_qmon._reactor import global_reactor
     from twisted_qmon.core.monitor import Monitor
-    from twisted_qmon.service import make_monitor_service
+    from twisted_qmon.service import make_monitor_service, serve_metrics
 
     reactor = global_reactor()
     hosting = None if options.subCommand is None else Hosting(options.subCommand)
@@ -372,6 +379,7 @@ def makeService(options: Options) -> MultiService:
         event_history_bytes=options["event-history-bytes"],
     )
     _serve_web(service, options)
+    serve_metrics(service, options["metrics"])
     _register(monitor, service, options, reactor)
     _connect_to_system(service, options)
     root: MultiService = service

@@ -27,6 +27,7 @@ LEVELS = {
         "query-delayed-calls",
         "query-jobs",
         "query-log-levels",
+        "query-metrics",
         "query-name",
         "query-pending",
         "query-ports",

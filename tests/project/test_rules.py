@@ -33,7 +33,7 @@ LAYERS: list[set[str]] = [
     {"qmp", "hmp"},
     {FACADE},
     {"testing", "providers", "web"},
-    {"watchdog"},
+    {"watchdog", "metrics"},
     {"service", "shell"},
     {"tap", "__main__"},
 ]

@@ -174,6 +174,7 @@ class EventTable:
     :param get_clock: gives the clock of timestamps and periods, when it is first needed
     :param history: numbers the events, and keeps the latest; by default one with the default limits
     :ivar history: the same
+    :ivar deliveries: how many times an event was handed to a subscriber
     :ivar upstream: how many connections to the server that the monitor fronts there have been; C{None}: it fronts none
     """
 
@@ -190,6 +191,7 @@ class EventTable:
         self._named: dict[str, _Subscribers] = {}
         self._queue: deque[EventMessage] = deque()
         self._delivering = False
+        self.deliveries = 0
         self._muted = False
         self._limits: dict[str, RateLimit] = {}
 
@@ -338,10 +340,10 @@ class EventTable:
                 message = self._queue.popleft()
                 message.upstream = self.upstream
                 self.history.add(message)
-                self._subscribers.deliver(message, self._log)
+                self.deliveries += self._subscribers.deliver(message, self._log)
                 named = self._named.get(message["event"])
                 if named is not None:
-                    named.deliver(message, self._log)
+                    self.deliveries += named.deliver(message, self._log)
                 message.numbered = None
                 self.history.weigh(message)
         finally:
@@ -384,16 +386,18 @@ class _Subscribers:
         receivers[subscriptions.index(subscription)] = _ignore
         self._lists = None
 
-    def deliver(self, message: EventMessage, log: Logger) -> None:
+    def deliver(self, message: EventMessage, log: Logger) -> int:
         if self._lists is None:
             self._lists = (list(self.receivers), list(self.receivers.values()))
-        for receive in self._lists[1]:
+        receivers = self._lists[1]
+        for receive in receivers:
             try:
                 receive(message)
             except Exception:
                 log.failure(
                     "while delivering the event {event} to {receiver!r}", receiver=receive, event=message["event"]
                 )
+        return len(receivers)
 
 
 def _ignore(message: EventMessage) -> None:

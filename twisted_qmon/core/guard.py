@@ -69,6 +69,7 @@ class Guard:
     :ivar access: the rules; C{None}: there are none
     :ivar audit: the record of what is done; C{None}: none is kept
     :ivar clients: the connections, by the names of their sessions
+    :ivar turned_away: how many there were that may do nothing
     :ivar local: the standing of this program itself, and of callers that bring none along
     :ivar on_reload: called, without arguments, when the rules have been read again
     """
@@ -79,6 +80,7 @@ class Guard:
         self.access: Access | None = None
         self.audit: Audit | None = None
         self.clients: dict[str, Client] = {}
+        self.turned_away = 0
         self.local = Standing()
         self.on_reload: list[Callable[[], object]] = []
 
@@ -102,6 +104,7 @@ class Guard:
         standing = client.standing
         self.judge(standing)
         if standing.verdict.level is Level.NONE:
+            self.turned_away += 1
             if self.audit is not None:
                 self.audit.turned_away(standing)
             return False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from twisted_qmon.web.admission import Shown
-    from twisted_qmon.web.factory import WebFactory
+    from twisted_qmon.web.site import LimitedSite
 
 __all__ = ["IDLE_TIMEOUT", "RECEIVE_TIMEOUT", "STALL", "WebChannel", "WebRequest"]
 
@@ -93,7 +93,7 @@ class WebChannel(HTTPChannel):
     :ivar ignoring: the connection is being ended from this side: what the client sends is not looked at any more
     """
 
-    site: WebFactory
+    site: LimitedSite
     # Twisted's ITransport lacks most of what its transports have.
     transport: Any
     blocked = False

@@ -5,23 +5,22 @@ The server: L{WebFactory} serves the page and the HTTP interface of a monitor at
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from klein.resource import KleinResource
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IListeningPort
-from twisted.logger import Logger
-from twisted.web.server import Site
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
 
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, Counters, Refused
+from twisted_qmon._transport.factory import MAX_CONNECTIONS
 from twisted_qmon.info import Level
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.web.admission import Admission
 from twisted_qmon.web.answers import HEADERS, JSON_TYPE, Refusal
-from twisted_qmon.web.channel import IDLE_TIMEOUT, WebChannel, WebRequest
+from twisted_qmon.web.channel import WebRequest
 from twisted_qmon.web.interface import Interface
 from twisted_qmon.web.session import WebSession
+from twisted_qmon.web.site import LimitedSite
 from twisted_qmon.web.streams import EventStreams
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class _Root(KleinResource):
         return super().render(request)
 
 
-class WebFactory(Site):
+class WebFactory(LimitedSite):
     """
     Serves a monitor to browsers, and to programs that speak HTTP: C{endpoint.listen(WebFactory(monitor, Tokens("tokens.toml")))}.
 
@@ -67,10 +66,7 @@ class WebFactory(Site):
     :ivar admission: decides which requests are served
     """
 
-    noisy = False
     kind = "web"
-    protocol: Any = WebChannel
-    _log = Logger()
 
     def __init__(
         self,
@@ -83,27 +79,17 @@ class WebFactory(Site):
         max_body: int = MAX_MESSAGE,
         level: Level | str = Level.ADMIN,
     ) -> None:
-        if max_connections < 1:
-            raise ValueError(f"max_connections is at least 1, not {max_connections}")
         if max_body < 1:
             raise ValueError(f"max_body is at least 1, not {max_body}")
         self.monitor = monitor
         self.tokens = tokens
-        self.clock = clock or monitor.clock
         self.hosts = list(hosts)
-        self.max_connections = max_connections
         self.max_body = max_body
-        self.level = Level.of(level)
-        self.endpoint = ""
-        self.ending = False
-        self.counters = Counters()
         self.admission = Admission(tokens, self.hosts, lambda: self.clock.seconds())
         self.streams = EventStreams(monitor)
-        self.connections: set[WebChannel] = set()
         self._sessions: dict[str, WebSession] = {}
-        self._closing: Deferred[None] | None = None
         interface = Interface(self)
-        super().__init__(_Root(interface.app), requestFactory=WebRequest, reactor=self.clock, timeout=IDLE_TIMEOUT)
+        super().__init__(_Root(interface.app), clock or monitor.clock, max_connections, Level.of(level))
 
     # -- requests
 
@@ -173,26 +159,6 @@ class WebFactory(Site):
 
     # -- connections
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._closing is not None or len(self.connections) >= self.max_connections:
-            self.counters.refused += 1
-            self._log.warn(
-                "refusing a connection from {peer}: {count} are open", peer=addr, count=len(self.connections)
-            )
-            return Refused()
-        return super().buildProtocol(addr)
-
-    def connection_made(self, channel: WebChannel) -> None:
-        """A connection begins."""
-        self.counters.accepted += 1
-        self.connections.add(channel)
-
-    def connection_lost(self, channel: WebChannel) -> None:
-        """A connection has ended."""
-        self.connections.discard(channel)
-        if not self.connections and self._closing is not None and not self._closing.called:
-            self._closing.callback(None)
-
     @property
     def is_restricted(self) -> bool:
         """A token is needed."""
@@ -219,37 +185,4 @@ class WebFactory(Site):
         self.tokens.withdraw()
         for session in list(self._sessions.values()):
             session.disconnect()
-        if not self.connections:
-            return succeed(None)
-        closing: Deferred[None] = Deferred()
-        self._closing = closing
-        timer = self.clock.callLater(linger, self.abort)
-        for channel in list(self.connections):
-            channel.finish()
-
-        def closed(_: None) -> None:
-            self._closing = None
-            if timer.active():
-                timer.cancel()
-
-        return closing.addCallback(closed)
-
-    def abort(self) -> None:
-        """End all connections now."""
-        for channel in list(self.connections):
-            channel.abort()
-
-    # -- what Twisted's server would do besides
-
-    def startFactory(self) -> None:
-        """No log of accesses is kept: addresses may have tokens in them."""
-
-    def stopFactory(self) -> None:
-        """See L{startFactory}."""
-
-    def log(self, request: object) -> None:
-        """See L{startFactory}."""
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """:return: what can be spoken over TLS: HTTP/1.1 only, whose limits are known"""
-        return [b"http/1.1"]
+        return super().close(linger)

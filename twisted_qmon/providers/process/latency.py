@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from twisted_qmon.core.tally import BOUNDS, Durations
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -91,6 +94,8 @@ class Latency:
         self._window = window
         self._seconds: deque[_Second] = deque(maxlen=window + 1)
         self._last = 0.0
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._total = 0.0
         self._due: float | None = None
         self._call: IDelayedCall | None = None
 
@@ -141,6 +146,13 @@ class Latency:
         second.samples += 1
         second.total += late
         second.worst = max(second.worst, late)
+        self._counts[bisect_left(BOUNDS, late)] += 1
+        self._total += late
+
+    @property
+    def all(self) -> Durations:
+        """All that was measured, not only in the window."""
+        return Durations(self._counts, self._total)
 
     def figures(self) -> LatencyInfo:
         """:return: what the window holds, and what is overdue at this moment"""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
+    from twisted_qmon.core.tally import Durations
 
 __all__ = ["WATCH_PERIOD", "Process"]
 
@@ -136,6 +137,11 @@ class Process(CommandProvider):
             self.stop()
         elif not self._managed:
             self.start()
+
+    @property
+    def lateness(self) -> Durations:
+        """How late the reactor has been, all the time that it was measured."""
+        return self._latency.all
 
     def service(self) -> Service:
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from errno import ENOENT
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectError, ConnectionRefusedError
@@ -38,6 +38,7 @@ __all__ = [
     "Forwarded",
     "Upstream",
     "UpstreamConnection",
+    "UpstreamState",
     "UpstreamUser",
     "not_connected",
 ]
@@ -59,6 +60,22 @@ Watcher = Callable[[str, Mapping[str, Any]], None]
 def not_connected() -> CommandError:
     """:return: the error for what only a QEMU that is there can answer"""
     return ConnectionClosed("QEMU is not connected")
+
+
+class UpstreamState(NamedTuple):
+    """
+    How a QEMU is.
+
+    :ivar connected: requests are sent to it
+    :ivar connections: how many connections there have been that requests were sent on
+    :ivar waiting: requests that wait for their turn
+    :ivar in_flight: in-band requests that it has
+    """
+
+    connected: bool
+    connections: int
+    waiting: int
+    in_flight: int
 
 
 class UpstreamUser(Protocol):
@@ -211,6 +228,7 @@ class Upstream:
         self._queues: dict[ICaller | None, deque[Forwarded]] = {}
         self._turns: deque[ICaller | None] = deque()
         self._waiting = 0
+        self._connections = 0
         self._held: deque[Message] = deque()
         self._watchers: dict[object, Watcher] = {}
         self._heartbeat: Heartbeat | None = None
@@ -317,6 +335,11 @@ class Upstream:
         else:
             self._in_flight += 1
 
+    @property
+    def state(self) -> UpstreamState:
+        """How it is now."""
+        return UpstreamState(self.connection is not None, self._connections, self._waiting, self._in_flight)
+
     # -- events
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
@@ -375,6 +398,7 @@ class Upstream:
             self._log.failure("while connecting to QEMU")
             raise
         self.connection = connection
+        self._connections += 1
         self._in_flight = 0
         self._heartbeat = Heartbeat(connection, self.clock)
         self._user.serving()
