@@ -62,8 +62,10 @@ def test_chunks_too_large(server: Server) -> None:
     assert [each.status for each in connection.answers()] == [413]
     connection.send(b"5\r\nabcde\r\n0\r\n\r\n")
     assert connection.answers() == []
-    one_go = _raw(server, CHUNKED + b"3e9\r\n" + b" " * 1001 + b"\r\n0\r\n\r\n")
+    one_go = _raw(server, CHUNKED + b"3e9\r\n" + b" " * 1001 + b"\r\n1\r\nx\r\n0\r\n\r\n")
     assert [each.status for each in one_go.answers()] == [413]
+    server.reactor.advance(RECEIVE_TIMEOUT)
+    assert one_go.answers() == []
 
 
 @pytest.mark.parametrize(

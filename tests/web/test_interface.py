@@ -207,6 +207,7 @@ def test_pending_requests_are_forgotten(server: Server) -> None:
     """A token that is disconnected while a request is pending: its outcome goes to the log, and nothing is kept."""
     server.ask("POST", "/api/commands/slow-with-caller", {}, **ASYNC)
     server.ask("POST", "/api/commands/slow", {}, **ASYNC)
+    server.ask("POST", "/api/commands/query-status", {}, **ASYNC)
     [client] = server.monitor.guard.clients.values()
     client.disconnect()
     server.slow.waiting[1].callback("late")

@@ -165,6 +165,7 @@ def test_cookies(tmp_path: Path) -> None:
     assert restarted.find(value) == token
     cookies.revoke(value)
     assert cookies.find(value) is None
+    assert Cookies(tokens, lambda: now[0]).find(value) is None
     assert cookies.find(other) is token
     now[0] += COOKIE_AGE * 0.6
     assert cookies.is_old(other)

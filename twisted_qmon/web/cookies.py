@@ -41,7 +41,7 @@ class Cookies:
     def __init__(self, tokens: Tokens, seconds: Callable[[], float]) -> None:
         self._tokens = tokens
         self._seconds = seconds
-        self._revoked: dict[str, None] = {}
+        self._revoked = tokens.revoked
         self.name = f"qmon-{sha256(tokens.path.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
     def make(self, token: Token) -> str:

@@ -91,9 +91,7 @@ class Kept:
 
     def settled(self, request: Request) -> None:
         """A request is done: from here on its outcome counts."""
-        entry = self._entries.get(request.number)
-        if entry is None:
-            return
+        entry = self._entries[request.number]
         self.pending -= 1
         now = self._clock.seconds()
         entry.document = _outcome(request, now)

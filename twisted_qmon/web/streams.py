@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
         :param position: C{MONITOR/NUMBER}, or a number alone
         :raise Refusal: when the position is not valid
         """
-        wanted = frozenset(name.strip() for name in names.split(",")) if names is not None else None
+        wanted = frozenset(name.strip() for name in names.split(",")) if names else None
         if position is None or not position:
             return cls(wanted)
         match = _POSITION.fullmatch(position)

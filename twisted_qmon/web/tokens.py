@@ -72,6 +72,8 @@ class Tokens:
     :raise AccessError: with one line, when the file can't be made, read or used
     :ivar path: the file's, absolute: the process may change its folder
     :ivar url_path: of the file with the URL to begin with
+    :ivar revoked: the sessions that were ended by their users; for L{Cookies<twisted_qmon.web.cookies.Cookies>}, at whatever
+        endpoint
     """
 
     _log = Logger()
@@ -83,6 +85,7 @@ class Tokens:
         self._by_digest: dict[bytes, Token] = {}
         self._by_name: dict[str, Token] = {}
         self._urls: list[str] = []
+        self.revoked: dict[str, None] = {}
         if not os.path.lexists(self.path):
             self._write(self.path, _FIRST.format(secret=secrets.token_urlsafe(32)))
         self.reload()
