@@ -27,6 +27,7 @@ SERVED = {
     "qmp_capabilities",
     "query-command-help",
     "query-commands",
+    "query-connections-monitor",
     "query-log",
     "query-log-levels",
     "query-name",
@@ -117,6 +118,7 @@ class WatchdogMonitorTests(SynchronousTestCase):
     def test_aboutTheMainOne(self) -> None:
         """What every monitor tells of itself it tells of the main one: version, name, status, and what is pending there."""
         self.main.version = {"qemu": {"major": 3, "minor": 2, "micro": 1}, "package": "shop 3.2.1"}
+        QMPConnection(self.main).execute("query-status")
         self.main.register_command("wait", lambda: Deferred())
         self.main.execute("wait")
         client = QMPConnection(self.watchdog())
@@ -125,6 +127,9 @@ class WatchdogMonitorTests(SynchronousTestCase):
         self.assertEqual(client.execute("query-status")["return"]["status"], "running")
         (pending,) = client.execute("query-pending")["return"]
         self.assertEqual((pending["command"], pending["session"]), ("wait", "local"))
+        self.assertEqual(
+            [each["last-command"] for each in client.execute("query-connections-monitor")["return"]], ["query-status"]
+        )
         self.main.refuse()
         self.assertEqual(client.execute("query-status")["return"]["status"], "shutdown")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,30 +78,30 @@ class WatchdogReactorTests(SynchronousTestCase):
         self.reactor.callFromThread(self.fail)
         self.reactor.close()
 
-    def test_tls(self) -> None:
-        """With TLS time is this reactor's, not the global one's."""
-        pytest.importorskip("OpenSSL")
-        from tests.support.certificates import Authority
-
-        authority = Authority()
-        temporary = tempfile.TemporaryDirectory(prefix="qmon-")
-        self.addCleanup(temporary.cleanup)
-        folder = Path(temporary.name)
-        certified = authority.issue("server", "127.0.0.1")
-        (folder / "key.pem").write_bytes(certified.key)
-        (folder / "cert.pem").write_bytes(certified.certificate)
-        (folder / "ca.pem").write_bytes(authority.certificate)
-        files = f"{folder}/cert.pem", f"{folder}/key.pem"
-        for description in (
-            "ssl:0:interface=127.0.0.1:certKey={}:privateKey={}",
-            f"mtls:0:interface=127.0.0.1:cert={{}}:key={{}}:ca={folder}/ca.pem",
-        ):
-            endpoint = server_endpoint(self.reactor, description.format(*files))
-            port = self.successResultOf(endpoint.listen(Quiet()))
-            self.assertIs(vars(port)["factory"]._clock, self.reactor)
-
 
 class Quiet(ServerFactory):
     """Says nothing of its own beginning and end."""
 
     noisy = False
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With TLS time is this reactor's, not the global one's."""
+    pytest.importorskip("OpenSSL")
+    from tests.support.certificates import Authority
+
+    authority = Authority()
+    certified = authority.issue("server", "127.0.0.1")
+    for name, content in (("key", certified.key), ("cert", certified.certificate), ("ca", authority.certificate)):
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    reactor = WatchdogReactor()
+    try:
+        for description in (
+            f"ssl:0:interface=127.0.0.1:certKey={tmp_path}/cert.pem:privateKey={tmp_path}/key.pem",
+            f"mtls:0:interface=127.0.0.1:cert={tmp_path}/cert.pem:key={tmp_path}/key.pem:ca={tmp_path}/ca.pem",
+        ):
+            ports: list[object] = []
+            server_endpoint(reactor, description).listen(Quiet()).addCallback(ports.append)
+            assert vars(ports[0])["factory"]._clock is reactor
+    finally:
+        reactor.close()

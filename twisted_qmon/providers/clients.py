@@ -67,10 +67,11 @@ MAX_NAME = 200
 class Clients(CommandProvider):
     """The clients of the monitor it is registered with."""
 
-    @command(level="operate", aliases=["clients"])
+    @command(level="operate", aliases=["clients"], thread_safe=True)
     def query_connections_monitor(self) -> list[ClientInfo]:
         """show the clients of this monitor"""
-        return [_info(client) for client in self._guard().clients.values()]
+        # Copied in one step: it may be another thread that looks.
+        return [_info(client) for client in list(self._guard().clients.values())]
 
     @query_connections_monitor.printer
     def _(self, infos: Sequence[Mapping[str, Any]]) -> str:
