@@ -65,7 +65,12 @@ LAYERS: list[list[tuple[str, str]]] = [
     [("tap", "the options of twistd qmon"), ("__main__", "python -m twisted_qmon")],
     [("service", "make_monitor_service: endpoints, start, drain"), ("shell", "qmon, the terminal client")],
     [("watchdog", "the thread that answers while the reactor is stuck"), ("metrics", "numbers for Prometheus")],
-    [("providers", "process, jobs, qemu, quit"), ("web", "page, HTTP"), ("testing", "clients in memory")],
+    [
+        ("providers", "process, jobs, qemu, quit"),
+        ("ssh", "SSH"),
+        ("web", "page, HTTP"),
+        ("testing", "clients in memory"),
+    ],
     [("qmp", "JSON, session, protocol, client"), ("hmp", "line, printers, console, protocol")],
     [("_transport", "connection, write queue, endpoints"), ("_twistd", "providers and plugins of others")],
     [("core", "monitor, dispatcher, requests, events")],

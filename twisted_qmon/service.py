@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted.application.service import IProcess, MultiService, Service
@@ -29,6 +29,7 @@ from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT, Limi
 from twisted_qmon._transport.mtls import reread_all
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED
+from twisted_qmon._twistd.extras import missing_modules
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.core.access.rules import AccessError, endpoint_name
 from twisted_qmon.core.audit.trail import Audit
@@ -47,6 +48,7 @@ from twisted_qmon.watchdog.service import Watchdog, unusable
 
 if TYPE_CHECKING:
     from twisted.application.service import IService, IServiceCollection
+    from twisted.conch.ssh.keys import Key
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
     from twisted.python.components import Componentized
     from typing_extensions import Unpack
@@ -54,7 +56,9 @@ if TYPE_CHECKING:
     from twisted_qmon.core.access.file import Access
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
+    from twisted_qmon.hmp.protocol import HMPFactory
     from twisted_qmon.providers.process.stalls import Pulse
+    from twisted_qmon.ssh.authorized_keys import AuthorizedKeys
     from twisted_qmon.watchdog.doors import MakeDoor
 
 __all__ = ["DRAIN", "Listener", "MonitorService", "make_monitor_service", "serve_metrics", "serve_web"]
@@ -305,7 +309,8 @@ class MonitorService(MultiService):
         guard = self.monitor.guard
         rules = guard.access is not None and guard.access.path is not None
         file = guard.audit is not None and guard.audit.file is not None
-        return rules or file or any(endpoint.startswith("mtls:") for endpoint in self._endpoints())
+        keys = any(factory.kind == "ssh" for factory in self.factories)
+        return rules or file or keys or any(endpoint.startswith("mtls:") for endpoint in self._endpoints())
 
     def _endpoints(self) -> set[str]:
         return {*(factory.endpoint for factory in self.factories), *self.other_endpoints}
@@ -326,8 +331,9 @@ class MonitorService(MultiService):
 
     def reread(self) -> None:
         """
-        Read the access rules, the tokens of the web interface and the files of C{mtls:} again, and open the audit's file again.
-        What is wrong with one is logged, and what was read before stays in use.
+        Read the access rules, the tokens of the web interface, the files of C{mtls:} and who may log in over SSH again, and open
+        the audit's file again. What is wrong with one is logged. Without its file no client can log in over SSH; of all others
+        what was read before stays in use.
         """
         self._log.info("reading access rules, tokens and TLS files again, and opening the audit again")
         guard = self.monitor.guard
@@ -408,11 +414,13 @@ def make_monitor_service(
     watchdog_hmp: Iterable[str] = (),
     event_history: int | None = None,
     event_history_bytes: int | None = None,
+    ssh: Iterable[str] = (),
+    ssh_host_key: Key | str | PathLike[str] | None = None,
+    ssh_authorized_keys: AuthorizedKeys | str | PathLike[str] | None = None,
 ) -> MonitorService:
     """
     Make a service that serves a monitor, and give the monitor C{human-monitor-command}, jobs and the commands about this process.
 
-    :param reactor: the reactor
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
     :param qmp: server endpoint descriptions to serve QMP at (C{hmp}: the human monitor). A C{unix:} one without a mode gets 600.
     :param application: the root of the services that C{query-services} shows; by default what the service is put under
@@ -420,15 +428,13 @@ def make_monitor_service(
     :param drain: seconds that pending requests have when it stops
     :param in_flight: for this and the next two see L{QMPFactory<twisted_qmon.QMPFactory>}
     :param max_connections: for this and the next four see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
-    :param owner: the ids of the user and the group that get the unix sockets, for a process that changes to them after it has
-        begun to listen; by default those that C{application} was made with
+    :param owner: the ids of the user and the group that get the unix sockets; by default those that the process changes to
     :param access: the rules of who may do what, or the path of a TOML file with them; without any, the level of each endpoint
-    :param audit: a file for the record of what is done, beside the log
-    :param audit_required: refuse commands above C{observe} whose line can't be written to that file
-    :param stall: seconds from which on a reactor that is late has stalled, which a thread notices; C{None}: it does not
-    :param watchdog: server endpoint descriptions at which that thread serves QMP (C{watchdog_hmp}: the human monitor)
+    :param audit: a file for the record of what is done; C{audit_required}: without it commands above C{observe} are refused
+    :param stall: seconds from which on a late reactor has stalled; a thread sees it, and serves at C{watchdog}, C{watchdog_hmp}
     :param event_history: for this and the next see L{Monitor<twisted_qmon.Monitor>}; C{None}: what the monitor was made with
-    :raise ValueError: when a description is not valid or a limit is out of range, or the rules can't be used
+    :param ssh: server endpoint descriptions to serve over SSH, with the files C{ssh_host_key} and C{ssh_authorized_keys}
+    :raise ValueError: when a description is not valid or a limit is out of range, or a file can't be used, or an extra is missing
     :raise RegistrationError: when the monitor has commands of the same names
     """
     service = MonitorService(reactor, monitor, drain=drain, owner=owner or _owner(application))
@@ -437,6 +443,7 @@ def make_monitor_service(
     of_qmp = partial(QMPFactory, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout)
     for_machines, for_people = partial(of_qmp, **limits), partial(_human, prompt=prompt, banner=banner, **limits)
     _serve(service, (qmp, for_machines), (hmp, for_people))
+    _serve_ssh(service, ssh, ssh_host_key, ssh_authorized_keys, for_people, for_machines, limits)
     process = _register(service, application)
     _watch(service, process.latency, stall, (watchdog, for_machines), (watchdog_hmp, for_people))
     _guard(service, access, Audit(audit, lambda: monitor.clock.seconds(), required=audit_required))
@@ -463,7 +470,7 @@ def _limits(
     )
 
 
-def _human(monitor: Monitor, *, prompt: str, banner: str | None, **limits: Unpack[Limits]) -> MonitorFactory:
+def _human(monitor: Monitor, *, prompt: str, banner: str | None, **limits: Unpack[Limits]) -> HMPFactory:
     # Without a human monitor its modules are not loaded.
     from twisted_qmon.hmp.protocol import HMPFactory
 
@@ -557,6 +564,39 @@ def serve_metrics(service: MonitorService, descriptions: Iterable[str]) -> None:
         metrics.more.append(process_families)
         for description in descriptions:
             service.serve(description, MetricsFactory(service.monitor, metrics))
+
+
+def _serve_ssh(
+    service: MonitorService,
+    descriptions: Iterable[str],
+    host_key: Key | str | PathLike[str] | None,
+    authorized_keys: AuthorizedKeys | str | PathLike[str] | None,
+    for_people: Callable[[Monitor], HMPFactory],
+    for_machines: Callable[[Monitor], QMPFactory],
+    limits: Limits,
+) -> None:
+    descriptions = list(descriptions)
+    if not descriptions:
+        return
+    if host_key is None or authorized_keys is None:
+        raise ValueError("ssh needs ssh_host_key and ssh_authorized_keys")
+    missing = missing_modules("ssh")
+    if missing:
+        raise ImportError(missing)
+    from twisted_qmon.ssh.authorized_keys import AuthorizedKeys
+    from twisted_qmon.ssh.command import CommandFactory
+    from twisted_qmon.ssh.factory import SSHFactory
+    from twisted_qmon.ssh.host_key import load_host_key
+
+    key = load_host_key(fspath(host_key)) if isinstance(host_key, (str, PathLike)) else host_key
+    keys = AuthorizedKeys(fspath(authorized_keys)) if isinstance(authorized_keys, (str, PathLike)) else authorized_keys
+    service.on_reread.append(keys.reread)
+    monitor = service.monitor
+    for description in descriptions:
+        commands = CommandFactory(monitor, **limits)
+        people, machines = for_people(monitor), for_machines(monitor)
+        factory = SSHFactory(people, commands, machines, key, keys, max_connections=limits["max_connections"])
+        service.serve(description, factory)
 
 
 def _register(service: MonitorService, application: object) -> Process:

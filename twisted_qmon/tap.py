@@ -23,6 +23,7 @@ from twisted_qmon._transport.factory import MAX_CONNECTIONS, READY_TIMEOUT
 from twisted_qmon._transport.unix_port import Owner, owner_of
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon._twistd.config import ConfigError, with_config
+from twisted_qmon._twistd.extras import missing_modules
 from twisted_qmon._twistd.hosting import Hosting, parse_as_under_twistd
 from twisted_qmon._twistd.notify import Notifier, notifier_of
 from twisted_qmon._twistd.plugins import (
@@ -48,11 +49,13 @@ from twisted_qmon.service import DRAIN
 
 if TYPE_CHECKING:
     from twisted.application.service import IServiceMaker, MultiService
+    from twisted.conch.ssh.keys import Key
     from twisted.internet.defer import Deferred
 
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
     from twisted_qmon.service import MonitorService
+    from twisted_qmon.ssh.authorized_keys import AuthorizedKeys
 
 __all__ = ["Options", "makeService"]
 
@@ -170,6 +173,8 @@ class Options(_Options):
         ["audit", None, None, "A file for the record of who did what."],
         ["web-tokens", None, "web-tokens.toml", "A file with the tokens of --web (TOML); made if it is not there."],
         ["stall", None, STALL, "Seconds from which on a reactor that is late has stalled, or 'off'.", _stall],
+        ["ssh-host-key", None, None, "The private key of --ssh; a file that is made at the first start."],
+        ["ssh-authorized-keys", None, None, "Who may log in at --ssh: a file as OpenSSH has it."],
         ["ready-timeout", None, READY_TIMEOUT, "Seconds that a greeting waits for a QEMU that is not connected yet.", _seconds],
     ]  # fmt: skip
     optParameters = [[*row[:4], *(_with_name(row[0], convert) for convert in row[4:])] for row in optParameters]
@@ -181,12 +186,15 @@ class Options(_Options):
         self["web"] = []
         self["metrics"] = []
         self["web-host"] = []
+        self["ssh"] = []
         self["watchdog"] = []
         self["watchdog-hmp"] = []
         self["provider"] = []
         self["audit-required"] = False
         self.access: Access | None = None
         self.hang_ups = EarlyHangUps()
+        self.ssh_host_key: Key | None = None
+        self.ssh_authorized_keys: AuthorizedKeys | None = None
         self.providers: list[tuple[str, ProviderFinder]] = []
         self.plugins: dict[str, IServiceMaker] = {}
 
@@ -245,6 +253,10 @@ class Options(_Options):
         """Serve the human monitor there (repeatable)."""
         self["watchdog-hmp"].append(description)
 
+    def opt_ssh(self, description: str) -> None:
+        """Serve the human monitor, and QMP as a subsystem, over SSH at this server endpoint (repeatable)."""
+        self["ssh"].append(description)
+
     def opt_audit_required(self) -> None:
         """Refuse commands above the level observe that can't be written to --audit."""
         self["audit-required"] = True
@@ -292,7 +304,7 @@ class Options(_Options):
             raise UsageError("--metrics: prometheus_client is not installed: pip install 'twisted-qmon[metrics]'")
         if self["web"] and find_spec("klein") is None:
             raise UsageError("--web: Klein is not installed: pip install 'twisted-qmon[web]'")
-        for option in ("qmp", "hmp", "watchdog", "watchdog-hmp", "web", "metrics"):
+        for option in ("qmp", "hmp", "watchdog", "watchdog-hmp", "web", "metrics", "ssh"):
             for description in self[option]:
                 try:
                     server_endpoint(None, take_level(description)[0])
@@ -300,6 +312,7 @@ class Options(_Options):
                     raise UsageError(f"--{option}: {e}") from e
         self._check_qemu()
         self._check_access()
+        self._check_ssh()
         for text in self["provider"]:
             try:
                 self.providers.append((text, find_provider(text)))
@@ -324,6 +337,27 @@ class Options(_Options):
                 raise UsageError(f"--access: {e}") from e
         if self["audit-required"] and self["audit"] is None:
             raise UsageError("--audit-required: there is no --audit")
+
+    def _check_ssh(self) -> None:
+        files = ("ssh-host-key", "ssh-authorized-keys")
+        for option in files:
+            if bool(self["ssh"]) is not (self[option] is not None):
+                raise UsageError(f"--{option}: there is no --ssh" if self[option] else f"--ssh: there is no --{option}")
+        if not self["ssh"]:
+            return
+        missing = missing_modules("ssh")
+        if missing:
+            raise UsageError(f"--ssh: {missing}")
+        from twisted_qmon.ssh.authorized_keys import AuthorizedKeys
+        from twisted_qmon.ssh.host_key import load_host_key
+
+        option = files[1]
+        try:
+            self.ssh_authorized_keys = AuthorizedKeys(self[option])
+            option = files[0]
+            self.ssh_host_key = load_host_key(self[option])
+        except ValueError as e:
+            raise UsageError(f"--{option}: {e}") from e
 
 
 def _options_of(ours: Options, plugin: IServiceMaker) -> _Options:
@@ -375,6 +409,9 @@ def makeService(options: Options) -> MultiService:
         stall=options["stall"],
         watchdog=options["watchdog"],
         watchdog_hmp=options["watchdog-hmp"],
+        ssh=options["ssh"],
+        ssh_host_key=options.ssh_host_key,
+        ssh_authorized_keys=options.ssh_authorized_keys,
         event_history=options["event-history"],
         event_history_bytes=options["event-history-bytes"],
     )

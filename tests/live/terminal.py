@@ -1,5 +1,5 @@
 """
-C{qmon} in a pseudo-terminal, and what a person sees of it.
+C{qmon}, or another program, in a pseudo-terminal, and what a person sees of it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 CI = (ROOT / ".ci" / "run").read_text()
 
 # Programs that come with us or with a dependency of ours, and are installed beside Python.
-INSTALLED_BY_PIP = {"qmon", "qmp-shell", "twist", "twistd"}
+INSTALLED_BY_PIP = {"qmon", "qmp-shell", "ssh-audit", "twist", "twistd"}
 
 
 def test_needed_programs_are_installed() -> None:

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"_transport", "_twistd"},
     {"qmp", "hmp"},
     {FACADE},
-    {"testing", "providers", "web"},
+    {"testing", "providers", "web", "ssh"},
     {"watchdog", "metrics"},
     {"service", "shell"},
     {"tap", "__main__"},

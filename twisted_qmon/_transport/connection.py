@@ -419,8 +419,11 @@ class ConnectionMixin:
 def unsent(transport: Any) -> int | None:
     """
     :return: bytes that one of Twisted's transports has been given and has not sent, below TLS if that is there; C{None} of a
-        transport of another kind
+        transport of another kind, which may say so by its attribute C{unsent}
     """
+    known = getattr(transport, "unsent", None)
+    if isinstance(known, int):
+        return known
     try:
         left: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     except AttributeError:

@@ -101,13 +101,17 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         self.establish()
 
     def established(self) -> None:
-        self._write_text(f"{self.factory.banner}\n")
+        self.greet()
         waiting = self.factory.when_ready()
         if waiting is None:
             self._begin()
         else:
             self.suspend()
             waiting.addBoth(self._begin_late)
+
+    def greet(self) -> None:
+        """Say the first thing."""
+        self._write_text(f"{self.factory.banner}\n")
 
     def deny(self, error: CommandError) -> None:
         self._write_text(f"{error.desc}\n")
@@ -372,10 +376,14 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._prompt_due = False
             if not (self.finishing or self.factory.ending or self.console.following):
                 self._prompted = True
-                if self._editor is not None:
-                    self._editor.begin(self.factory.prompt)
-                else:
-                    self._write_text(self.factory.prompt)
+                self.show_prompt()
+
+    def show_prompt(self) -> None:
+        """Ask for the next line."""
+        if self._editor is not None:
+            self._editor.begin(self.factory.prompt)
+        else:
+            self._write_text(self.factory.prompt)
 
     # -- suspension
 

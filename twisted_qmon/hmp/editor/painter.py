@@ -83,17 +83,12 @@ class Painter:
 
     def leave(self, mark: str = "") -> None:
         """
-        Go to the beginning of the row below, and leave what is painted as it is.
+        Go to the beginning of the row below, and leave what is painted as it is. The cursor is at the end of the line.
 
-        :param mark: what is to stand at the cursor, which is at the end of the line then
+        :param mark: what is to stand there
         """
-        last = len(self._painted) - 1
-        if mark:
+        if mark or self._painted[-1]:
             self._out.append(f"{mark}\r\n")
-        else:
-            self._go(last, 0)
-            if self._painted[last]:
-                self._out.append("\r\n")
         self._forget()
 
     def resize(self, columns: int, rows: int, layout: Layout) -> None:

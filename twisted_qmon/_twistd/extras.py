@@ -1,0 +1,23 @@
+"""
+What is installed only with an extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+__all__ = ["missing_modules"]
+
+# What each extra brings, besides what is there anyway, and what it is for.
+_EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "ssh": ("SSH needs twisted[conch] and wcwidth", ("cryptography", "bcrypt", "wcwidth")),
+}
+
+
+def missing_modules(extra: str) -> str:
+    """:return: that an extra is not installed, and how to install it; empty if it is"""
+    needs, modules = _EXTRAS[extra]
+    if all(find_spec(module) is not None for module in modules):
+        return ""
+    return f"{needs}: pip install 'twisted-qmon[{extra}]'"
