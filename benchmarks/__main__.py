@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.cost import growth, startup, terminal
+from benchmarks.cost import growth, ssh_echo, startup, terminal
 from benchmarks.load import clients
 from benchmarks.load.workloads import WORKLOADS, Contender, Workload
 from benchmarks.report.stats import paired_ratio
@@ -23,6 +23,7 @@ from benchmarks.servers.contenders import Process, have, load, serve
 OTHERS: dict[str, Callable[[int, float], Iterable[Row]]] = {
     **clients.MEASUREMENTS,
     **growth.MEASUREMENTS,
+    **ssh_echo.MEASUREMENTS,
     **startup.MEASUREMENTS,
     **terminal.MEASUREMENTS,
 }

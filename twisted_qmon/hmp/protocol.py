@@ -5,6 +5,9 @@ or C{socat}.
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
@@ -22,7 +25,14 @@ from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.hmp.prompt import banner as default_banner
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
-from twisted_qmon.hmp.telnet import TIMING_MARK_REFUSED, TelnetCommand, TelnetFilter
+from twisted_qmon.hmp.telnet import (
+    TIMING_MARK_REFUSED,
+    CharacterMode,
+    TelnetCommand,
+    TelnetFilter,
+    TelnetOption,
+    WindowSize,
+)
 from twisted_qmon.interfaces import IMonitor, ISuspendable
 
 if TYPE_CHECKING:
@@ -41,6 +51,12 @@ MAX_LINE = 4095
 MAX_HELD = 65536
 
 _CTRL_D = b"\x04"
+_BARE_RETURN = re.compile(r"\r(?!\n)")
+
+
+@cache
+def _can_edit() -> bool:
+    return find_spec("wcwidth") is not None
 
 
 @implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
@@ -66,7 +82,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     _editor: LineEditor | None = None
 
     def __init__(self) -> None:
-        self._telnet = TelnetFilter()
+        self._character_mode = CharacterMode()
+        # Where lines can't be edited here, nothing is negotiated.
+        self._telnet = TelnetFilter(tells_options=_can_edit())
         self._suspensions = 0
         self._prompt_due = False
         self._prompted = False
@@ -170,6 +188,44 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
                 self._prompt()
             self.write_queue.push()
 
+    def _negotiate(self, part: TelnetOption | WindowSize) -> None:
+        mode = self._character_mode
+        if self.finishing or self.ended:
+            return
+        answer = mode.receive(part)
+        if answer:
+            self.write_queue.reply(answer)
+        if mode.agreed is (self._editor is not None):
+            if isinstance(part, WindowSize):
+                self.terminal_resized(*part)
+        elif mode.agreed:
+            self._begin_editing()
+        else:
+            self._end_editing()
+
+    @property
+    def _at_prompt(self) -> bool:
+        return self._prompted and not (self._suspensions or self.console.following)
+
+    def _begin_editing(self) -> None:
+        """The client sends each key from now on; what it has sent of a line is typed, so to speak."""
+        typed = self.clearLineBuffer()  # type: ignore[no-untyped-call]
+        self._typed_ahead = self._unread = 0
+        self.edit_lines(*self._character_mode.size)
+        if self._at_prompt:
+            self._write_through("\r\x1b[K")
+            self.show_prompt()
+        assert self._editor is not None
+        self._receive_keys(self._editor, typed)
+
+    def _end_editing(self) -> None:
+        """The client edits its lines itself, as it did before."""
+        assert self._editor is not None
+        self._editor.leave()
+        self._editor = None
+        if self._at_prompt:
+            self._prompt()
+
     def _receive_keys(self, editor: LineEditor, data: bytes) -> None:
         if editor.receive(data):
             self.interrupt()
@@ -222,6 +278,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
                 commands.append(part)
                 continue
             self._obey(commands)
+            if isinstance(part, (TelnetOption, WindowSize)):
+                self._negotiate(part)
+                continue
             if self._half_closed:
                 # Behind Ctrl-D there are no lines.
                 continue
@@ -355,6 +414,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             self._write_through(text.replace("\n", "\r\n"))
 
     def _write_through(self, text: str) -> None:
+        if self._editor is not None and self.speaks_telnet:
+            # RFC 854: what is behind CR is LF or NUL.
+            text = _BARE_RETURN.sub("\r\0", text)
         self.write_queue.reply(text.encode("utf-8", "backslashreplace"))
 
     def _announce(self, text: str) -> None:

@@ -1,7 +1,8 @@
 """
 Telnet commands, taken out of what a client sends (RFC 854). No I/O.
 
-No option is negotiated. Two commands matter, those that a telnet client sends for Ctrl-C: C{IAC IP} and C{IAC DO TIMING-MARK}
+Options are negotiated only with a client that offers to tell the size of its window (see L{CharacterMode}). Two commands
+matter of all clients, those that a telnet client sends for Ctrl-C: C{IAC IP} and C{IAC DO TIMING-MARK}
 (RFC 860). The client discards all output until the timing mark is answered.
 """
 
@@ -9,8 +10,17 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from typing import NamedTuple
 
-__all__ = ["MAX_SUBNEGOTIATION", "TIMING_MARK_REFUSED", "TelnetCommand", "TelnetFilter"]
+__all__ = [
+    "MAX_SUBNEGOTIATION",
+    "TIMING_MARK_REFUSED",
+    "CharacterMode",
+    "TelnetCommand",
+    "TelnetFilter",
+    "TelnetOption",
+    "WindowSize",
+]
 
 #: Bytes of the longest subnegotiation (RFC 855) that is skipped; a longer one is no telnet.
 MAX_SUBNEGOTIATION = 256
@@ -19,8 +29,8 @@ MAX_SUBNEGOTIATION = 256
 TIMING_MARK_REFUSED = b"\xff\xfc\x06"
 
 _LF = 0x0A
-_SE, _IP, _SB, _WILL, _DO, _DONT, _IAC = 0xF0, 0xF4, 0xFA, 0xFB, 0xFD, 0xFE, 0xFF
-_WINDOW_SIZE, _TIMING_MARK = 31, 6
+_SE, _IP, _SB, _WILL, _WONT, _DO, _DONT, _IAC = 0xF0, 0xF4, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF
+_ECHO, _NO_GO_AHEAD, _TIMING_MARK, _WINDOW_SIZE = 1, 3, 6, 31
 
 # IAC SB NAWS and four bytes, each of which may be doubled: only the size of a window may contain a line feed.
 _WINDOW_SIZE_BYTES = 11
@@ -40,17 +50,75 @@ class TelnetCommand(Enum):
     TIMING_MARK = auto()
 
 
+class TelnetOption(NamedTuple):
+    """An option that the client offers (WILL), refuses (WONT), asks for (DO) or does not want (DONT)."""
+
+    verb: int
+    option: int
+
+
+class WindowSize(NamedTuple):
+    """The size of the client's window (RFC 1073); 0: it does not know."""
+
+    columns: int
+    rows: int
+
+
+class CharacterMode:
+    """
+    Agrees with a client that it sends each key and shows no more than it is told: the server echoes (RFC 857), and there is no
+    "go ahead" (RFC 858). Only a client that offers to tell the size of its window, unasked, is asked: such a one has a terminal.
+    All others see no byte of it.
+
+    :ivar agreed: the client sends each key
+    :ivar size: of its window, as far as it has told
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._wanted: set[int] = set()
+        self.size = WindowSize(0, 0)
+
+    @property
+    def agreed(self) -> bool:
+        """Both options are in effect."""
+        return self._asked and self._wanted >= {_ECHO, _NO_GO_AHEAD}
+
+    def receive(self, part: TelnetOption | WindowSize) -> bytes:
+        """
+        :param part: what the client says
+        :return: what it is answered
+        """
+        if isinstance(part, WindowSize):
+            self.size = part
+        elif part.verb == _DO:
+            self._wanted.add(part.option)
+        elif part.verb == _DONT:
+            before = self.agreed
+            self._wanted.discard(part.option)
+            if before and not self.agreed:
+                # From now on as it was before: a client that changes its mind is not asked again.
+                self._asked = False
+                return bytes((_IAC, _WONT, _ECHO, _IAC, _WONT, _NO_GO_AHEAD))
+        elif part == (_WILL, _WINDOW_SIZE) and not self._asked:
+            self._asked = True
+            return bytes((_IAC, _DO, _WINDOW_SIZE, _IAC, _WILL, _ECHO, _IAC, _WILL, _NO_GO_AHEAD))
+        return b""
+
+
 class TelnetFilter:
     """
     Separates telnet commands from text, however the stream is cut into pieces. Each byte is looked at a fixed number of times.
 
     UTF-8 has no byte 255, so that text passes unchanged. What only begins like telnet passes too: no line may be swallowed.
 
+    :param tells_options: options and sizes of windows are told too
     :ivar seen: the client has sent a telnet command
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells_options: bool = False) -> None:
         self.seen = False
+        self._tells_options = tells_options
         # A command that is not complete: IAC, or IAC and a verb, or a subnegotiation up to here.
         self._command = bytearray()
         # The last byte of it is the IAC of IAC SE, or of IAC IAC.
@@ -59,13 +127,13 @@ class TelnetFilter:
         # Behind what was no subnegotiation, everything up to the end of the line is text.
         self._rest_is_text = False
 
-    def feed(self, data: bytes) -> list[bytes | TelnetCommand]:
+    def feed(self, data: bytes) -> list[bytes | TelnetCommand | TelnetOption | WindowSize]:
         """
         :param data: bytes as they came
         :return: text without telnet commands, and the commands to act on, in their order. CR NUL, with which telnet clients
             may end a line, becomes CR LF.
         """
-        parts: list[bytes | TelnetCommand] = []
+        parts: list[bytes | TelnetCommand | TelnetOption | WindowSize] = []
         text: list[bytes] = []
         at = 0
         while at < len(data):
@@ -78,7 +146,7 @@ class TelnetFilter:
         self._add_text(parts, text)
         return parts
 
-    def _add_text(self, parts: list[bytes | TelnetCommand], pieces: list[bytes]) -> None:
+    def _add_text(self, parts: list[bytes | TelnetCommand | TelnetOption | WindowSize], pieces: list[bytes]) -> None:
         text = b"".join(pieces)
         pieces.clear()
         if text:
@@ -87,7 +155,7 @@ class TelnetFilter:
             self._after_return = text.endswith(b"\r")
             parts.append(text.replace(b"\r\0", b"\r\n"))
 
-    def _step(self, data: bytes, at: int) -> tuple[int, bytes | TelnetCommand | None]:
+    def _step(self, data: bytes, at: int) -> tuple[int, bytes | TelnetCommand | TelnetOption | WindowSize | None]:
         """
         Take some bytes, at least one.
 
@@ -126,16 +194,18 @@ class TelnetFilter:
         self.seen = True
         return TelnetCommand.INTERRUPT if verb == _IP else None
 
-    def _option(self, option: int) -> bytes | TelnetCommand | None:
+    def _option(self, option: int) -> bytes | TelnetCommand | TelnetOption | None:
         """The byte behind IAC and WILL, WONT, DO or DONT."""
         verb = self._command[1]
         self._command.clear()
         if option == _LF:
             return bytes((_IAC, verb, option))
         self.seen = True
-        return TelnetCommand.TIMING_MARK if (verb, option) == (_DO, _TIMING_MARK) else None
+        if (verb, option) == (_DO, _TIMING_MARK):
+            return TelnetCommand.TIMING_MARK
+        return TelnetOption(verb, option) if self._tells_options else None
 
-    def _subnegotiation(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+    def _subnegotiation(self, data: bytes, at: int) -> tuple[int, bytes | WindowSize | None]:
         """The bytes behind IAC SB, up to IAC SE."""
         command = self._command
         if self._escaping:
@@ -144,7 +214,10 @@ class TelnetFilter:
             end = at + 1
             if data[at] == _SE:
                 self.seen = True
+                told = bytes(command[2:-1]).replace(b"\xff\xff", b"\xff")
                 command.clear()
+                if self._tells_options and told[:1] == bytes((_WINDOW_SIZE,)) and len(told) == 5:
+                    return end, WindowSize(int.from_bytes(told[1:3], "big"), int.from_bytes(told[3:], "big"))
                 return end, None
         else:
             end = min(len(data), at + MAX_SUBNEGOTIATION + 1 - len(command))
