@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +16,9 @@ from tests.shell.scripted import GREETING, ScriptedServer
 from twisted_qmon.errors import CommandNotFound, DeviceNotFound, GenericError
 from twisted_qmon.shell import client as client_module
 from twisted_qmon.shell.address import Address
-from twisted_qmon.shell.client import connect
+from twisted_qmon.shell.client import Client, connect, open_socket
 from twisted_qmon.shell.errors import NoConnection, TimedOut
+from twisted_qmon.shell.relay import Relayed
 
 ADDRESS = Address("./x", path="./x")
 
@@ -178,3 +183,60 @@ def test_command_not_found(server: ScriptedServer) -> None:
     server.says({"error": {"class": "CommandNotFound", "desc": "no"}, "id": 2})
     with connect(ADDRESS) as client, pytest.raises(CommandNotFound):
         client.execute("a")
+
+
+class _Reset(socket.socket):
+    """A connection that the other end has broken off."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+
+def test_a_connection_that_breaks() -> None:
+    """While a request is sent, and while a reply is waited for: no connection any more. Behind a relay it is known why."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    client = Client(ours)
+    with pytest.raises(NoConnection, match="the connection was lost: Broken pipe"):
+        client.send("a")
+    client.close()
+    with Client(_Reset()) as client, pytest.raises(NoConnection, match="the connection was lost: reset by peer"):
+        client.read()
+    ours, theirs = socket.socketpair()
+    relayed = Relayed(fileno=ours.detach())
+    relayed.reason = "certificate required"
+    theirs.close()
+    with Client(relayed) as client, pytest.raises(NoConnection, match="certificate required"):
+        client.read()
+
+
+def test_output_that_nothing_reads(server: ScriptedServer) -> None:
+    """Without a reader of the output nothing more is waited for; what has come is read before."""
+    server.says({"event": "STOP"}, ends=False)
+    reading, writing = os.pipe()
+    with connect(ADDRESS, keep_events=True) as client:
+        client.output = writing
+        assert client.next_event() == {"event": "STOP"}
+        with pytest.raises(TimeoutError):
+            client.next_event(time.monotonic() + 0.01)
+        os.close(reading)
+        with pytest.raises(BrokenPipeError):
+            client.next_event()
+    os.close(writing)
+
+
+def test_opening_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A path and HOST:PORT are plain sockets, anything else goes through Twisted; a reason is given in a few words."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        open_socket(Address("s", path=str(path)), 1.0).close()
+    made: list[object] = []
+    monkeypatch.setattr(socket, "create_connection", lambda *address: made.append(address))
+    open_socket(Address("h:1", host="h", port=1), 2.0)
+    monkeypatch.setattr("twisted_qmon.shell.relay.connect_endpoint", lambda *address: made.append(address))
+    open_socket(Address("e", endpoint="e"), 3.0)
+    assert made == [(("h", 1), 2.0), ("e", 3.0)]
+    with pytest.raises(NoConnection, match="^No such file or directory$"):
+        open_socket(Address("n", path=str(tmp_path / "n")), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import Any
@@ -12,10 +13,11 @@ from tests.shell.conftest import Qmon
 from tests.shell.scripted import ScriptedServer
 from twisted_qmon.hmp.event_text import event_line, log_line, time_of_day
 from twisted_qmon.shell.address import Address
-from twisted_qmon.shell.client import connect
+from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import NoConnection
 from twisted_qmon.shell.oneshot import events, log
 from twisted_qmon.shell.oneshot.log import LogReader
+from twisted_qmon.shell.output import Output
 
 ADDRESS = Address("./x", path="./x")
 TIME = {"seconds": 1_700_000_000, "microseconds": 123_456}
@@ -288,3 +290,29 @@ def test_a_log_without_numbers(qmon: Qmon, server: ScriptedServer) -> None:
         1,
         "qmon: the server does not number what it logs: there is no way to follow it\n",
     )
+
+
+def test_events_that_come_later(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no further event at present the output is flushed; an answer that is none leaves the position as it is."""
+    server.says({"return": NUMBERING, "id": 2}, {"return": "odd", "id": 3}, _event("STOP", 4))
+    output = Output(True, io.StringIO(), io.StringIO())
+    flushed: list[bool] = []
+    monkeypatch.setattr(output, "flush", lambda: flushed.append(True))
+    real = Client.next_event
+
+    def late(self: Client, deadline: float | None = None) -> Any:
+        if deadline is not None and not flushed:
+            raise TimeoutError
+        return real(self, deadline)
+
+    monkeypatch.setattr(Client, "next_event", late)
+    following = events.follow(ADDRESS, [], None, output)
+    assert next(following)["event"] == "STOP"
+    assert flushed == [True]
+    following.close()  # type: ignore[attr-defined]
+
+
+def test_a_log_that_is_not_followed(qmon: Qmon, server: ScriptedServer) -> None:
+    """A connection that is lost is status 3."""
+    server.says()
+    assert qmon("./x", "log").status == 3

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.python.failure import Failure
 
 from tests.shell.conftest import Qmon
 from tests.shell.scripted import ScriptedServer
 from twisted_qmon import __version__
 from twisted_qmon.shell import main as main_module
+from twisted_qmon.shell.faults import _Faults
 from twisted_qmon.shell.main import USAGE, main
+from twisted_qmon.shell.terminal.start import _needs_extra
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -125,3 +130,82 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         [sys.executable, "-c", code, "--version"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
     )
     assert done.stdout == f"qmon {__version__}\n0\n"
+
+
+class _Closed(io.StringIO):
+    """A pipe whose reader has gone, or a disk that is full."""
+
+    def __init__(self, error: OSError, descriptor: int) -> None:
+        super().__init__()
+        self._error = error
+        self._descriptor = descriptor
+
+    def flush(self) -> None:
+        raise self._error
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "status", "told"),
+    [
+        (BrokenPipeError(), ["help"], 0, ""),
+        (OSError(errno.ENOSPC, "full"), ["help"], 1, "qmon: cannot write the output: full\n"),
+        (BrokenPipeError(), ["nothing"], 2, "qmon: 'nothing' is not an address"),
+    ],
+)
+def test_output_that_can_not_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError, words: list[str], status: int, told: str
+) -> None:
+    """A reader that has gone is no error, a full disk is one line; what is buffered is no error again at the exit."""
+    err = io.StringIO()
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", _Closed(error, out.fileno()))
+        monkeypatch.setattr(sys, "stderr", err)
+        assert main(words) == status
+        monkeypatch.undo()
+        if isinstance(error, BrokenPipeError) or status == 1:
+            assert os.readlink(f"/proc/self/fd/{out.fileno()}") == os.devnull
+    assert err.getvalue().startswith(told)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("words", "name"), [([], "run_prompt"), (["top"], "run_screen")])
+def test_at_a_terminal(monkeypatch: pytest.MonkeyPatch, words: list[str], name: str) -> None:
+    """There the prompt is run, and the screen."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdin", _Terminal())
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    module = "twisted_qmon.shell.terminal.loop" if name == "run_prompt" else "twisted_qmon.shell.top.screen"
+    monkeypatch.setattr(f"{module}.{name}", lambda address: 5 if address.path == "./x" else 0)
+    assert main(["./x", *words]) == 5
+
+
+def test_top_needs_a_terminal(qmon: Qmon) -> None:
+    """Without one it is wrong usage."""
+    assert qmon("./x", "top").status == 2
+
+
+def test_another_module_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the extra's own libraries are asked for; anything else is a fault of the installation, and shown as that."""
+
+    def missing(module: str) -> None:
+        raise ModuleNotFoundError("no", name="elsewhere")
+
+    monkeypatch.setattr("twisted_qmon.shell.terminal.start.import_module", missing)
+    with pytest.raises(ModuleNotFoundError):
+        _needs_extra("a", "b")
+
+
+def test_faults_are_shown() -> None:
+    """A failure that is logged is a line, anything else that is logged is not shown."""
+    shown: list[str] = []
+    observer = _Faults(shown.append)
+    observer({"log_namespace": "n"})
+    observer({"log_namespace": "n", "log_failure": Failure(ValueError("x"))})
+    assert shown == ["n: ValueError: x"]

@@ -18,10 +18,11 @@ from prompt_toolkit.output import DummyOutput
 from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.hmp.command_index import make_names
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
+from twisted_qmon.qmp.client import EventGap
 from twisted_qmon.shell.rows import find_progress
 from twisted_qmon.shell.terminal import pending
 from twisted_qmon.shell.terminal.completer import LineCompleter, files
-from twisted_qmon.shell.terminal.connection import retry_policy, server_name
+from twisted_qmon.shell.terminal.connection import gap_text, retry_policy, server_name
 from twisted_qmon.shell.terminal.history import History, has_secret, history_path
 from twisted_qmon.shell.terminal.pending import PendingBar, bar
 from twisted_qmon.shell.terminal.screen import Screen
@@ -298,3 +299,15 @@ def test_retries_slow_down() -> None:
     delays = [retry_policy(n) for n in range(1, 20)]
     assert delays == sorted(delays)
     assert delays[-1] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("gap", "text"),
+    [
+        (EventGap(1200, False), "1,200 events were lost: the server does not keep them any more"),
+        (EventGap(0, True), "the server was restarted: events may have been lost"),
+    ],
+)
+def test_gaps(gap: EventGap, text: str) -> None:
+    """What is said of events that were lost."""
+    assert gap_text(gap) == text

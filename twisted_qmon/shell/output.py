@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from twisted_qmon._text import json_text
@@ -54,11 +54,9 @@ class Output:
         elif value not in (None, {}, [], ""):
             self._readable(value, kind)
 
-    def rows(self, rows: Sequence[Mapping[str, JSON]]) -> None:
-        """Write a list of like objects: as JSON one a line, for C{grep} and C{jq} alike; else as a table."""
-        if not self.as_json:
-            self.result(rows)
-        for row in rows if self.as_json else ():
+    def rows(self, rows: Iterable[Mapping[str, JSON]]) -> None:
+        """Write a list of objects as JSON, one a line, for C{grep} and C{jq} alike."""
+        for row in rows:
             self.write(json_text(row) + "\n")
 
     def _readable(self, value: JSON, kind: TypeInfo | None) -> None:
