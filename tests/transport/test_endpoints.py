@@ -4,6 +4,8 @@ Endpoint descriptions: what is wrong with one is said in plain words.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
@@ -33,6 +35,15 @@ def test_server_errors(description: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
         server_endpoint(None, description)
     assert str(caught.value) == f"{description!r} is not a valid server endpoint: {reason}"
+
+
+def test_key_that_is_not_pem(tmp_path: Path) -> None:
+    """What OpenSSL says of a file that is no key is for programmers."""
+    pytest.importorskip("OpenSSL")
+    key = tmp_path / "key.pem"
+    key.write_text("no key")
+    with pytest.raises(ValueError, match="endpoint: the key or the certificate is not in PEM, or can't be read$"):
+        server_endpoint(None, f"ssl:1:privateKey={key}:certKey={key}")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ _PLAIN = [
     (re.compile(r"invalid literal for int\(\) with base 8: ('.*')"), r"\1 is not an octal number"),
     (re.compile(r"Unknown endpoint type: ('.*')"), r"\1 is not an endpoint type"),
     (re.compile(r"list index out of range"), "there is no socket of that index"),
+    # OpenSSL's, which does not say of which file.
+    (re.compile(r"\[\('[\w ]+ routines', .*\)\]"), "the key or the certificate is not in PEM, or can't be read"),
 ]
 
 
