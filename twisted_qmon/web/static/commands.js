@@ -65,6 +65,8 @@ export class Commands {
 
   searchKey(event) {
     if (event.key !== "Enter") return;
+    // Or the field that gets the focus takes the key as well.
+    event.preventDefault();
     const first = [...this.buttons].find(([, button]) => !button.parentElement.hidden);
     if (first) {
       this.choose(first[0]);

@@ -8,11 +8,13 @@ export class FieldError extends Error {}
 const INTEGER = /^\s*(-?\d+)\s*$/;
 const NUMBER = /^\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*$/;
 
+const KINDS = { str: "text", size: "bytes", int: "integer", bool: "true or false", any: "JSON", enum: "one of these", alternate: "JSON" };
+
+/** What people call a type. QEMU's types have numbers for names, which say nothing. */
 function typeName(type) {
   if (type.kind === "list") return `list of ${typeName(type.element ?? { kind: "any" })}`;
-  if (type.kind === "str") return "text";
-  if (type.kind === "size") return "bytes";
-  return type.name || { int: "integer", bool: "true or false", any: "JSON" }[type.kind] || type.kind;
+  const named = type.name && !/^\d+$/.test(type.name) && type.kind !== "str" && type.kind !== "size";
+  return named ? type.name : (KINDS[type.kind] ?? type.kind);
 }
 
 /** One argument. Its text() is JSON; undefined: it is left out. */

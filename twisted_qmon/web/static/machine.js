@@ -76,7 +76,7 @@ export class Machine {
     }
     this.rows = rows;
     this.jobs.replaceChildren(...[...rows.values()].map((row) => row.element));
-    setText(this.note, jobs.length ? `${jobs.length} block jobs` : "");
+    setText(this.note, jobs.length ? `${jobs.length} block job${jobs.length === 1 ? "" : "s"}` : "");
   }
 
   makeJob(device) {

@@ -6,6 +6,12 @@ import { bar, h, pane, setText, span, toast } from "./dom.js";
 /** How many are shown. */
 const MOST = 100;
 
+/** Seconds in which what the page itself looks at is not worth showing. */
+const SOON = 1;
+
+const isOwnLook = ({ session, command, seconds }) =>
+  session === me.session.session && command.startsWith("query-") && seconds < SOON;
+
 class Row {
   constructor(pane) {
     this.pane = pane;
@@ -68,7 +74,7 @@ export class Pending {
   }
 
   async look() {
-    const found = await run("query-pending", { limit: MOST });
+    const found = (await run("query-pending", { limit: MOST })).filter((request) => !isOwnLook(request));
     const rows = new Map();
     for (const request of found) {
       const row = this.rows.get(request.number) ?? new Row(this);
