@@ -2,9 +2,9 @@
 A client leaves: what becomes of the requests that it has pending.
 
 The protocol's C{connectionLost} closes the session, which unsubscribes from events, forgets what waits in its queues, and calls
-L{IMonitor.leave<twisted_qmon.interfaces.IMonitor>}. That comes here. What has not started is cancelled, and so is each request
-whose command has C{on_disconnect="cancel"}. The others run on, unattended; their number is limited (see
-L{Pending<twisted_qmon.core.pending.Pending>}), and their outcome is logged.
+L{Dispatcher.leave<twisted_qmon.core.dispatcher.Dispatcher>}, directly or as C{IMonitor.leave}. That comes here. What has not
+started is cancelled, and so is each request whose command has C{on_disconnect="cancel"}. The others run on, unattended; their
+number is limited (see L{Pending<twisted_qmon.core.pending.Pending>}), and their outcome is logged.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from twisted_qmon._log_publisher import publish
 from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
+from twisted_qmon.hmp.info import human_name, is_sub_command
 from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 
@@ -25,8 +26,6 @@ HMC = "human-monitor-command"
 
 #: The QMP command that executes another one, and returns what its printer makes of the result: in a member of the same name.
 TEXT = "human-readable-text"
-
-_QUERY = "query-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +201,8 @@ def make_names(
 
 def _make_entry(info: CommandInfo, names: Names, *, ours: bool) -> Entry | None:
     """:return: the command under its human names; C{None} if it has none that it may be called by"""
-    sub = info.name.startswith(_QUERY) and len(info.name) > len(_QUERY)
-    words = (_human_name(info), *info.aliases)
+    sub = is_sub_command(info)
+    words = (human_name(info), *info.aliases)
     if not sub:
         words = tuple(word for word in words if word not in _RESERVED)
     if not words:
@@ -218,7 +217,7 @@ def _make_entry(info: CommandInfo, names: Names, *, ours: bool) -> Entry | None:
 def _enter(entries: Sequence[Entry], names: Names) -> None:
     """Put commands into the tables. A command's own name comes before another one's alias."""
     for entry in entries:
-        first = _human_name(entry.info)
+        first = human_name(entry.info)
         if first in entry.names:
             (names.sub if entry.sub else names.top).setdefault(first, entry)
     for entry in entries:
@@ -226,10 +225,6 @@ def _enter(entries: Sequence[Entry], names: Names) -> None:
             names.top.setdefault(word, entry)
             if entry.sub:
                 names.sub.setdefault(word, entry)
-
-
-def _human_name(info: CommandInfo) -> str:
-    return info.name.removeprefix(_QUERY) or info.name
 
 
 class CommandIndex:

@@ -22,12 +22,13 @@ from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, TEXT, CommandIndex
 from twisted_qmon.hmp.completion import Completion, complete
 from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
 from twisted_qmon.hmp.help import help_for, list_commands, list_info
+from twisted_qmon.hmp.info import find_info
 from twisted_qmon.hmp.line import parse_arguments
 from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.hmp.session_words import SessionWords
-from twisted_qmon.hmp.suggest import begins_with, suggest
+from twisted_qmon.hmp.suggest import suggest
 from twisted_qmon.info import JSON, CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICaller, IMonitor
 
@@ -379,9 +380,7 @@ class Console:
                 self._print(list_info(self._permitted(names)))
                 return
             word = _word(cursor)
-            entry = names.find(word, sub=True)
-            if entry is None and self._interactive and not names.behind:
-                entry = begins_with(word, names)
+            entry = find_info(word, names, abbreviated=self._interactive)
             if not word:
                 cursor.at = max(behind_info, cursor.at)
         if names.is_upstream(word, sub=sub):

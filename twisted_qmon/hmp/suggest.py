@@ -1,15 +1,15 @@
 """
-Help for what was nearly typed: the one sub-command of C{info} that begins so, and the commands that look alike. No I/O.
+Help for what was nearly typed: the commands that look alike. No I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from twisted_qmon.hmp.command_index import Entry, Names
+from twisted_qmon.hmp.command_index import Names
+from twisted_qmon.hmp.info import beginning_with
 
-__all__ = ["MAX_SUGGESTIONS", "begins_with", "suggest"]
+__all__ = ["MAX_SUGGESTIONS", "suggest"]
 
 #: How many commands are suggested at most.
 MAX_SUGGESTIONS = 3
@@ -19,16 +19,6 @@ _CUTOFF = 0.7
 
 #: Characters of the longest word that anything is suggested for.
 _LONGEST = 40
-
-
-def begins_with(word: str, names: Names) -> Entry | None:
-    """:return: the one sub-command of C{info} that has a name which begins so; C{None} if there is none, or more than one"""
-    found = {id(entry): entry for entry in _matching(names.sub, word)} if word else {}
-    return next(iter(found.values())) if len(found) == 1 else None
-
-
-def _matching(table: Mapping[str, Entry], word: str) -> Iterable[Entry]:
-    return (entry for name, entry in table.items() if name.startswith(word) and not entry.info.hidden)
 
 
 def suggest(word: str, names: Names, *, sub: bool) -> str:
@@ -44,7 +34,7 @@ def suggest(word: str, names: Names, *, sub: bool) -> str:
     plain = word.removeprefix("query-")
     found: list[str] = []
     if sub:
-        found += sorted(f"info {name}" for name in subs if name.startswith(word))
+        found += sorted(f"info {name}" for name in beginning_with(word, names.sub))
         found += [word] if word in top else []
     elif plain in subs:
         found.append(f"info {plain}")

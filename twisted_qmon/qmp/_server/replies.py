@@ -1,5 +1,8 @@
 """
 The replies of a batch of requests, on their way out together. No I/O.
+
+L{ReplyBuffer} encodes each: its bytes are made by L{twisted_qmon.qmp.json.writer}, and the form of an error or of a result that
+is not plain by L{twisted_qmon.qmp._server.messages}.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Prompt:
     def _message(self) -> StyleAndTextTuples:
         if self._client.connected:
             return [("bold", PROMPT)]
-        return [("bold", "(qmon: "), ("ansired bold", "not connected"), ("bold", ") ")]
+        return [("bold", PROMPT.rstrip(") ") + ": "), ("ansired bold", "not connected"), ("bold", ") ")]
 
     def _greet(self) -> None:
         self._screen.note(
