@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
     from twisted_qmon.hmp.protocol import HMPFactory
-    from twisted_qmon.providers.process.stalls import Pulse
     from twisted_qmon.ssh.authorized_keys import AuthorizedKeys
     from twisted_qmon.watchdog.doors import MakeDoor
 
@@ -396,6 +395,7 @@ def make_monitor_service(
     application: IService | IServiceCollection | Componentized | None = None,
     prompt: str = PROMPT,
     banner: str | None = None,
+    hmp_style: str = "qmon",
     drain: float = DRAIN,
     in_flight: int = IN_FLIGHT,
     max_message: int = MAX_MESSAGE,
@@ -424,7 +424,7 @@ def make_monitor_service(
     :param monitor: the L{Monitor<twisted_qmon.Monitor>}
     :param qmp: server endpoint descriptions to serve QMP at (C{hmp}: the human monitor). A C{unix:} one without a mode gets 600.
     :param application: the root of the services that C{query-services} shows; by default what the service is put under
-    :param prompt: the human monitor's; C{banner} is what it says first
+    :param prompt: the human monitor's; C{banner} and C{hmp_style}: see L{HMPFactory<twisted_qmon.HMPFactory>}
     :param drain: seconds that pending requests have when it stops
     :param in_flight: for this and the next two see L{QMPFactory<twisted_qmon.QMPFactory>}
     :param max_connections: for this and the next four see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
@@ -442,10 +442,9 @@ def make_monitor_service(
     limits = _limits(max_connections, max_queued, slow_client, idle_timeout, ready_timeout)
     of_qmp = partial(QMPFactory, in_flight=in_flight, max_message=max_message, negotiation_timeout=negotiation_timeout)
     for_machines, for_people = partial(of_qmp, **limits), partial(_human, prompt=prompt, banner=banner, **limits)
-    _serve(service, (qmp, for_machines), (hmp, for_people))
+    _serve(service, (qmp, for_machines), (hmp, partial(for_people, style=hmp_style)))
     _serve_ssh(service, ssh, ssh_host_key, ssh_authorized_keys, for_people, for_machines, limits)
-    process = _register(service, application)
-    _watch(service, process.latency, stall, (watchdog, for_machines), (watchdog_hmp, for_people))
+    _watch(service, _register(service, application), stall, (watchdog, for_machines), (watchdog_hmp, for_people))
     _guard(service, access, Audit(audit, lambda: monitor.clock.seconds(), required=audit_required))
     return service
 
@@ -470,11 +469,13 @@ def _limits(
     )
 
 
-def _human(monitor: Monitor, *, prompt: str, banner: str | None, **limits: Unpack[Limits]) -> HMPFactory:
+def _human(
+    monitor: Monitor, *, prompt: str, banner: str | None, style: str = "qmon", **limits: Unpack[Limits]
+) -> HMPFactory:
     # Without a human monitor its modules are not loaded.
     from twisted_qmon.hmp.protocol import HMPFactory
 
-    return HMPFactory(monitor, prompt=prompt, banner=banner, **limits)
+    return HMPFactory(monitor, prompt=prompt, banner=banner, style=style, **limits)
 
 
 def _serve(service: MonitorService, *servers: _Served) -> None:
@@ -499,8 +500,9 @@ def _doors(
         yield make_door
 
 
-def _watch(service: MonitorService, pulse: Pulse, stall: float | None, *servers: _Served) -> None:
+def _watch(service: MonitorService, process: Process, stall: float | None, *servers: _Served) -> None:
     """Have a thread watch the reactor, and serve what it can answer."""
+    pulse = process.latency
     doors = [door for descriptions, make_factory in servers for door in _doors(service, descriptions, make_factory)]
     if stall is None and not doors:
         return

@@ -41,7 +41,7 @@ from twisted_qmon.core.access.rules import AccessError
 from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.core.upstream import UPSTREAM_LOST
-from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.hmp.prompt import HMP_STYLES, PROMPT
 from twisted_qmon.providers.process.stalls import MIN_STALL, STALL
 from twisted_qmon.qmp._server.limits import IN_FLIGHT
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
@@ -121,6 +121,12 @@ def _upstream_lost(value: str) -> str:
     return value
 
 
+def _hmp_style(value: str) -> str:
+    if value not in HMP_STYLES:
+        raise ValueError("it must be 'qmon' or 'qemu'")
+    return value
+
+
 def _slow_client(value: str) -> str:
     if value not in SLOW_CLIENT:
         raise ValueError("it must be 'disconnect' or 'drop-oldest'")
@@ -153,6 +159,8 @@ class Options(_Options):
          "When QEMU goes, its clients stay connected (keep) or are disconnected (close).", _upstream_lost],
         ["name", None, None, "What query-name answers."],
         ["prompt", None, PROMPT, "The human monitor's prompt."],
+        ["hmp-style", None, "qmon",
+         "Whose human monitor it looks like: ours (qmon), or QEMU's to the byte (qemu), for programs.", _hmp_style],
         ["in-flight", None, IN_FLIGHT, "In-band requests of a client that run at a time.", _count],
         ["timeout", None, None,
          "Seconds that a command has if it declares no deadline, or 'off'. [default: off]", _seconds_or_off],
@@ -393,6 +401,7 @@ def makeService(options: Options) -> MultiService:
         options["hmp"],
         application=hosting,
         prompt=options["prompt"],
+        hmp_style=options["hmp-style"],
         drain=options["drain"],
         in_flight=options["in-flight"],
         max_message=options["max-message"],
@@ -427,12 +436,16 @@ def makeService(options: Options) -> MultiService:
         with StartUp().attempt(name):
             hosting.host(options.plugins[name].makeService(options.subOptions))
         service.setServiceParent(hosting)
+    _register_providers(monitor, options, reactor, root)
+    return root
+
+
+def _register_providers(monitor: Monitor, options: Options, reactor: Any, root: MultiService) -> None:
     for text, make in options.providers:
         try:
             register_provider(monitor, text, make(reactor, root))
         except ProviderError as e:
             raise SystemExit(f"twistd qmon: --provider: {e}") from e
-    return root
 
 
 def _serve_web(service: MonitorService, options: Options) -> None:

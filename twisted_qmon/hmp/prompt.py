@@ -4,7 +4,10 @@ What a person sees first, and before each line.
 
 from __future__ import annotations
 
-__all__ = ["PROMPT", "banner"]
+__all__ = ["HMP_STYLES", "PROMPT", "banner"]
+
+#: Whose human monitor it looks like: ours, or QEMU's.
+HMP_STYLES = ("qmon", "qemu")
 
 #: The prompt, unless the program, or C{--prompt}, sets another.
 PROMPT = "(qmon) "

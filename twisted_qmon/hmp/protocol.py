@@ -22,7 +22,7 @@ from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import Limits, MonitorFactory
 from twisted_qmon.hmp.command_index import CommandIndex
 from twisted_qmon.hmp.console import Console, Person
-from twisted_qmon.hmp.prompt import PROMPT
+from twisted_qmon.hmp.prompt import HMP_STYLES, PROMPT
 from twisted_qmon.hmp.prompt import banner as default_banner
 from twisted_qmon.hmp.sockets import receive_urgent_data_inline, unread_bytes
 from twisted_qmon.hmp.telnet import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from twisted_qmon.errors import CommandError
-    from twisted_qmon.hmp.editor.editor import LineEditor, Outcome
+    from twisted_qmon.hmp.editor.interface import Editor, Outcome
     from twisted_qmon.info import JSON
 
 __all__ = ["MAX_HELD", "MAX_LINE", "HMPFactory", "HMPProtocol"]
@@ -79,7 +79,9 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
     speaks_telnet = True
     _log = Logger(observer=publish)
     # Where each key is sent, lines are edited here.
-    _editor: LineEditor | None = None
+    _editor: Editor | None = None
+    # A person is told what was not asked for.
+    _is_told = True
 
     def __init__(self) -> None:
         self._character_mode = CharacterMode()
@@ -112,10 +114,10 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             clock=factory.clock,
             prepare_timeout=factory.ready_timeout,
             stalled=lambda: self.finishing or self.write_queue.blocked,
-            announce=self._announce,
+            announce=self._announce if self._is_told else None,
             on_leave=self.finish,
         )
-        self.console.terminal = self._editor is not None
+        self.console.terminal = self._editor is not None and self._is_told
         self.establish()
 
     def established(self) -> None:
@@ -226,12 +228,12 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
         if self._at_prompt:
             self._prompt()
 
-    def _receive_keys(self, editor: LineEditor, data: bytes) -> None:
+    def _receive_keys(self, editor: Editor, data: bytes) -> None:
         if editor.receive(data):
             self.interrupt()
         self._serve()
 
-    def _serve_keys(self, editor: LineEditor) -> None:
+    def _serve_keys(self, editor: Editor) -> None:
         while not (self.paused or self.finishing or self.ended):
             if self.console.following and editor.has_line:
                 self.console.cancel()
@@ -240,16 +242,15 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
             outcome = editor.next() if editor.active else None
             if outcome is None:
                 return
-            self._entered(outcome)
+            self._entered(outcome, editor.max_line)
 
-    def _entered(self, outcome: Outcome) -> None:
-        from twisted_qmon.hmp.editor.editor import Entered
-        from twisted_qmon.hmp.editor.line import MAX_EDITED
+    def _entered(self, outcome: Outcome, max_line: int) -> None:
+        from twisted_qmon.hmp.editor.interface import Entered
 
         if outcome.how is Entered.LINE:
-            self.lineReceived(outcome.line.encode("utf-8"))
+            self.lineReceived(outcome.line.encode("utf-8", "surrogateescape"))
         elif outcome.how is Entered.TOO_LONG:
-            self._refuse_long_line(MAX_EDITED)
+            self._refuse_long_line(max_line)
         elif outcome.how is Entered.INTERRUPT:
             self._prompt()
         else:
@@ -296,7 +297,7 @@ class HMPProtocol(ConnectionMixin, LineReceiver):
                 self.readConnectionLost()
         self._obey(commands)
         if self._telnet.seen:
-            self._may_interrupt = self.console.terminal = True
+            self._may_interrupt = self.console.terminal = self._is_told
 
     def _up_to_ctrl_d(self, text: bytes) -> tuple[bytes, bool]:
         """:return: the text in front of a Ctrl-D at the beginning of a line, which ends the input; and whether there is one"""
@@ -537,8 +538,10 @@ class HMPFactory(MonitorFactory):
     :param monitor: provides L{IMonitor}, here or behind a connection
     :param prompt: stands before each line
     :param banner: what a person sees first; by default the name of this program, its version and how to get help
+    :param style: C{"qemu"}: banner, prompt and echo are those of QEMU's own human monitor, for programs that are written for it.
+        C{banner} is not used then, and the prompt is QEMU's unless another is given.
     :param limits: of each connection, and of all: see L{MonitorFactory<twisted_qmon._transport.factory.MonitorFactory>}
-    :raise ValueError: when a limit is out of range
+    :raise ValueError: when a limit is out of range, or the style is not known
     :ivar command_index: the names of the commands, shared by the sessions
     """
 
@@ -551,9 +554,18 @@ class HMPFactory(MonitorFactory):
         *,
         prompt: str = PROMPT,
         banner: str | None = None,
+        style: str = "qmon",
         **limits: Unpack[Limits],
     ) -> None:
         super().__init__(monitor, **limits)
+        if style not in HMP_STYLES:
+            raise ValueError(f"style is one of {', '.join(HMP_STYLES)}, not {style!r}")
+        if style == "qemu":
+            from twisted_qmon.hmp.qemu_style import QEMU_PROMPT, QEMUStyleProtocol
+
+            self.protocol = QEMUStyleProtocol
+            if prompt == PROMPT:
+                prompt = QEMU_PROMPT
         self.prompt = prompt
         self.banner = default_banner() if banner is None else banner
-        self.command_index = CommandIndex(monitor, interactive=True)
+        self.command_index = CommandIndex(monitor, interactive=style != "qemu")

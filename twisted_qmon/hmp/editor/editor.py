@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from twisted_qmon._text import printable
 from twisted_qmon.hmp.editor.candidates import choices, in_columns
 from twisted_qmon.hmp.editor.cells import Cell, Layout, cells_of, lay_out
+from twisted_qmon.hmp.editor.interface import Entered, Outcome
 from twisted_qmon.hmp.editor.keys import Key, KeyDecoder, KeyPress
-from twisted_qmon.hmp.editor.line import EditedLine, History, KillRing
+from twisted_qmon.hmp.editor.line import MAX_EDITED, EditedLine, History, KillRing
 from twisted_qmon.hmp.editor.painter import Painter
 from twisted_qmon.hmp.editor.search import Search
 
@@ -26,29 +26,6 @@ __all__ = ["Entered", "LineEditor", "Outcome"]
 _MARK_PASTES, _DONT_MARK_PASTES = "\x1b[?2004h", "\x1b[?2004l"
 
 _BELL = "\a"
-
-
-class Entered(Enum):
-    """
-    How the editing of a line ends.
-
-    :cvar LINE: Enter
-    :cvar TOO_LONG: Enter, but not all that was pasted has found room
-    :cvar INTERRUPT: Ctrl-C
-    :cvar END_OF_INPUT: Ctrl-D on an empty line
-    """
-
-    LINE = auto()
-    TOO_LONG = auto()
-    INTERRUPT = auto()
-    END_OF_INPUT = auto()
-
-
-class Outcome(NamedTuple):
-    """How the editing of a line has ended, and the line."""
-
-    how: Entered
-    line: str = ""
 
 
 def _common_beginning(texts: list[str]) -> str:
@@ -95,8 +72,11 @@ class LineEditor:
     :param complete: says how a line could go on of which this is in front of the cursor
     :ivar active: a line is being edited
     :ivar held: bytes of keys that have come and have not been looked at
+    :ivar max_line: bytes of the longest line
     :ivar history: the lines that were entered
     """
+
+    max_line = MAX_EDITED
 
     def __init__(
         self,
