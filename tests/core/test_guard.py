@@ -8,9 +8,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from tests.support.access_reference import LEVELS, may
 from tests.support.guarded import ROOT, Fixture, Lamp, denied, user
 from twisted_qmon import GenericError, HMPFactory, Monitor, QMPFactory, Request
 from twisted_qmon.core.access.file import Access
@@ -123,6 +126,14 @@ class RefusalTests(Fixture):
         self.assertEqual(answer, {"return": "true\r\n"})
         answer = alice.execute("human-monitor-command", {"command-line": "info whoami"})
         self.assertIn("uid:1000(alice) pid:1, level observe", answer["return"])
+
+    def test_human_readable_text(self) -> None:
+        """A command inside C{human-readable-text} is judged as one of its own; so is what that prints."""
+        alice = self.qmp(user("alice"))
+        for name in ("switch", "quit", "smash"):
+            answer = alice.execute("human-readable-text", {"command": name, "arguments": {}})
+            self.assertIn(f"Permission denied: '{name}' needs", answer["error"]["desc"])
+        self.assertEqual(self.lamp.done, [])
 
     def test_unknown_command(self) -> None:
         """A command that there is not is unknown, whoever asks."""
@@ -280,6 +291,20 @@ class EventTests(Fixture):
         alice.execute("select-events", {"names": ["LAMP_SECRET"]})
         self.monitor.emit("LAMP_SECRET", {"text": "x"})
         self.assertEqual(alice.received(), [])
+
+    def test_history(self) -> None:
+        """What a client missed is judged as what comes, and so is what a person is shown."""
+        self.monitor.emit("LAMP_SECRET", {"text": "marker"})
+        self.monitor.emit("LAMP_CHANGE", {"on": True})
+        alice, person = self.qmp(user("alice")), self.hmp(user("alice"))
+        alice.send({"execute": "select-events", "arguments": {"numbered": True, "after": 0}, "id": 1})
+        person.type("events on")
+        self.monitor.emit("LAMP_SECRET", {"text": "marker"})
+        self.monitor.emit("LAMP_CHANGE", {"on": False})
+        received, printed = alice.received(), person.output()
+        self.assertEqual([event["data"] for event in received[1:]], [{"on": True}, {"on": False}])
+        self.assertIn("LAMP_CHANGE", printed)
+        self.assertNotIn("marker", f"{received}{printed}")
 
 
 class JobTests(Fixture):
@@ -518,3 +543,55 @@ def test_serve_asks_the_guard_by_itself() -> None:
 def test_level_is_written_in_small_letters(level: Level) -> None:
     """Wherever a level is shown it is the word that is written in rules."""
     assert f"{level}" == str(level) == level.name.lower()
+
+
+_grants = st.lists(
+    st.fixed_dictionaries(
+        {"who": st.lists(st.sampled_from(["uid:alice", "uid:1001", "gid:*", "*"]), min_size=1, max_size=2)},
+        optional={
+            "level": st.sampled_from(LEVELS[1:]),
+            "also": st.lists(st.sampled_from(["smash", "s*", "sw"]), max_size=1),
+            "never": st.lists(st.sampled_from(["switch", "query-*", "sw", "glow"]), max_size=1),
+        },
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    documents=st.lists(
+        st.fixed_dictionaries({"grant": _grants, "default": st.sampled_from(LEVELS[1:])}), min_size=1, max_size=4
+    ),
+    cap=st.sampled_from(LEVELS[1:]),
+    audited=st.booleans(),
+    together=st.booleans(),
+)
+def test_what_is_served_is_what_is_allowed(
+    documents: list[dict[str, Any]], cap: str, audited: bool, together: bool
+) -> None:
+    """
+    Whatever the rules are and become, with an audit and without, alone and in a batch, a command is served if and only if the
+    slow reading of the documentation allows it. What is remembered of a command never outlives the rules that it came from.
+    """
+    needs = {"query-lamp": "observe", "switch": "operate", "smash": "admin", "set-colour": "operate"}
+    arguments: dict[str, Any] = {"switch": {"on": True}, "set-colour": {"colour": "red"}}
+    monitor = Monitor(clock=Clock(), audit=Audit(None, Clock().seconds) if audited else None)
+    monitor.register(Lamp())
+    monitor.set_guard(access=Access(parse_rules(documents[0], "rules")))
+    clients = {name: QMPConnection(monitor, identity=user(name), level=cap) for name in ("alice", "bob")}
+    for document in [*documents, documents[0]]:
+        monitor.set_guard(access=Access(parse_rules(document, "rules")))
+        monitor.guard.reload()
+        for name, client in clients.items():
+            messages = [
+                {"execute": each, "arguments": arguments.get(each, {}), "id": each} for each in [*needs, *needs]
+            ]
+            for batch in [messages] if together else [[message] for message in messages]:
+                client.send(*batch)
+            uid = {"alice": 1000, "bob": 1001}[name]
+            attributes = [f"uid:{uid}", f"uid:{name}", f"gid:{uid}", f"gid:{name}"]
+            for reply in client.received():
+                command = reply["id"]
+                names = [command, *(["sw"] if command == "switch" else [])]
+                assert ("return" in reply) is may(document, attributes, "", cap, names, needs[command]), (name, reply)
