@@ -25,7 +25,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon._transport.factory import Refused
+from twisted_qmon._transport.connections import Refused
 from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.qmp.protocol import QMPFactory
 

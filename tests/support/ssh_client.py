@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from twisted_qmon._transport.factory import Refused
+from twisted_qmon._transport.connections import Refused
 from twisted_qmon.testing import MemoryTransport
 
 __all__ = ["Channel", "Client", "new_key"]

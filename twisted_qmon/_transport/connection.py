@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
     from twisted.python.failure import Failure
 
-    from twisted_qmon._transport.factory import Counters
+    from twisted_qmon._transport.connections import Counters
     from twisted_qmon._transport.hang_up_watch import PeerWatch
     from twisted_qmon.errors import CommandError
     from twisted_qmon.info import JSON, Level

@@ -1,62 +1,34 @@
 """
-What QMP's and HMP's factories share: limits, counters, and an orderly end of all connections.
+What QMP's and HMP's factories share: their limits, and what a connection asks them for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol as _Protocol
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 
-from twisted_qmon._log_publisher import publish
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon._transport.connection import LINGER
+from twisted_qmon._transport.connections import EndableFactory
 from twisted_qmon._transport.hang_up_watch import PeerWatch
 from twisted_qmon._transport.write_queue import MAX_QUEUED, SLOW_CLIENT
 from twisted_qmon.info import Level
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon._transport.connection import ConnectionMixin
     from twisted_qmon.interfaces import IMonitor
 
-__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Counters", "Limits", "MonitorFactory", "Refused", "ServedFactory"]
+__all__ = ["MAX_CONNECTIONS", "READY_TIMEOUT", "Limits", "MonitorFactory", "ServedFactory"]
 
 #: Connections that one factory (one endpoint) serves at a time.
 MAX_CONNECTIONS = 4096
 
 #: Seconds that a greeting waits for a monitor that is not ready: the QEMU behind it is not connected yet.
 READY_TIMEOUT = 2.0
-
-
-@dataclass
-class Counters:
-    """
-    What has happened at one factory.
-
-    :ivar accepted: connections taken
-    :ivar refused: connections turned away at the limit
-    :ivar slow: clients disconnected because they did not read their events
-    :ivar lost: events dropped for clients that did not read (C{drop-oldest})
-    :ivar vanished: clients found gone while they were not being read
-    :ivar idle: clients disconnected because they sent nothing
-    :ivar handshakes: clients disconnected because they did not complete the TLS handshake in time
-    :ivar cut_off: connections aborted because the client did not read the rest
-    """
-
-    accepted: int = 0
-    refused: int = 0
-    slow: int = 0
-    lost: int = 0
-    vanished: int = 0
-    idle: int = 0
-    handshakes: int = 0
-    cut_off: int = 0
 
 
 class Limits(TypedDict, total=False):
@@ -97,19 +69,7 @@ class ServedFactory(Protocol):
         """End all connections now."""
 
 
-class Refused(_Protocol):
-    """
-    A connection that is closed at once.
-
-    Not C{None} from C{buildProtocol}, though Twisted allows it: a factory that wraps this one (TLS, policies) does not.
-    """
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-
-class MonitorFactory(ServerFactory):
+class MonitorFactory(EndableFactory["ConnectionMixin"], ServerFactory):
     """
     The part that QMP's and HMP's factories share: limits, counters, and an orderly end.
 
@@ -123,13 +83,10 @@ class MonitorFactory(ServerFactory):
     :param level: the most that a client may do here: C{"observe"}, C{"operate"} or C{"admin"}; rules may give it less
     :raise ValueError: when a limit is out of range, or the level is none, or less than admin in front of a monitor elsewhere
     :ivar endpoint: what rules know the endpoint by (C{"unix:ops.sock"}); empty if it was not served by its description
-    :ivar counters: what has happened here
-    :ivar ending: everything has been said, and the connections are about to be closed: no more input is asked for
     """
 
     noisy = False
     kind = "monitor"
-    _log = Logger(observer=publish)
 
     def __init__(
         self,
@@ -145,8 +102,6 @@ class MonitorFactory(ServerFactory):
     ) -> None:
         if slow_client not in SLOW_CLIENT:
             raise ValueError(f"slow_client is one of {', '.join(SLOW_CLIENT)}, not {slow_client!r}")
-        if max_connections < 1:
-            raise ValueError(f"max_connections is at least 1, not {max_connections}")
         if max_queued < 0:
             raise ValueError(f"max_queued is at least 0, not {max_queued}")
         if ready_timeout < 0:
@@ -156,17 +111,14 @@ class MonitorFactory(ServerFactory):
             raise ValueError(f"level={level}: the monitor is behind a connection, and decides itself")
         self.endpoint = ""
         self.monitor = monitor
-        self.max_connections = max_connections
+        self._limit(max_connections)
         self.max_queued = max_queued
         self.slow_client = slow_client
         self.idle_timeout = idle_timeout
         self.ready_timeout = ready_timeout
-        self.counters = Counters()
         self.connections: set[ConnectionMixin] = set()
         self._clock = clock
-        self.ending = False
         self.peers = PeerWatch(lambda: self.clock)
-        self._closing: Deferred[None] | None = None
 
     @property
     def clock(self) -> IReactorTime:
@@ -187,22 +139,6 @@ class MonitorFactory(ServerFactory):
         if waiting is None or waiting.called:
             return None
         return waiting.addTimeout(self.ready_timeout, self.clock)
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._closing is not None or len(self.connections) >= self.max_connections:
-            self.connectionLimitExceeded(addr)
-            return Refused()
-        return super().buildProtocol(addr)
-
-    def connectionLimitExceeded(self, addr: IAddress | None) -> None:
-        """One connection more than C{max_connections}, or one that comes while they are being ended: it is closed at once."""
-        self.counters.refused += 1
-        self._log.warn("refusing a connection from {peer}: {count} are open", peer=addr, count=len(self.connections))
-
-    def connection_made(self, connection: ConnectionMixin) -> None:
-        """A connection begins."""
-        self.counters.accepted += 1
-        self.connections.add(connection)
 
     @property
     def is_restricted(self) -> bool:
@@ -227,32 +163,4 @@ class MonitorFactory(ServerFactory):
         self.connections.discard(connection)
         if not self.connections:
             self.peers.stop()
-            if self._closing is not None and not self._closing.called:
-                self._closing.callback(None)
-
-    def close(self, linger: float = LINGER) -> Deferred[None]:
-        """
-        End all connections: what is queued for a client still reaches it if it reads.
-
-        :param linger: seconds that clients have for that
-        :return: fires when no connection is left
-        """
-        if not self.connections:
-            return succeed(None)
-        closing: Deferred[None] = Deferred()
-        self._closing = closing
-        timer = self.clock.callLater(linger, self.abort)
-        for connection in list(self.connections):
-            connection.finish()
-
-        def closed(_: None) -> None:
-            self._closing = None
-            if timer.active():
-                timer.cancel()
-
-        return closing.addCallback(closed)
-
-    def abort(self) -> None:
-        """End all connections now, whether their clients have read the rest or not."""
-        for connection in list(self.connections):
-            connection.abort()
+        super().connection_lost(connection)

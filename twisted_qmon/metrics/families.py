@@ -14,7 +14,7 @@ import msgspec
 
 from twisted_qmon import __version__
 from twisted_qmon._transport.connection import ConnectionMixin
-from twisted_qmon._transport.factory import Counters
+from twisted_qmon._transport.connections import Counters
 from twisted_qmon.core.tally import BOUNDS, OUTCOMES, Durations
 from twisted_qmon.providers.process import Process
 from twisted_qmon.providers.process.stalls import Stalls

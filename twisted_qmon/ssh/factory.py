@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory, Refused
+from twisted_qmon._transport.connections import Refused
+from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
 from twisted_qmon.info import Level
 from twisted_qmon.ssh.algorithms import CIPHERS, KEY_EXCHANGES, MACS
 from twisted_qmon.ssh.connection import Connection
