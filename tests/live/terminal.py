@@ -96,7 +96,8 @@ class Terminal:
 
     def prompts(self, line: str = "(qmon)") -> str:
         """Wait until the cursor is on such a line, and nothing comes any more. :return: the screen"""
-        self.until(f"the line {line!r}", lambda: self.line == line and not self._read(0.15))
+        # While text is being written the terminal itself shows a Ctrl-C, as it does for any program.
+        self.until(f"the line {line!r}", lambda: self.line.removeprefix("^C") == line and not self._read(0.15))
         return self.screen
 
     def types(self, text: str) -> None:
