@@ -20,7 +20,8 @@ The error tree.
           +-- DeviceNotFound
           +-- KVMMissingCap
 
-The five below C{CommandError} are QEMU's error classes (qapi/error.json); QEMU adds no new ones, so neither do we.
+The five below C{CommandError} are QEMU's error classes (qapi/error.json); QEMU adds no new ones, so neither do we. A new
+error is a subclass of C{GenericError}, entered here and in C{__all__}; one for users is exported by C{twisted_qmon/__init__.py}.
 """
 
 from __future__ import annotations

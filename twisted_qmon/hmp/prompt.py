@@ -1,5 +1,5 @@
 """
-What a person sees first, and before each line.
+What a person sees first, and before each line. In the style of QEMU both are in L{twisted_qmon.hmp.qemu_style}.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Type:
     To add one, write a subclass with C{info}, C{kinds}, C{decode} and C{encode}. Enter the class that it is annotated with in
     C{SIMPLE}, at the end; where that is C{Annotated}, as C{Size} is, see C{_annotated} in L{twisted_qmon.qapi.compiler}. That is
     all for a type that looks like one that is there already (its C{info} is that of a string, say). A new C{kind} of
-    L{TypeInfo} is also named in C{_plain} of L{twisted_qmon.qapi.schema}, in C{twisted_qmon.hmp.line} and
+    L{TypeInfo} is also named in C{_plain} or C{_JSON_TYPES} of L{twisted_qmon.qapi.schema}, in C{twisted_qmon.hmp.line} and
     C{twisted_qmon.hmp.args}, which read what a person types, and in C{_TYPES} of L{twisted_qmon.qapi.args_type}, if a letter of
     C{args_type} stands for it.
 

@@ -3,7 +3,8 @@ The limits of a session, which C{twistd qmon} and the factories have as defaults
 
 Those of messages are in L{twisted_qmon.qmp.json.limits}, those of connections in L{twisted_qmon._transport}, those of the human
 monitor in L{twisted_qmon.hmp.protocol}. How many requests are in flight to a QEMU behind the monitor, for all clients together,
-is C{UPSTREAM_IN_FLIGHT} in L{twisted_qmon.providers.qemu.upstream}.
+is C{UPSTREAM_IN_FLIGHT} in L{twisted_qmon.providers.qemu.upstream}; how many a client of the HTTP interface may have pending,
+C{MAX_PENDING} in L{twisted_qmon.web.session}.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What the providers of long commands have in common.
+What the providers of long commands have in common. How to add a command: L{twisted_qmon.providers.qemu.long_commands}.
 """
 
 from __future__ import annotations
