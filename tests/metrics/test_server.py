@@ -161,13 +161,13 @@ def test_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be given more than once; a description that is not valid, and a library that is missing, are usage errors."""
     from twisted.python.usage import UsageError
 
-    from twisted_qmon import tap
+    from twisted_qmon._twistd import extras
 
     options = Options()
     options.parseOptions(["--metrics", "tcp:9411", "--metrics", "unix:m.sock"])
     assert options["metrics"] == ["tcp:9411", "unix:m.sock"]
     with pytest.raises(UsageError, match="--metrics: 'tcp:x'"):
         Options().parseOptions(["--metrics", "tcp:x"])
-    monkeypatch.setattr(tap, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"prometheus_client is not installed: pip install 'twisted-qmon\[metrics\]'"):
         Options().parseOptions(["--metrics", "tcp:9411"])

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from twisted_qmon import tap
 from twisted_qmon._twistd.hosting import Hosting
 from twisted_qmon.tap import Options
+from twisted_qmon.tap import options as tap_options
 
 
 class Curious(usage.Options):
@@ -65,7 +66,7 @@ def twistd(monkeypatch: pytest.MonkeyPatch) -> Any:
     from twisted.scripts._twistd_unix import ServerOptions as UnixServerOptions
 
     maker = Maker()
-    monkeypatch.setattr(tap, "installed_services", lambda: [maker])
+    monkeypatch.setattr(tap_options, "installed_services", lambda: [maker])
     ours = ServiceMaker("twisted-qmon", "twisted_qmon.tap", "", "qmon")
     options: Any = UnixServerOptions()
     options._getPlugins = lambda interface: [maker, ours]

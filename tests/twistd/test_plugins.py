@@ -31,6 +31,7 @@ from twisted_qmon._twistd.plugins import (
 from twisted_qmon._twistd.start_up import StartUp, one_line
 from twisted_qmon.interfaces import ICommandProvider, ICommandProviderFactory
 from twisted_qmon.tap import Options
+from twisted_qmon.tap import options as tap_options
 
 
 class Weather(CommandProvider):
@@ -431,18 +432,18 @@ class TestOptions:
             def options(self) -> Any:  # type: ignore[override]
                 raise ImportError("No module named 'needed'")
 
-        monkeypatch.setattr(tap, "installed_services", lambda: [Broken("broken")])
+        monkeypatch.setattr(tap_options, "installed_services", lambda: [Broken("broken")])
         with pytest.raises(usage.UsageError, match="^broken can't be loaded: No module named 'needed'$"):
             Options().parseOptions(["broken"])
 
     def test_the_help_lists_installed_providers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With their descriptions, in columns; and the plugins that can run beside the monitor."""
         found = {"a": _Factory("a"), "longer": _Factory("longer")}
-        monkeypatch.setattr(tap, "installed_providers", lambda: found)
+        monkeypatch.setattr(tap_options, "installed_providers", lambda: found)
         text = Options().getUsage()
         assert "Providers:\n    a       what a gives\n    longer  what longer gives\n" in text
         assert "\n    web  " in text
-        monkeypatch.setattr(tap, "installed_providers", dict)
+        monkeypatch.setattr(tap_options, "installed_providers", dict)
         assert "Providers:" not in Options().getUsage()
 
     def test_the_monitor_and_the_plugin_have_one_parent(self) -> None:
@@ -487,7 +488,7 @@ class TestOptions:
             def makeService(self, options: Any) -> Any:
                 raise ValueError("no\nuse")
 
-        monkeypatch.setattr(tap, "installed_services", lambda: [Broken("broken")])
+        monkeypatch.setattr(tap_options, "installed_services", lambda: [Broken("broken")])
         options = Options()
         options.parseOptions(["broken"])
         with pytest.raises(SystemExit, match="^twistd qmon: broken: no use$"):

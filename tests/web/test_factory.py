@@ -324,6 +324,10 @@ def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(UsageError, match="--web: 'nix:1' is not a valid server endpoint"):
         Options().parseOptions(["--web", "nix:1"])
-    monkeypatch.setattr("twisted_qmon.tap.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'twisted-qmon\[web\]'"):
+    monkeypatch.setattr("twisted_qmon._twistd.extras.find_spec", lambda name: None)
+    words = r"Klein is not installed: pip install 'twisted-qmon\[web\]'"
+    with pytest.raises(UsageError, match=f"--web: {words}"):
         Options().parseOptions(["--web", "tcp:1"])
+    reactor: Any = MemoryReactorClock()
+    with pytest.raises(ImportError, match=f"^{words}$"):
+        serve_web(make_monitor_service(reactor, Monitor(clock=reactor)), ["tcp:1"], "t")

@@ -44,8 +44,8 @@ class ParsedOptions(Protocol):
         """The short ones."""
 
     @property
-    def optParameters(self) -> Sequence[Sequence[object]]:
-        """Those with a value, in rows: the name first; the fifth, if there is one, converts the value."""
+    def converters(self) -> Mapping[str, Callable[[str], object]]:
+        """By the name of an option, what makes a value of its text."""
 
     def get(self, key: str) -> object:
         """:return: the default of an option; a list if it may be repeated"""
@@ -84,7 +84,6 @@ class _Config:
         self._options = options
         self._path = path
         self._takes_value = {name.rstrip("=").replace("_", "-"): name.endswith("=") for name in options.longOpt}
-        self._converters = {row[0]: row[4] for row in options.optParameters if len(row) > 4}
         try:
             self._document: Mapping[str, object] = load_toml(path)
         except AccessError as e:
@@ -118,8 +117,8 @@ class _Config:
     def _text(self, key: str, value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise self._error(key, f"a string or a number is expected, not {value!r}")
-        converter = self._converters.get(key)
-        if callable(converter):
+        converter = self._options.converters.get(key)
+        if converter is not None:
             self._check(converter, str(value))
         return str(value)
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-__all__ = ["missing_modules"]
+__all__ = ["missing_modules", "need_extra"]
 
 # What each extra brings, besides what is there anyway, and what it is for.
 _EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "metrics": ("prometheus_client is not installed", ("prometheus_client",)),
     "ssh": ("SSH needs twisted[conch] and wcwidth", ("cryptography", "bcrypt", "wcwidth")),
+    "web": ("Klein is not installed", ("klein",)),
 }
 
 
@@ -21,3 +23,10 @@ def missing_modules(extra: str) -> str:
     if all(find_spec(module) is not None for module in modules):
         return ""
     return f"{needs}: pip install 'twisted-qmon[{extra}]'"
+
+
+def need_extra(extra: str) -> None:
+    """:raise ImportError: when an extra is not installed, with one line that says how to install it"""
+    missing = missing_modules(extra)
+    if missing:
+        raise ImportError(missing)

@@ -13,6 +13,7 @@ from twisted.python.usage import UsageError
 from tests.support.ssh_client import Client, new_key
 from twisted_qmon import Monitor, make_monitor_service
 from twisted_qmon._twistd import extras
+from twisted_qmon.service import serve_ssh
 from twisted_qmon.ssh.factory import SSHFactory
 from twisted_qmon.tap import Options
 
@@ -106,6 +107,9 @@ def test_service(files: list[str]) -> None:
     key = new_key()
     keys = Path(files[3])
     stamp = keys.stat()
+    serve_ssh(service, [], None, None)
+    serve_ssh(service, ["tcp:3"], files[1], files[3])
+    assert service.factories[2:][0].endpoint == "tcp:3"
     assert service.rereads
     assert not Client(first, reactor, key).logged_in
     keys.write_bytes(key.public().toString("openssh"))

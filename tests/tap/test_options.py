@@ -10,6 +10,7 @@ from twisted.python.usage import UsageError
 
 from twisted_qmon.info import Level
 from twisted_qmon.tap import Options
+from twisted_qmon.tap.options import GROUPS
 
 
 def parse(*arguments: str) -> Any:
@@ -110,7 +111,8 @@ def test_help() -> None:
     ):  # fmt: skip
         assert option in text
     # Those of --qmp and --hmp, and of each option that has one; "off" is said in its text.
-    with_default = [row for row in Options.optParameters if row[2] is not None or "[default:" in row[3]]
+    rows = [row for group in GROUPS for row in group.optParameters]
+    with_default = [row for row in rows if row[2] is not None or "[default:" in row[3]]
     assert text.count("default:") == 2 + len(with_default) >= 14
 
 
