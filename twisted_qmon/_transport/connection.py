@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from twisted_qmon.errors import CommandError
     from twisted_qmon.info import JSON, Level
 
-__all__ = ["HANDSHAKE_TIMEOUT", "LINGER", "ConnectionFactory", "ConnectionMixin", "pusher", "unsent"]
+__all__ = ["HANDSHAKE_TIMEOUT", "LINGER", "ConnectionFactory", "ConnectionMixin", "pusher", "sender", "unsent"]
 
 #: Seconds that a client has to complete the TLS handshake.
 HANDSHAKE_TIMEOUT = 30.0
@@ -143,6 +143,7 @@ class ConnectionMixin:
             blocked=self.write_blocked,
             unblocked=self._unblocked,
             push=pusher(self.transport),
+            send=sender(self.transport),
         )
         keep_alive = getattr(self.transport, "setTcpKeepAlive", None)
         if keep_alive is not None:
@@ -446,6 +447,38 @@ def pusher(transport: object) -> Callable[[], None] | None:
             transport.doWrite()
 
     return push
+
+
+def sender(transport: object) -> Callable[[bytes], None] | None:
+    """
+    :return: writes bytes and has the transport send them at once, as far as the peer takes them: C{write} and then L{pusher}, but
+        if nothing waits in the transport, it is not told first to wait for the socket and then to wait no more; C{None}: this one
+        can't
+    """
+    push = pusher(transport)
+    if push is None:
+        return None
+    assert isinstance(transport, FileDescriptor)
+
+    def send(data: bytes) -> None:
+        if (
+            transport.connected
+            and not (transport.disconnecting or transport.dataBuffer or transport._tempDataLen)
+            and not getattr(transport, "TLS", False)
+            and not transport._writeDisconnected
+        ):
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int) and sent > 0:
+                data = data[sent:]
+            # The rest when the socket takes more. If the connection is lost, the reactor finds that when it tries.
+            transport.write(data)
+            return
+        transport.write(data)
+        push()
+
+    return send
 
 
 def _peer_text(transport: ITransport) -> str:

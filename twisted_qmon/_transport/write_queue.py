@@ -43,6 +43,7 @@ class WriteQueue:
     :param blocked: called when the transport wants no more
     :param unblocked: called when it has taken all that waited, and would take more
     :param push: has the transport send what it has taken at once, as far as the peer takes it; C{None}: it can't
+    :param send: C{write} and C{push} in one; C{None}: it can't
     :ivar blocked: messages wait
     :ivar queued: bytes of events that wait
     :ivar handed_over: messages that had to wait, here or elsewhere, and have been given to the transport since
@@ -51,7 +52,7 @@ class WriteQueue:
     """
 
     __slots__ = (
-        "_by_key", "_entries", "_limit_exceeded", "_on_blocked", "_on_unblocked", "_push", "_write",
+        "_by_key", "_entries", "_limit_exceeded", "_on_blocked", "_on_unblocked", "_push", "_send", "_write",
         "blocked", "closed", "handed_over", "lost", "lost_message", "max_queued", "policy", "queued",
     )  # fmt: skip
 
@@ -65,8 +66,10 @@ class WriteQueue:
         blocked: Callable[[], None],
         unblocked: Callable[[], None],
         push: Callable[[], object] | None = None,
+        send: Callable[[bytes], object] | None = None,
     ) -> None:
         self._write = write
+        self._send = write if send is None else send
         self._limit_exceeded = limit_exceeded
         self._on_blocked = blocked
         self._on_unblocked = unblocked
@@ -89,6 +92,13 @@ class WriteQueue:
             self._write(data)
         elif not self.closed:
             self._queue().append(_Entry(data))
+
+    def send(self, data: bytes) -> None:
+        """L{reply} and L{push} in one."""
+        if not self.blocked:
+            self._send(data)
+        else:
+            self.reply(data)
 
     def push(self) -> None:
         """

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.support.fake_qemu import Proxy
-from twisted_qmon.errors import CommandCancelled, GenericError
+from twisted_qmon.errors import CommandCancelled, ConnectionClosed, GenericError
 from twisted_qmon.hmp.console import Person
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers.qemu import upstream as _upstream
@@ -175,6 +175,51 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done[1]).value, "one")
         self.assertEqual([each["execute"] for each in self.qemu.asked()], ["c2"])
         self.assertNoResult(done[0])
+
+    def test_two_replies(self) -> None:
+        """After two replies that come together the next two requests are one write, ahead of what the callers of the first do."""
+        done = [self.execute(f"c{n}") for n in range(5)]
+        seen: list[int] = []
+        writes: list[bytes] = []
+        for each in done[:2]:
+            each.addCallback(lambda _: seen.append(len(writes)))
+        replies = [{"return": {}, "id": request["id"]} for request in self.qemu.asked()]
+        self.patch(self.qemu.transport, "write", writes.append)
+        self.qemu.say(replies[0], {"event": "STOP", "id": replies[0]["id"]}, replies[1])
+        self.assertEqual(seen, [1, 1])
+        (write,) = writes
+        self.assertEqual([json.loads(line)["execute"] for line in write.splitlines()], ["c2", "c3"])
+        self.assertEqual(self.proxy.event_names(), ["STOP"])
+        self.assertEqual(self.proxy.provider.upstream.state[2:], (1, 2))
+
+    def test_two_replies_and_cancelled(self) -> None:
+        """A reply that came with the one whose caller cancels its request does not count twice."""
+        done = [self.execute(f"c{n}") for n in range(6)]
+        done[0].addCallback(lambda _: done[1].cancel())
+        replies = [{"return": {}, "id": request["id"]} for request in self.qemu.asked()]
+        self.qemu.say(*replies, replies[0])
+        self.failureResultOf(done[1], CommandCancelled)
+        self.assertEqual([request["execute"] for request in self.qemu.asked()], ["c2", "c3"])
+        self.assertEqual(self.proxy.provider.upstream.state[2:], (2, 2))
+
+    def test_closed_between(self) -> None:
+        """When the connection ends while the next requests are made, they fail, and nothing is sent any more."""
+        done = [self.execute("c0"), self.execute("c1")]
+        unsayable: Any = {"x": {1}}
+        self.execute("bad", unsayable).addErrback(lambda _: self.qemu.die())
+        done.append(self.execute("c3"))
+        self.qemu.say(*({"return": {}, "id": request["id"]} for request in self.qemu.asked()))
+        for each in done:
+            self.failureResultOf(each, ConnectionClosed)
+        self.assertEqual(self.qemu.asked(), [])
+
+    def test_reply_without_id(self) -> None:
+        """A reply without id, which can only be that to the one request there is, makes room as well."""
+        done = self.execute("c0")
+        self.qemu.asked()
+        self.qemu.say({"error": {"class": "GenericError", "desc": "too long"}})
+        self.failureResultOf(done, GenericError)
+        self.assertEqual(self.proxy.provider.upstream.state[2:], (0, 0))
 
     def test_fair(self) -> None:
         """A client with one request waits for one of each other client, not for a thousand of one."""

@@ -22,7 +22,7 @@ from twisted_qmon.providers.qemu.heartbeat import Heartbeat
 from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
-from twisted_qmon.qmp._client.replies import Message, text_of
+from twisted_qmon.qmp._client.replies import Malformed, Message, text_of
 from twisted_qmon.qmp._client.session import error_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Forwarded(Deferred[JSONText]):
     A request on its way to QEMU.
 
     :ivar number: its id at QEMU; 0 while it waits for its turn
-    :ivar in_band: it counts against L{UPSTREAM_IN_FLIGHT}
+    :ivar in_band: it counts against L{UPSTREAM_IN_FLIGHT}, until its reply is there
     :ivar connection: C{None} once that is over
     """
 
@@ -146,7 +146,27 @@ class UpstreamConnection(ClientConnection[Forwarded]):
 
     def dataReceived(self, data: bytes) -> None:
         self.silent_since = self._clock.seconds()
-        self.session.receive(data)
+        session = self.session
+        messages = session.read(data)
+        # QEMU has the next requests before the callers of these have their answers.
+        answered = self._count_replies(messages)
+        if answered:
+            self._upstream._answered(answered)
+        session.take(messages)
+
+    def _count_replies(self, messages: list[Message | Malformed]) -> int:
+        """:return: how many of the messages answer requests in band; these count no more"""
+        pending = self.session.pending
+        count = 0
+        for message in messages:
+            # Anything may stand for an id.
+            if isinstance(message, Malformed) or type(message.id) is not int or message.event is not ABSENT:
+                continue
+            owner = pending.get(message.id)
+            if owner is not None and owner.in_band:
+                owner.in_band = False
+                count += 1
+        return count
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_gone = True
@@ -161,9 +181,10 @@ class UpstreamConnection(ClientConnection[Forwarded]):
 
     def replied(self, owner: Forwarded, message: Message) -> None:
         try:
-            # QEMU has the next request before this one's caller has its answer.
             if owner.in_band:
-                self._upstream._answered()
+                # A reply without an id.
+                owner.in_band = False
+                self._upstream._answered(1)
         finally:
             if message.returned is ABSENT:
                 owner.errback(Failure(error_of(message)))
@@ -309,10 +330,20 @@ class Upstream:
             self._waiting -= 1
         forwarded.errback(CommandCancelled(f"Command '{forwarded.name}' was cancelled"))
 
-    def _answered(self) -> None:
-        self._in_flight -= 1
-        while self._turns and self._in_flight < UPSTREAM_IN_FLIGHT and self.connection is not None:
-            self._send_next(self.connection)
+    def _answered(self, count: int) -> None:
+        self._in_flight -= count
+        connection = self.connection
+        if connection is None or not self._turns:
+            return
+        if count > 1:
+            # In one system call what may go now.
+            connection.gather()
+        try:
+            while self._turns and self._in_flight < UPSTREAM_IN_FLIGHT and self.connection is connection:
+                self._send_next(connection)
+        finally:
+            if count > 1:
+                connection.send_gathered()
 
     def _send_next(self, connection: UpstreamConnection) -> None:
         caller = self._turns.popleft()

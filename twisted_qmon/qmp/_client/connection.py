@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_qmon._transport.connection import pusher
+from twisted_qmon._transport.connection import sender
 from twisted_qmon._transport.tls import loss_reason, tls_layer
 from twisted_qmon.errors import CommandError, ConnectionClosed, GenericError
 from twisted_qmon.qmp._client.replies import Message
@@ -67,8 +67,9 @@ class ClientConnection(Protocol, Generic[_Owner]):
         self._is_lost = False
         self._reason: CommandError = ConnectionClosed("The connection to the monitor was closed")
         self._paused = False
-        self._push: Callable[[], object] | None = None
+        self._send: Callable[[bytes], object] | None = None
         self._unsent: dict[int, bytes] = {}
+        self._gathered: list[bytes] | None = None
 
     # -- for subclasses
 
@@ -103,11 +104,21 @@ class ClientConnection(Protocol, Generic[_Owner]):
         number, data = self.session.request(owner, name, arguments, oob=oob)
         if self._paused:
             self._unsent[number] = data
+        elif self._gathered is not None:
+            self._gathered.append(data)
         else:
-            self.send(data)
-            if self._push is not None:
-                self._push()
+            (self._send or self.send)(data)
         return number
+
+    def gather(self) -> None:
+        """Keep the requests made from now on until L{send_gathered} sends them together."""
+        self._gathered = []
+
+    def send_gathered(self) -> None:
+        """Send what was requested since L{gather}."""
+        gathered, self._gathered = self._gathered, None
+        if gathered and not self._is_over:
+            (self._send or self.send)(b"".join(gathered))
 
     def withdraw(self, number: int) -> bool:
         """
@@ -182,7 +193,7 @@ class ClientConnection(Protocol, Generic[_Owner]):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         if self.eager:
-            self._push = pusher(transport)
+            self._send = sender(transport)
         if hasattr(transport, "setTcpKeepAlive"):
             transport.setTcpKeepAlive(1)
         if hasattr(transport, "registerProducer"):

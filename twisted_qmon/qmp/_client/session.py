@@ -10,7 +10,7 @@ The client's side of a QMP conversation: greeting, negotiation, requests and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -172,12 +172,19 @@ class ClientSession(Generic[_Owner]):
     # -- in
 
     def receive(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Take what has arrived: L{read} and L{take}."""
+        self.take(self.read(data))
+
+    def read(self, data: bytes) -> list[Message | Malformed]:
+        """:return: the messages that are complete with this, for L{take}"""
         try:
-            messages = self._reader.feed(data)
+            return self._reader.feed(data)
         except MessageTooLong as e:
             self._fail(str(e))
-            return
+            return []
+
+    def take(self, messages: Iterable[Message | Malformed]) -> None:
+        """Tell the connection what has come."""
         pending = self.pending
         replied = self._user.replied
         for message in messages:

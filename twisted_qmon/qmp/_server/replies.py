@@ -91,23 +91,31 @@ class ReplyBuffer:
         self.size += len(line)
 
     def write(self, result: JSON | JSONText, id: RequestId) -> None:
-        """Write a successful reply by itself, while there are no others. The parameters are those of L{result}."""
+        """Write a successful reply by itself, at once, while there are no others. The parameters are those of L{result}."""
         if type(id) in _SIMPLE_IDS:
             try:
                 line = encode_quickly(Reply(verbatim(result.text) if type(result) is JSONText else result, id))
             except Exception:
                 line = self._encode_carefully(result, id)
-            self._write_queue.reply(to_ascii(line + NEWLINE))
+            self._write_queue.send(to_ascii(line + NEWLINE))
         else:
             self.result(result, id)
-            self.flush()
+            self.flush(at_once=True)
 
-    def flush(self) -> None:
-        """Write all there is."""
-        data = NEWLINE.join(self._lines) + NEWLINE
+    def flush(self, *, at_once: bool = False) -> None:
+        """
+        Write all there is.
+
+        :param at_once: the client waits for it: send it now and not in a turn of the reactor, as nothing is to come that could
+            go with it
+        """
+        data = to_ascii(NEWLINE.join(self._lines) + NEWLINE)
         self._lines.clear()
         self.size = 0
-        self._write_queue.reply(to_ascii(data))
+        if at_once:
+            self._write_queue.send(data)
+        else:
+            self._write_queue.reply(data)
 
     def clear(self) -> None:
         """Forget all there is."""

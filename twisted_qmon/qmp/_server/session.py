@@ -313,9 +313,7 @@ class Session:
             else:
                 changed = True
             if out.size:
-                out.flush()
-                if not self._in_band.running:
-                    self._write_queue.push()
+                out.flush(at_once=not self._in_band.running)
         finally:
             self._pumping = False
             if asking is not None:
@@ -361,7 +359,6 @@ class Session:
             self._follow(answer)
         elif self._clear and not self._out.size and not self._reader.chunk:
             self._out.write(answer, message.id)
-            self._write_queue.push()
             return True
         else:
             self._out.result(answer, message.id)
