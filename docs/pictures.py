@@ -69,6 +69,7 @@ LAYERS: list[list[tuple[str, str]]] = [
         ("providers", "process, jobs, qemu, quit"),
         ("ssh", "SSH"),
         ("web", "page, HTTP"),
+        ("fleet", "members, router"),
         ("testing", "clients in memory"),
     ],
     [("qmp", "JSON, session, protocol, client"), ("hmp", "line, printers, console, protocol")],

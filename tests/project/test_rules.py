@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"_transport", "_twistd"},
     {"qmp", "hmp"},
     {FACADE},
-    {"testing", "providers", "web", "ssh"},
+    {"testing", "providers", "web", "ssh", "fleet"},
     {"watchdog", "metrics"},
     {"service", "shell"},
     {"tap", "__main__"},

@@ -11,6 +11,7 @@ __all__ = ["missing_modules", "need_extra"]
 
 # What each extra brings, besides what is there anyway, and what it is for.
 _EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "fleet": ("a fleet needs Autobahn, which needs Python 3.11", ("autobahn", "txaio")),
     "metrics": ("prometheus_client is not installed", ("prometheus_client",)),
     "ssh": ("SSH needs twisted[conch] and wcwidth", ("cryptography", "bcrypt", "wcwidth")),
     "web": ("Klein is not installed", ("klein",)),
