@@ -125,8 +125,8 @@ class ICallee(Interface):
 
 class IFleet(Interface):
     """
-    One connection to the engine of a fleet. It ends once, by L{close} or since the router has gone; whoever wants another one
-    makes it.
+    One connection to the engine of a fleet. It ends once, by L{close} or since the router has gone; to go on, another one is
+    made.
 
     All Deferreds fail with L{CommandError<twisted_qmon.errors.CommandError>} only: with
     L{ConnectionClosed<twisted_qmon.errors.ConnectionClosed>} when the connection has ended.
