@@ -54,7 +54,7 @@ def member_name(name: str) -> str:
     return _FOREIGN.sub("_", name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """
     A call of a member, as it came.
@@ -64,6 +64,8 @@ class Call:
     :ivar authid: who calls, as the router authenticated it; C{None}: the router does not tell
     :ivar session: the caller's session, which is unique as long as the router runs; 0: the router does not tell
     :ivar progress: tells the caller how far the command is: C{(current, total)}; C{None}: it did not ask for that
+    :ivar left: the caller has gone, with or without the router. It is set before the call is cancelled: then its command is
+        cancelled or runs on, as it says (C{on_disconnect})
     """
 
     procedure: str
@@ -71,6 +73,7 @@ class Call:
     authid: str | None = None
     session: int = 0
     progress: Callable[[int, int], None] | None = None
+    left: bool = False
 
 
 class Publication(NamedTuple):
@@ -112,14 +115,7 @@ class ICallee(Interface):
         A call has come.
 
         :return: fires with the result; fails with L{CommandError<twisted_qmon.errors.CommandError>} only. Cancelling it says that
-            the caller does not want it any more.
-        """
-
-    def left(deferred: Deferred[JSON]) -> None:
-        """
-        The caller of a call has gone. Its command is cancelled or runs on, as it says (C{on_disconnect}).
-
-        :param deferred: what L{called} returned
+            the caller does not want it any more, or (C{call.left}) has gone.
         """
 
 
@@ -161,11 +157,12 @@ class IFleet(Interface):
             member does, and fails it with L{CommandCancelled<twisted_qmon.errors.CommandCancelled>}.
         """
 
-    def publish(publication: Publication) -> None:
+    def publish(publication: Publication, sessions: Sequence[int] | None = None) -> None:
         """
         Publish an event of a member that was announced here. It is not known who gets it.
 
-        :raise ConnectionClosed: when the connection has ended
+        :param sessions: the callers' sessions that may get it; C{None}: all that the router lets
+        :raise CommandError: when the connection has ended, or the event can't be encoded
         """
 
     def subscribe(receiver: Callable[[Publication], object], name: str | None = None) -> Deferred[Callable[[], None]]:
