@@ -486,6 +486,26 @@ class LoginTests(SSHCase):
         self.authorize(OTHER)
         self.assertFalse(self.connect().logged_in)
 
+    def test_a_key_that_is_taken_away(self) -> None:
+        """When the file is read again its owner is disconnected, and what it waits for is cancelled; others go on."""
+        self.path.write_text(
+            "".join(f"{key.public().toString('openssh').decode()} who\n" for key in (KEY, OTHER)), encoding="ascii"
+        )
+        one, other, stranger = self.connect(), self.connect(OTHER), self.connect(logs_in=False)
+        one.run("slow")
+        waiting = self.commands.waiting
+        assert waiting is not None
+        self.authorize(OTHER)
+        self.assertFalse(one.below.disconnected)
+        self.factory.reread()
+        self.assertTrue(one.below.disconnected)
+        self.assertFalse(other.below.disconnected or stranger.below.disconnected)
+        one.lose()
+        self.assertTrue(waiting.called)
+        self.path.unlink()
+        self.factory.reread()
+        self.assertTrue(other.below.disconnected)
+
     def test_where_from(self) -> None:
         """C{from=} holds for the key's owner too."""
         self.authorize(KEY, 'from="192.0.2.7" ')

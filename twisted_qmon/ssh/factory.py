@@ -172,6 +172,18 @@ class SSHFactory(_ConchFactory):
         for transport in list(self._transports):
             transport.abort()
 
+    def reread(self) -> None:
+        """Read again who may log in. A client whose key is not authorized any more is disconnected."""
+        self.keys.reread()
+        for transport in list(self._transports):
+            if transport.logged_in and self.keys.find(transport.avatar.key.blob, transport.host) is None:
+                _own_log.info(
+                    "disconnecting {identity} at {peer}: the key is not authorized any more",
+                    identity=str(transport.avatar.key.identity),
+                    peer=transport.peer,
+                )
+                transport.abort()
+
     # -- connections
 
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport | Refused:  # type: ignore[override]
