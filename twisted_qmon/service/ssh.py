@@ -49,7 +49,6 @@ def serve_ssh(
 
     key = load_host_key(fspath(host_key)) if isinstance(host_key, (str, PathLike)) else host_key
     keys = AuthorizedKeys(fspath(authorized_keys)) if isinstance(authorized_keys, (str, PathLike)) else authorized_keys
-    service.on_reread.append(keys.reread)
     monitor, sessions = service.monitor, service.sessions
     for description in descriptions:
         commands = CommandFactory(monitor, **sessions.limits)
