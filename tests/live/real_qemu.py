@@ -79,6 +79,12 @@ class RealQemu:
         assert self._popen is not None
         return self._popen.wait(PATIENCE)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._popen is not None
+        return self._popen.pid
+
     def freeze(self) -> None:
         """Stop it where it is."""
         assert self._popen is not None

@@ -5,12 +5,13 @@ A QEMU that the test plays: what a proxy sends to it is kept, what it says is up
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint, IUNIXTransport
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -41,6 +42,7 @@ COMMANDS = {
     **dict.fromkeys(("snapshot-save", "snapshot-load", "snapshot-delete"), (True, False)),
     **dict.fromkeys(("job-dismiss", "job-cancel", "job-complete"), (True, False)),
     **dict.fromkeys(("block-stream", "drive-backup", "drive-mirror", "block-commit"), (True, False)),
+    **dict.fromkeys(("getfd", "closefd", "add-fd", "remove-fd"), (True, False)),
     "x-debug-query-block-graph": (False, False),
 }
 EVENTS = ("STOP", "RESUME", "MIGRATION", "JOB_STATUS_CHANGE", "SHUTDOWN")
@@ -67,12 +69,35 @@ def make_schema(
     ]
 
 
+@implementer(IUNIXTransport)
+class UnixTransport(MemoryTransport):
+    """
+    A transport that takes descriptors, as a unix socket's does.
+
+    :ivar received: those that QEMU has got; it closes them
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[int] = []
+        self._queued: list[int] = []
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        self._queued.append(descriptor)
+
+    def _take(self) -> None:
+        if self.value():
+            self.received += map(os.dup, self._queued)
+            self._queued.clear()
+        super()._take()
+
+
 class FakeConnection:
     """QEMU's end of one connection."""
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
-        self.transport = MemoryTransport()
+        self.transport = UnixTransport()
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
 

@@ -7,7 +7,9 @@ Bytes only; no word of QMP or HMP.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -93,7 +95,7 @@ class _WriteProducer:
 class ConnectionMixin:
     """
     The part of a protocol that looks after its connection. Mix it in before L{twisted.internet.protocol.Protocol}, and say that
-    it provides C{IHandshakeListener}.
+    it provides C{IHandshakeListener} and C{IFileDescriptorReceiver}.
 
     The protocol implements C{established()}, C{write_blocked()} and C{write_unblocked()}.
 
@@ -289,6 +291,11 @@ class ConnectionMixin:
     def _vanished(self) -> None:
         self.factory.counters.vanished += 1
         self.abort()
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """The client has sent a file descriptor with what comes next. It is of no use here."""
+        with suppress(OSError):
+            os.close(descriptor)
 
     # -- idling
 

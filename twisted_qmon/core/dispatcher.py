@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.core.access.standing import Standing
+    from twisted_qmon.core.descriptor import Descriptor
     from twisted_qmon.core.guard import Guard
     from twisted_qmon.core.registry import CalledCommand, DirectCommand, RecordedCommand, Registry
     from twisted_qmon.core.request import Begun, RequestId
@@ -76,6 +77,7 @@ class Dispatcher:
     :ivar find_direct: finds, for L{serve}, commands for a caller that is not guarded
     :ivar guard: decides about the requests of callers who may not run everything, and records what is done; C{None}: there is
         nothing to decide and nothing to record
+    :ivar on_leave: called with each caller that has left, when its requests have been dealt with; perhaps more than once
     """
 
     _log = Logger(observer=publish)
@@ -101,6 +103,7 @@ class Dispatcher:
         self._depth = 0
         self._not_found = not_found
         self.guard: Guard | None = None
+        self.on_leave: list[Callable[[ICaller], object]] = []
 
     @property
     def clock(self) -> IReactorTime:
@@ -119,9 +122,14 @@ class Dispatcher:
         id: RequestId = ABSENT,
         oob: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        descriptor: Descriptor | None = None,
     ) -> Request:
-        """See L{Monitor.submit<twisted_qmon.core.monitor.Monitor.submit>}."""
-        request = Request(self, self._numbers(), name, arguments, caller, id, oob, progress)
+        """
+        See L{Monitor.submit<twisted_qmon.core.monitor.Monitor.submit>}.
+
+        :param descriptor: the file descriptor that came with the request
+        """
+        request = Request(self, self._numbers(), name, arguments, caller, id, oob, progress, descriptor)
         if self._refusal is None:
             self.start(request)
         else:
@@ -229,15 +237,31 @@ class Dispatcher:
         """:return: a request that was answered without a command: what came is no command, or the caller serves it itself"""
         return Request(self, 0, "", None, caller, id, done=True, result=result, error=error)
 
+    def takes_descriptor(self, name: str) -> bool:
+        """:return: whether there is such a command, and it takes a file descriptor"""
+        return _takes_descriptor(self._find(name))
+
+    @property
+    def takes_descriptors(self) -> bool:
+        """There is a command that takes a file descriptor."""
+        return any(map(_takes_descriptor, self._registry.active.values()))
+
     def prepare(
-        self, name: str, arguments: Mapping[str, JSON] | None, caller: ICaller, id: RequestId, oob: bool
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None,
+        caller: ICaller,
+        id: RequestId,
+        oob: bool,
+        descriptor: Descriptor | None = None,
     ) -> Request:
         """
         Accept a request that has to wait for its turn: L{start} starts it. Until then it can be cancelled.
 
+        :param descriptor: the file descriptor that came with it
         :return: the request; done already if no new ones are taken
         """
-        request = Request(self, self._numbers(), name, arguments, caller, id, oob)
+        request = Request(self, self._numbers(), name, arguments, caller, id, oob, None, descriptor)
         if self._refusal is None:
             self.pending.add(request, self.clock.seconds())
         else:
@@ -441,6 +465,8 @@ class Dispatcher:
     def leave(self, caller: ICaller) -> None:
         """See L{IMonitor.leave}."""
         leave(caller, self.pending, self._find, self.cancel)
+        for left in self.on_leave:
+            left(caller)
 
     # -- stopping
 
@@ -479,6 +505,10 @@ class Dispatcher:
             return len(cancelled)
 
         return empty.addCallback(stopped)
+
+
+def _takes_descriptor(command: ICommand | None) -> bool:
+    return getattr(command, "takes_descriptor", False)
 
 
 def not_found(name: str) -> CommandError:

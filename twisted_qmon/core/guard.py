@@ -43,6 +43,7 @@ ASKING: ContextVar[Standing | None] = ContextVar("ASKING", default=None)
 #  - called(request): what the audit calls the request
 #  - continues(request): whether it goes on with what an earlier one of the same session began, which the audit has recorded
 #  - show(request): what the audit may show of the arguments; raises CommandError when they are wrong
+#  - takes_descriptor: whether a file descriptor may come with a request, which has it then (Request.descriptor)
 
 
 class Client(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from twisted_qmon.core.descriptor import Descriptor
 from twisted_qmon.errors import CommandError
 from twisted_qmon.info import JSON
 from twisted_qmon.interfaces import ICaller
@@ -47,6 +48,8 @@ class Request(Struct, eq=False, weakref=True):
     :ivar id: the caller's id, any JSON value, or L{ABSENT}; it is dropped when the caller leaves
     :ivar arguments: the arguments as they came, or C{None}
     :ivar oob: executed out of band
+    :ivar descriptor: the file descriptor that came with it. A handler that needs it takes it out; what is left is closed when the
+        request is settled.
     :ivar created: when it came, in seconds of the monitor's clock
     :ivar deadline: when it times out, in seconds of the monitor's clock; C{None}: never, or not started yet
     :ivar started: its turn has come; not yet, it waits in its session's queue
@@ -77,6 +80,7 @@ class Request(Struct, eq=False, weakref=True):
     id: RequestId
     oob: bool = False
     _observer: Callable[[int, int], None] | None = None
+    descriptor: Descriptor | None = None
     done: bool = False
     error: CommandError | None = None
     result: Any = None
@@ -141,6 +145,8 @@ class Request(Struct, eq=False, weakref=True):
             self._timer = None
             if timer.active():
                 timer.cancel()
+        if self.descriptor is not None:
+            self.descriptor.close()
         callback = self._callback
         if callback is not None:
             self._callback = None

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IHandshakeListener
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -59,7 +59,7 @@ def _can_edit() -> bool:
     return find_spec("wcwidth") is not None
 
 
-@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
+@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener, IFileDescriptorReceiver)
 class HMPProtocol(ConnectionMixin, LineReceiver):
     """
     One person's connection: moves lines between the transport and a L{Console}.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["QMPFactory", "QMPProtocol"]
 
 
-@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener)
+@implementer(ISuspendable, IHalfCloseableProtocol, IHandshakeListener, IFileDescriptorReceiver)
 class QMPProtocol(ConnectionMixin, Protocol):
     """
     One QMP connection: moves bytes between the transport and its L{Session}.
@@ -99,6 +99,12 @@ class QMPProtocol(ConnectionMixin, Protocol):
             return
         self.input_came()
         self.session.receive(data)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        if self._finishing or self.ended:
+            super().fileDescriptorReceived(descriptor)
+        else:
+            self.session.receive_descriptor(descriptor)
 
     def readConnectionLost(self) -> None:
         self.input_ended()

@@ -14,6 +14,7 @@ from twisted_qmon.core.audit.record import argument_names
 from twisted_qmon.core.events import Event
 from twisted_qmon.info import Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
+from twisted_qmon.providers.qemu.descriptors import ADD_FD, CLOSEFD, GETFD, REMOVE_FD
 from twisted_qmon.providers.qemu.levels import read_line
 from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.providers.qemu.secrets import hide_secrets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.request import Request
     from twisted_qmon.info import JSON, CommandInfo
     from twisted_qmon.providers.qemu.description import Description
+    from twisted_qmon.providers.qemu.descriptors import Descriptors
     from twisted_qmon.providers.qemu.upstream import Upstream
 
 __all__ = ["UpstreamCommands"]
@@ -89,6 +91,25 @@ class KnownCommand(UpstreamCommand):
         return super().invoke(request, arguments) if known is None else known
 
 
+class DescriptorCommand(UpstreamCommand):
+    """
+    One that takes the file descriptor that came with its request (C{getfd}, C{add-fd}), or closes one (C{closefd}, C{remove-fd}).
+    """
+
+    __slots__ = ("_descriptors", "takes_descriptor")
+
+    def __init__(self, upstream: Upstream, info: CommandInfo, oob: bool, descriptors: Descriptors) -> None:
+        super().__init__(upstream, info, oob)
+        self._descriptors = descriptors
+        self.takes_descriptor = info.name in (GETFD, ADD_FD)
+
+    def invoke(self, request: Request, arguments: _Arguments) -> Deferred[JSONText]:
+        if not self.takes_descriptor:
+            return self._descriptors.release(self.name, arguments, request.caller)
+        descriptor, request.descriptor = request.descriptor, None
+        return self._descriptors.execute(self.name, arguments, request.caller, descriptor)
+
+
 class LineCommand(KnownCommand):
     """
     The one that runs lines of QEMU's human monitor. What it needs is what the line needs, and in the audit it is what was typed.
@@ -122,9 +143,12 @@ class UpstreamCommands:
 
     :param description: what it has
     :param monitor: the monitor they are registered with: some of QEMU's commands are about its commands, too
+    :param descriptors: sends QEMU file descriptors
     """
 
-    def __init__(self, upstream: Upstream, description: Description, monitor: Monitor) -> None:
+    def __init__(
+        self, upstream: Upstream, description: Description, monitor: Monitor, descriptors: Descriptors
+    ) -> None:
         self._monitor = monitor
         self._description = description
         # By the name of what makes it: what it depends on, and the text.
@@ -144,6 +168,8 @@ class UpstreamCommands:
                 self._own.append(LineCommand(upstream, info, oob, self._help))
             elif name in answers:
                 self._own.append(KnownCommand(upstream, info, oob, answers[name]))
+            elif name in (GETFD, ADD_FD, CLOSEFD, REMOVE_FD):
+                self._own.append(DescriptorCommand(upstream, info, oob, descriptors))
             elif name != "qmp_capabilities":
                 # Each session negotiates with us.
                 self._own.append(UpstreamCommand(upstream, info, oob))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICommandProvider
     from twisted_qmon.providers.qemu.description import Description
+    from twisted_qmon.providers.qemu.descriptors import Descriptors
     from twisted_qmon.providers.qemu.upstream import Upstream
 
 __all__ = ["MAX_EVENT_NAME", "MAX_MORE_EVENTS", "SPEAK_FOR_THE_SERVER", "Offer"]
@@ -52,7 +53,12 @@ class Offer:
     _log = Logger()
 
     def __init__(
-        self, upstream: Upstream, description: Description, monitor: Monitor, withdraw: Callable[[], object]
+        self,
+        upstream: Upstream,
+        description: Description,
+        monitor: Monitor,
+        descriptors: Descriptors,
+        withdraw: Callable[[], object],
     ) -> None:
         self._monitor = monitor
         self._more_events: list[Event] = []
@@ -62,7 +68,7 @@ class Offer:
         try:
             for make in PROVIDERS:
                 self._register(make(upstream, theirs))
-            self._register(UpstreamCommands(upstream, description, monitor))
+            self._register(UpstreamCommands(upstream, description, monitor, descriptors))
         except MonitorError:
             self._unregister()
             raise

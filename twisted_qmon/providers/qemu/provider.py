@@ -27,6 +27,7 @@ from twisted_qmon.core.events import Event
 from twisted_qmon.core.upstream import UPSTREAM_LOST
 from twisted_qmon.errors import CommandError, GenericError, MonitorError
 from twisted_qmon.providers.qemu.description import Description, describe
+from twisted_qmon.providers.qemu.descriptors import Descriptors
 from twisted_qmon.providers.qemu.offer import Offer
 from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection, not_connected
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT
@@ -107,7 +108,9 @@ class Qemu(CommandProvider):
             self,
             negotiation_timeout=negotiation_timeout,
             retry_policy=retry_policy,
+            before_close=lambda: self._descriptors.release_all(),
         )
+        self._descriptors = Descriptors(self.upstream)
         self.service: Service = self.upstream.service
         self.service.setName("qemu")  # type: ignore[no-untyped-call]
         self._monitor: Monitor | None = None
@@ -137,6 +140,7 @@ class Qemu(CommandProvider):
         if self._monitor is not None:
             self._withdraw()
             self._monitor.set_upstream(None)
+            self._monitor.dispatcher.on_leave.remove(self._descriptors.left)
             self._monitor.events.upstream = None
         self._monitor = monitor
         if monitor is not None:
@@ -144,6 +148,7 @@ class Qemu(CommandProvider):
             self._not_yet = _NotYet()
             monitor.register(self._not_yet, shadow=True)
             monitor.set_upstream(self)
+            monitor.dispatcher.on_leave.append(self._descriptors.left)
 
     def _withdraw(self) -> None:
         """Take out what is registered with the monitor besides this provider."""
@@ -197,7 +202,7 @@ class Qemu(CommandProvider):
 
     def _make_offer(self, description: Description, monitor: Monitor) -> None:
         try:
-            self._offer = Offer(self.upstream, description, monitor, self._withdraw)
+            self._offer = Offer(self.upstream, description, monitor, self._descriptors, self._withdraw)
         except MonitorError as e:
             raise GenericError(f"QEMU's commands can't be registered: {e}") from e
         self._version = description.version
@@ -230,6 +235,7 @@ class Qemu(CommandProvider):
 
     def gone(self) -> None:
         """There is no QEMU any more: disconnect the clients, if that is wanted."""
+        self._descriptors.clear()
         if not (self._has_served and self._closes) or self._monitor is None or self.is_stopping:
             return
         self._has_served = False

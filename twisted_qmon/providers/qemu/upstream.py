@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,6 +29,7 @@ from twisted_qmon.qmp._client.session import error_of
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+    from twisted_qmon.core.descriptor import Descriptor
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICaller
 
@@ -126,6 +128,21 @@ class Forwarded(Deferred[JSONText]):
         """QEMU has it, or is about to."""
         return self.number > 0
 
+    def send(self, connection: UpstreamConnection) -> None:
+        """
+        It is its turn.
+
+        :raise CommandError: when it can't be sent
+        """
+        self.number = connection.request(self, self.name, self.arguments)
+
+    def keep_place(self) -> None:
+        """It is about to fail although QEMU executes it: its place with QEMU is taken until the reply is there."""
+        assert self.connection is not None
+        stand_in = self.connection.session.pending[self.number] = Forwarded()
+        stand_in.in_band = self.in_band
+        stand_in.addErrback(lambda _: None)
+
 
 class UpstreamConnection(ClientConnection[Forwarded]):
     """
@@ -137,6 +154,7 @@ class UpstreamConnection(ClientConnection[Forwarded]):
 
     eager = True
     is_gone = False
+    _has_descriptor = False
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(raw=True)
@@ -191,6 +209,31 @@ class UpstreamConnection(ClientConnection[Forwarded]):
             else:
                 owner.callback(text_of(message))
 
+    def send_descriptor(self, descriptor: Descriptor) -> bool:
+        """
+        Send a file descriptor, for the request that follows. It must not be closed before L{descriptor_sent}.
+
+        :return: whether this connection can do that: it is a unix socket
+        """
+        transport = self.transport
+        if not IUNIXTransport.providedBy(transport):
+            return False
+        self._has_descriptor = True
+        # It goes with the next byte that is sent, of whatever: QEMU keeps it.
+        transport.sendFileDescriptor(descriptor.fileno())
+        transport.write(b" ")
+        return True
+
+    def descriptor_sent(self) -> None:
+        """The reply is there, so that the descriptor must have been sent; or it never will be."""
+        self._has_descriptor = False
+
+    def close(self, error: CommandError | None = None) -> Deferred[None]:
+        if self._has_descriptor:
+            # What is not sent must not be, as it is about to be closed, and another may get its number.
+            self._paused = True
+        return super().close(error)
+
     def happened(self, message: Message) -> None:
         self._upstream._happened(self, message)
 
@@ -225,8 +268,10 @@ class Upstream:
     :param user: is told what happens
     :param negotiation_timeout: seconds that QEMU has for greeting and negotiation
     :param retry_policy: seconds until the next attempt, for the number of failures so far
+    :param before_close: see L{Reconnector}
     :ivar service: connects while it runs
     :ivar connection: the one that requests go to; C{None}: there is none
+    :ivar on_request: called with each request that is made, and its arguments; C{None}: what is in them is of no interest
     """
 
     _log = Logger()
@@ -240,12 +285,15 @@ class Upstream:
         *,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
+        before_close: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self.clock = clock
         self.connection: UpstreamConnection | None = None
+        self.on_request: Callable[[Forwarded, Mapping[str, JSON] | None], None] | None = None
         self._user = user
         self._negotiation_timeout = negotiation_timeout
         self._in_flight = 0
+        self._limit = UPSTREAM_IN_FLIGHT
         self._queues: dict[ICaller | None, deque[Forwarded]] = {}
         self._turns: deque[ICaller | None] = deque()
         self._waiting = 0
@@ -258,6 +306,7 @@ class Upstream:
             f"QEMU at {address}",
             clock,
             retry_policy,
+            before_close,
         )
 
     @property
@@ -283,14 +332,16 @@ class Upstream:
         :return: fires with the result as it came; fails with L{CommandError}, at once if QEMU is not connected.
             Cancelling it takes back what is not sent yet; the reply to what is sent is dropped.
         """
-        forwarded = Forwarded(self._cancelled)
+        forwarded = Forwarded(self.cancelled)
         forwarded.name = name
         connection = forwarded.connection = self.connection
         if connection is None:
             return _refused(forwarded, not_connected())
         oob = oob and connection.session.oob
         try:
-            if oob or (self._in_flight < UPSTREAM_IN_FLIGHT and not self._waiting):
+            if self.on_request is not None:
+                self.on_request(forwarded, arguments)
+            if oob or (self._in_flight < self._limit and not self._waiting):
                 forwarded.number = connection.request(forwarded, name, arguments, oob=oob)
                 if oob:
                     forwarded.in_band = False
@@ -299,9 +350,21 @@ class Upstream:
                 return forwarded
         except CommandError as error:
             return _refused(forwarded, error)
+        forwarded.arguments = arguments
+        return self._enqueue(forwarded, caller)
+
+    def submit(self, forwarded: Forwarded, caller: ICaller) -> None:
+        """Send a request, which knows how to do that, when it is the caller's turn."""
+        forwarded.connection = self.connection
+        if self.connection is None:
+            _refused(forwarded, not_connected())
+        else:
+            self._enqueue(forwarded, caller)
+            self._send_waiting()
+
+    def _enqueue(self, forwarded: Forwarded, caller: ICaller | None) -> Forwarded:
         if self._waiting >= MAX_WAITING:
             return _refused(forwarded, GenericError(f"{MAX_WAITING} requests are waiting for QEMU already"))
-        forwarded.arguments = arguments
         forwarded.caller = caller
         queue = self._queues.get(caller)
         if queue is None:
@@ -315,16 +378,13 @@ class Upstream:
         """L{execute}, with the result decoded."""
         return (await self.execute(name, arguments, caller)).value
 
-    def _cancelled(self, forwarded: Deferred[JSONText]) -> None:
+    def cancelled(self, forwarded: Deferred[JSONText]) -> None:
+        """A request is cancelled: it is not sent any more, or its reply is dropped."""
         assert isinstance(forwarded, Forwarded)
         if forwarded.connection is None:
             pass  # lost with it, and about to be told so
         elif forwarded.number:
-            # QEMU executes it all the same, so it keeps its place until the reply is there.
-            pending = forwarded.connection.session.pending
-            stand_in = pending[forwarded.number] = Forwarded()
-            stand_in.in_band = forwarded.in_band
-            stand_in.addErrback(lambda _: None)
+            forwarded.keep_place()
         else:
             self._queues[forwarded.caller].remove(forwarded)
             self._waiting -= 1
@@ -332,6 +392,9 @@ class Upstream:
 
     def _answered(self, count: int) -> None:
         self._in_flight -= count
+        self._send_waiting(count)
+
+    def _send_waiting(self, count: int = 1) -> None:
         connection = self.connection
         if connection is None or not self._turns:
             return
@@ -339,11 +402,21 @@ class Upstream:
             # In one system call what may go now.
             connection.gather()
         try:
-            while self._turns and self._in_flight < UPSTREAM_IN_FLIGHT and self.connection is connection:
+            while self._turns and self._in_flight < self._limit and self.connection is connection:
                 self._send_next(connection)
         finally:
             if count > 1:
                 connection.send_gathered()
+
+    def wait_for_one(self) -> None:
+        """The request that is just being sent is to be the last one until L{one_is_done}."""
+        self._limit = 0
+
+    def one_is_done(self, connection: UpstreamConnection) -> None:
+        """The request of L{wait_for_one}, which was sent on that connection, is done."""
+        if connection is self.connection:
+            self._limit = UPSTREAM_IN_FLIGHT
+            self._answered(1)
 
     def _send_next(self, connection: UpstreamConnection) -> None:
         caller = self._turns.popleft()
@@ -360,11 +433,12 @@ class Upstream:
         if forwarded is None:
             return
         try:
-            forwarded.number = connection.request(forwarded, forwarded.name, forwarded.arguments)
-        except CommandError as error:
-            forwarded.errback(Failure(error))
-        else:
+            # Before the request, which may be answered at once.
             self._in_flight += 1
+            forwarded.send(connection)
+        except CommandError as error:
+            self._in_flight -= 1
+            forwarded.errback(Failure(error))
 
     @property
     def state(self) -> UpstreamState:
@@ -450,6 +524,7 @@ class Upstream:
             self._queues.clear()
             self._turns.clear()
             self._waiting = self._in_flight = 0
+            self._limit = UPSTREAM_IN_FLIGHT
             try:
                 self._tell_watchers("", {})
                 self._user.lost(error)

@@ -56,6 +56,7 @@ class Reconnector(Service, Generic[_Connection]):
     :param clock: C{None}: the global reactor, fetched when first needed
     :param retry_policy: seconds until the next attempt, for the number of failures since the last connection, of which
         its loss is the first; by default 0.3 and growing up to L{MAX_DELAY}
+    :param before_close: called when it is stopped while there is a connection, which is closed when the Deferred fires
     """
 
     _log = Logger()
@@ -66,7 +67,9 @@ class Reconnector(Service, Generic[_Connection]):
         server: str,
         clock: IReactorTime | None = None,
         retry_policy: Callable[[int], float] | None = None,
+        before_close: Callable[[], Deferred[None]] | None = None,
     ) -> None:
+        self._before_close = before_close
         self._connect = connect
         self._server = server
         self._clock = clock
@@ -93,11 +96,16 @@ class Reconnector(Service, Generic[_Connection]):
         if not self._active:
             return succeed(None)
         idle = self._idle.wait()
-        if self._connection is not None:
+        if self._connection is None:
+            self._give_up()
+        elif self._before_close is None:
             self._connection.close()
         else:
-            self._give_up()
+            self._before_close().addBoth(self._close, self._connection)
         return idle
+
+    def _close(self, outcome: object, connection: _Connection) -> None:
+        connection.close()
 
     def when_connected(self, fail_after: int | None = None) -> Deferred[_Connection]:
         """

@@ -24,6 +24,7 @@ from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound
 from twisted_qmon.interfaces import ICaller
 from twisted_qmon.qapi.signature import compile_signature
+from twisted_qmon.qmp._server.descriptors import WaitingDescriptors, close_descriptor
 from twisted_qmon.qmp._server.limits import HIGH_WATER, IN_FLIGHT, MAX_OUT_OF_BAND
 from twisted_qmon.qmp._server.messages import (
     check_message,
@@ -109,6 +110,8 @@ class Session:
     """
 
     kind = "qmp"
+    # Of the class: nearly all sessions never have any.
+    _descriptors: WaitingDescriptors | None = None
 
     def __init__(
         self,
@@ -190,6 +193,17 @@ class Session:
             self._reader.feed(data)
         self._pump()
 
+    def receive_descriptor(self, number: int) -> None:
+        """Take a file descriptor that came with bytes which L{receive} is given next. It waits for a command that takes one."""
+        if self._descriptors is None:
+            if self._closed or not self._dispatcher.takes_descriptors:
+                close_descriptor(number)
+                return
+            self._descriptors = WaitingDescriptors()
+        self._descriptors.add(number)
+        # So each message is looked at more closely than usual.
+        self._clear = False
+
     def hold(self) -> None:
         """Look at no more messages until L{release}. The calls nest."""
         self._holds += 1
@@ -255,6 +269,7 @@ class Session:
         """The client has gone. What it has pending is cancelled or runs on, as each command says."""
         self._closed = True
         self._clear = False
+        self._drop_descriptors()
         self._end_selection()
         # A request that runs on keeps its caller, which keeps nothing of what came or was to be sent, nor the connection.
         self._batch = None
@@ -377,7 +392,8 @@ class Session:
         self._start_waiting()
         self._exceeded = self._in_band.exceeded or self._out_of_band.exceeded
         stopped = self._exceeded or self._holds > 0 or self._closed
-        self._clear = not (stopped or self._in_band.waiting or self._out_of_band.waiting)
+        waiting = self._in_band.waiting or self._out_of_band.waiting or self._descriptors
+        self._clear = not (stopped or waiting)
         return not stopped and not self._write_queue.blocked
 
     def _take_messages(self) -> None:
@@ -404,15 +420,21 @@ class Session:
             if not self._clear or out.size >= HIGH_WATER:
                 return
         self._batch = None
+        if self._descriptors is not None:
+            self._pass_over_descriptors(self._descriptors)
 
     def _may_start(self) -> bool:
-        """:return: whether an in-band request may start, whatever its id"""
+        """:return: whether an in-band request may start, whatever its id, without a closer look"""
         queue = self._in_band
-        return self.negotiated and not (queue.waiting or queue.unnamed or queue.running >= queue.limit)
+        busy = queue.waiting or queue.unnamed or queue.running >= queue.limit
+        return self.negotiated and not busy and self._descriptors is None
 
     def _make_request(self, message: Decoded) -> Request:
         """:return: the request that a message makes: started, prepared to wait for its turn, or answered by looking at it"""
         id = id_of(message)
+        descriptors = self._descriptors
+        if descriptors is not None:
+            descriptors.passed_over = True
         try:
             name, arguments, oob = check_message(message, self.oob)
             if not self.negotiated:
@@ -420,10 +442,25 @@ class Session:
                 return self._dispatcher.answered(self, id, {})
         except CommandError as error:
             return self._dispatcher.answered(self, id, error=error)
+        descriptor = None
+        if descriptors is not None and self._dispatcher.takes_descriptor(name):
+            self._descriptors = None
+            descriptor = descriptors.take()
         queue = self._out_of_band if oob else self._in_band
         if queue.waiting or not queue.has_room(id):
-            return self._dispatcher.prepare(name, arguments, self, id, oob)
-        return self._dispatcher.submit(name, arguments, self, id, oob)
+            return self._dispatcher.prepare(name, arguments, self, id, oob, descriptor)
+        return self._dispatcher.submit(name, arguments, self, id, oob, None, descriptor)
+
+    def _pass_over_descriptors(self, waiting: WaitingDescriptors) -> None:
+        """What came with descriptors has been looked at. If it was other messages, and whole ones, they are closed."""
+        waiting.complete()
+        if waiting.passed_over and not self._reader.buffered:
+            self._drop_descriptors()
+
+    def _drop_descriptors(self) -> None:
+        if self._descriptors is not None:
+            self._descriptors.close()
+            self._descriptors = None
 
     def _negotiate(self, name: str, arguments: Mapping[str, JSON] | None) -> None:
         if name != "qmp_capabilities":
