@@ -51,7 +51,10 @@ class Slow(Resource):
             sum(range(100))  # busy
 
     def hold(self, seconds):
-        ctypes.PyDLL(None).usleep(int(seconds * 1e6))  # held
+        usleep = ctypes.PyDLL(None).usleep
+        with open("began", "w") as file:
+            file.write(f"{time.monotonic()}\\n")
+        usleep(int(seconds * 1e6))  # held
 
     def write(self, seconds):
         for _ in range(10000):
@@ -144,27 +147,44 @@ def test_asked_while_stuck(folder: Path, how: str, mark: str) -> None:
         )
 
 
+def _held(server: Server, seconds: float) -> tuple[Any, float]:
+    """Hold the lock, and ask meanwhile. :return: the last stall, and seconds from before the C call to the reply"""
+    watchdog = server.qmp("wd.sock")
+    before = {each["number"] for each in watchdog.execute("query-stalls")}
+    began = server.folder / "began"
+    began.unlink(missing_ok=True)
+    thread = Thread(target=server.get, args=("hold", seconds))
+    thread.start()
+    until("the C call", lambda: began.exists() and began.read_text().endswith("\n"), server)
+    watchdog.execute("query-name")
+    answered = time.monotonic()
+    thread.join(PATIENCE)
+    stalls = until(
+        "the record",
+        lambda: [each for each in watchdog.execute("query-stalls") if each["over"] and each["number"] not in before],
+        server,
+    )
+    return stalls[-1], answered - float(began.read_text())
+
+
 def test_c_call_that_holds_the_lock(folder: Path) -> None:
-    """While a C function holds the interpreter's lock nothing answers; behind it what was asked is, and it is recorded."""
+    """
+    While a C function holds the interpreter's lock nothing answers; behind it what was asked is, and it is recorded.
+
+    Behind the C function the watchdog's thread has the lock for some milliseconds. A busy machine may let it sleep through them,
+    and what is seen then is what comes next: so it is tried several times, and two must show the line itself.
+    """
+    seen: list[object] = []
     with Server(folder) as server:
-        watchdog = server.qmp("wd.sock")
-        before = {each["number"] for each in watchdog.execute("query-stalls")}
-        thread = Thread(target=server.get, args=("hold", 2.0))
-        thread.start()
-        time.sleep(0.5)
-        began = time.monotonic()
-        watchdog.execute("query-name")
-        assert time.monotonic() - began > 0.5
-        thread.join(PATIENCE)
-        (stall,) = until(
-            "the record",
-            lambda: [
-                each for each in watchdog.execute("query-stalls") if each["over"] and each["number"] not in before
-            ],
-        )
-        assert stall["frozen"]
-        assert 1.9 <= stall["seconds"] <= 10
-        assert _place(stall["stack"]) == ("slow.py", LINES["held"], "hold")
+        until("the web server", lambda: _listens(server.port), server)
+        right = 0
+        while right < 2 and len(seen) < 8:
+            stall, waited = _held(server, 1.0)
+            place = stall["stack"] and _place(stall["stack"])
+            seen.append((place, stall["frozen"], stall["seconds"], waited))
+            held = place == ("slow.py", LINES["held"], "hold") and stall["frozen"] and 0.9 <= stall["seconds"] <= 10
+            right += held and waited >= 1.0
+    assert right == 2, seen
 
 
 def test_stuck_in_its_own_log(folder: Path) -> None:
@@ -322,13 +342,16 @@ async def main():
         await deferLater(reactor, 0.1)
         stopped = service.getServiceNamed("watchdog").stopService()
         # The main thread is stuck while the other one ends.
-        time.sleep(0.3)
+        end = time.monotonic() + 30
+        while left()[1:] != ([], ["qmp.sock"]) and time.monotonic() < end:
+            time.sleep(0.01)
         print(left()[1:])
         await stopped
         await service.stopService()
         assert left() == before, (left(), before)
     service.startService()
-    print(len((await monitor.execute("query-stalls"))))
+    # Each sleep is one; a busy machine may add some.
+    print(len((await monitor.execute("query-stalls"))) >= 5)
     # The process ends while the thread runs.
     await deferLater(reactor, 0.1)
 
@@ -345,7 +368,7 @@ def test_embedded(folder: Path) -> None:
     with Program(folder, [sys.executable, "-c", EMBEDDED]) as program:
         assert program.ends() == 0, program.output()
         lines = program.output().splitlines()
-    assert lines == [*["(['qmon-watchdog'], ['qmp.sock', 'wd.sock'])", "([], ['qmp.sock'])"] * 5, "5"]
+    assert lines == [*["(['qmon-watchdog'], ['qmp.sock', 'wd.sock'])", "([], ['qmp.sock'])"] * 5, "True"]
 
 
 def test_daemon(folder: Path) -> None:

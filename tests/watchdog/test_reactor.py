@@ -72,6 +72,37 @@ class WatchdogReactorTests(SynchronousTestCase):
         self.assertEqual([str(event["log_failure"].value) for event in events], ["[Errno 5] can't poll"])
         self.flushLoggedErrors(OSError)
 
+    def test_wakes(self) -> None:
+        """When it has waited it says so, before it reads or calls anything; if that fails it goes on, and logs it."""
+        events = self.log()
+        seen: list[str] = []
+
+        def woken() -> None:
+            seen.append("woken")
+            raise ValueError("no")
+
+        def read() -> None:
+            seen.append("read")
+            self.reactor.stop()
+
+        self.reactor.on_wake = woken
+        self.reactor.callLater(0.01, read)
+        self.reactor.run_here()
+        self.assertEqual(seen[: seen.index("read") + 1][-2:], ["woken", "read"])
+        self.assertTrue(events)
+        self.assertEqual({str(event["log_failure"].value) for event in events}, {"no"})
+        self.flushLoggedErrors(ValueError)
+
+    def test_waits(self) -> None:
+        """Without anything to do it waits as long as it is told to, at most, and not for less."""
+        woken: list[float] = []
+        self.reactor.on_wake = lambda: woken.append(self.reactor.seconds())
+        began = self.reactor.seconds()
+        self.reactor.callLater(0.05, self.reactor.stop)
+        self.reactor.run_here()
+        self.assertGreaterEqual(woken[-1] - began, 0.05)
+        self.assertLessEqual(len(woken), 5)
+
     def test_closedTwice(self) -> None:
         """Once closed there is nothing to close; what is called from another thread is not called any more."""
         self.reactor.close()

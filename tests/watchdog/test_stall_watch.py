@@ -77,6 +77,24 @@ def test_a_stall_is_noticed_once() -> None:
     assert watched.stalls.noticed is not first
 
 
+def test_it_wakes_between_two_looks() -> None:
+    """The thread may be woken before the next look is due: it notices a stall at once, and that it comes late itself."""
+    watched = Watched()
+    watched.look()
+    watched.pulse.now = 100.3
+    watched.watch.wake()
+    assert watched.asked == []
+    watched.pulse.beat = 100.3
+    watched.pulse.now = 102.3
+    watched.watch.wake()
+    noticed = watched.stalls.noticed
+    assert noticed is not None
+    assert noticed == Noticed(100.3, noticed.since, True, STACK)
+    watched.watch.wake()
+    watched.look()
+    assert watched.asked == [7]
+
+
 def test_frozen() -> None:
     """A look that comes late itself says so: nothing in the process ran, or nothing else could."""
     watched = Watched()

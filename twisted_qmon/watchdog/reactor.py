@@ -4,6 +4,8 @@ The second reactor of a process, which a thread runs. Linux only.
 
 from __future__ import annotations
 
+import select
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.epollreactor import EPollReactor
@@ -21,12 +23,33 @@ class WatchdogReactor(EPollReactor):
     """
     A reactor beside the one of the main thread: it installs no signal handlers, is not the reactor that
     C{twisted.internet.reactor} is, and its thread is not the one that Twisted takes for the reactor's. Once stopped, it is done.
+
+    :ivar on_wake: called when its thread has waited and comes to run, before anything else is done
     """
 
     # Twisted's own switch for this; L{unusable<twisted_qmon.watchdog.service.unusable>} looks whether it is there.
     _registerAsIOThread = False
 
     _log = Logger(observer=publish)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_wake: Callable[[], object] = _nothing
+        # An epoll object can itself be waited for.
+        self._waiting = select.poll()
+        self._waiting.register(self._poller.fileno(), select.POLLIN)
+
+    def doIteration(self, timeout: float | None) -> None:
+        """
+        Wait, call L{on_wake}, and only then do what there is to do.
+
+        :param timeout: seconds to wait at most; C{None}: until something comes
+        """
+        self._waiting.poll(None if timeout is None else timeout * 1000)
+        try:
+            self.on_wake()
+        finally:
+            super().doIteration(0)
 
     def mainLoop(self) -> None:
         """See C{ReactorBase}, whose own loop logs."""

@@ -168,6 +168,7 @@ class Watchdog(Service):
         main = IReactorFromThreads(self._main)
         with diverted(HandOver(main)):
             if watch is not None:
+                reactor.on_wake = watch.wake
                 reactor.callWhenRunning(_look, reactor, watch)
             reactor.run_here()
         main.callFromThread(_joined, threading.current_thread(), ended)

@@ -57,6 +57,19 @@ class StallWatch:
 
         :return: seconds until the next look: when the reactor will have stalled if it does not run until then
         """
+        now, wait = self._look()
+        self._due = now + wait
+        return wait
+
+    def wake(self) -> None:
+        """
+        Look now, between two looks. Called first thing when the thread comes to run: a C function that held the interpreter's
+        lock has just returned then, and the reactor's thread goes on as soon as this one has had the lock for a moment.
+        """
+        self._look()
+
+    def _look(self) -> tuple[float, float]:
+        """:return: the time now, and the seconds until the next look"""
         limit, beat, now = self._stalls.limit, self._pulse.beat, self._monotonic()
         wait = limit
         if beat is not None:
@@ -66,12 +79,12 @@ class StallWatch:
             elif beat != self._noticed:
                 self._noticed = beat
                 self._notice(beat, late, now)
-        self._due = now + wait
-        return wait
+        return now, wait
 
     def _notice(self, beat: float, late: float, now: float) -> None:
-        frozen = self._due is not None and now - self._due > self._stalls.limit / 2
+        # First: it goes on.
         stack = self._stack_of(self._pulse.thread)
+        frozen = self._due is not None and now - self._due > self._stalls.limit / 2
         if self._pulse.beat == beat:
             # Or it has just gone on, and was seen where it is no more.
             self._stalls.noticed = Noticed(beat, self._wall() - late, frozen, stack)
