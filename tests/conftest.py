@@ -8,7 +8,9 @@ its log. Trial's test cases fail on that; plain pytest functions don't, so the f
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
+
+from tests.support.second_chance import SecondChance
 
 FlushLogged = Callable[..., list[Failure]]
 
@@ -80,6 +84,13 @@ def flush_logged_errors(_logged_errors: _Errors) -> FlushLogged:
     kind that were logged so far, and returns them.
     """
     return _logged_errors.flush
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """C{QMON_SECOND_CHANCE} names a file: live tests that failed are written to it, if nothing else went wrong."""
+    path = os.environ.get("QMON_SECOND_CHANCE")
+    if path:
+        config.pluginmanager.register(SecondChance(Path(path)))
 
 
 def pytest_report_header() -> Any:
