@@ -1,124 +1,93 @@
 """
-Side by side: C{python -m benchmarks} measures everything and prints one table.
+Side by side: C{python -m benchmarks} measures everything and prints one table, and one of the goals.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from benchmarks.cost import growth, ssh_echo, startup, terminal
-from benchmarks.load import clients
-from benchmarks.load.workloads import WORKLOADS, Contender, Workload
-from benchmarks.report.stats import paired_ratio
-from benchmarks.report.table import Row, print_header, print_row
-from benchmarks.servers.contenders import Process, have, load, serve
-
-#: Measurements in this process, or of whole programs: by name.
-OTHERS: dict[str, Callable[[int, float], Iterable[Row]]] = {
-    **clients.MEASUREMENTS,
-    **growth.MEASUREMENTS,
-    **ssh_echo.MEASUREMENTS,
-    **startup.MEASUREMENTS,
-    **terminal.MEASUREMENTS,
-}
+from benchmarks.report.publish import publish
+from benchmarks.report.results import Measured, Sitting, machine
+from benchmarks.report.table import Row, goals, header, line
+from benchmarks.report.why import WHY
+from benchmarks.sections import Measurement, Section, sections
 
 
-def interleave(number: int, pairs: int) -> Iterable[list[int]]:
-    """The order of each round: every contender once, and none always first."""
-    for turn in range(pairs):
-        order = [(turn + n) % number for n in range(number)]
-        yield order if turn % 2 else order[::-1]
+def chosen(words: Sequence[str], offered: Iterable[Section]) -> list[tuple[Section, str, Measurement]]:
+    """
+    :param words: names of sections and measurements; none: all
+    :return: what they name, in the order of the table
+    :raise ValueError: when one names nothing
+    """
+    all_of_them = [(section, name, each) for section in offered for name, each in section.measurements.items()]
+    unknown = set(words) - {name for section, name, _ in all_of_them} - {section.name for section, _, _ in all_of_them}
+    if unknown:
+        raise ValueError(f"no such section or measurement: {', '.join(sorted(unknown))}")
+    return [
+        (section, name, each) for section, name, each in all_of_them if not words or {section.name, name} & set(words)
+    ]
 
 
-def measure(
-    workload: Workload, driver: Process, folder: Path, pairs: int, seconds: float, against: str
-) -> Iterable[Row]:
-    """Start the contenders, measure them in turn, end them."""
-    first, *others = workload.contenders
-    contenders = [first, *(each for each in others if have(each.server) and against in each.title)]
-    servers = [serve(each.server, str(folder / f"{n}.sock")) for n, each in enumerate(contenders)]
-    try:
-
-        def once(n: int, seconds: float) -> dict[str, Any]:
-            job = {
-                "seconds": seconds,
-                "dialect": contenders[n].dialect,
-                "address": str(folder / f"{n}.sock"),
-                "process": servers[n].pid,
-                **workload.job,
-                **contenders[n].job,
-            }
-            answer: dict[str, Any] = driver.ask(job)
-            return answer
-
-        for n in range(len(contenders)):
-            once(n, min(seconds, 0.1))
-        found: list[list[dict[str, Any]]] = [[] for _ in contenders]
-        for order in interleave(len(contenders), pairs):
-            for n in order:
-                found[n].append(once(n, seconds))
-        yield from _rows(workload, contenders, found, [each.peak_memory() for each in servers])
-    finally:
-        for each in servers:
-            each.close()
-        for path in folder.iterdir():
-            path.unlink()
+def _list(offered: Iterable[Section]) -> None:
+    for section in offered:
+        print(f"{section.name:10}{section.title}\n{'':10}{', '.join(section.measurements)}")
 
 
-def _rows(
-    workload: Workload, contenders: list[Contender], found: list[list[dict[str, Any]]], memory: list[float]
-) -> Iterable[Row]:
-    rates = [[each["requests"] / each["seconds"] for each in mine] for mine in found]
-    for n, contender in enumerate(contenders):
-        requests = sum(each["requests"] for each in found[n])
-        yield Row(
-            workload.title,
-            contender.title,
-            rate=median(rates[n]),
-            ratio=paired_ratio(rates[0], rates[n]) if n else None,
-            goal=contender.goal,
-            cpu=sum(each["cpu"] for each in found[n]) / requests * 1000,
-            memory=memory[n],
-        )
+def measure(sitting: Sitting, wanted: Iterable[tuple[Section, str, Measurement]], pairs: int, seconds: float) -> None:
+    """Measure, print each row as soon as it is there, and keep it."""
+    print(header(), flush=True)
+    started = time.monotonic()
+    before: Row | None = None
+    for section, name, measurement in wanted:
+        began = time.monotonic()
+        for row in measurement(pairs, seconds):
+            print(line(row, before), flush=True)
+            before = row
+            sitting.rows.append(Measured(section.name, name, row))
+        # To standard error: the table is for a file, this for who waits.
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    sitting.seconds = time.monotonic() - started
 
 
 def main() -> int:
     """:return: 0, also when a goal is missed: a table is no test"""
-    names = [each.name for each in WORKLOADS] + list(OTHERS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"all, or some of: {', '.join(names)}")
-    parser.add_argument("--pairs", type=int, default=31, help="measurements of each contender (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement (default: %(default)s)")
+    parser.add_argument(
+        "what", nargs="*", metavar="NAME", help="sections or measurements (--list has them); by default all"
+    )
+    parser.add_argument("--pairs", type=int, default=15, help="measurements of each contender (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement (default: %(default)s)")
     parser.add_argument("--against", default="", metavar="TEXT", help="only contenders with this in their name")
-    parser.add_argument("--list", action="store_true", help="say which workloads there are")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="write figures, tables and charts for the documentation"
+    )
     options = parser.parse_args()
+    offered = sections(options.against)
     if options.list:
-        print("\n".join(names))
+        _list(offered)
         return 0
-    unknown = set(options.workload) - set(names)
-    if unknown or options.pairs < 1:
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}" if unknown else "at least one pair")
-    wanted = options.workload or names
-    print_header()
-    driver = load()
+    if options.pairs < 1:
+        parser.error("at least one pair")
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            for workload in WORKLOADS:
-                if workload.name in wanted:
-                    for row in measure(workload, driver, Path(folder), options.pairs, options.seconds, options.against):
-                        print_row(row)
+        wanted = chosen(options.what, offered)
+    except ValueError as error:
+        parser.error(str(error))
+    sitting = Sitting(machine(), {"pairs": options.pairs, "seconds": options.seconds})
+    try:
+        measure(sitting, wanted, options.pairs, options.seconds)
     finally:
-        driver.close()
-    for name, rows in OTHERS.items():
-        if name in wanted:
-            for row in rows(options.pairs, options.seconds):
-                print_row(row)
+        print()
+        print("\n".join(goals((each.row for each in sitting.rows), WHY)))
+        if options.json is not None:
+            options.json.write_text(sitting.dumps())
+        if options.publish is not None:
+            publish(sitting, options.publish)
     return 0
 
 

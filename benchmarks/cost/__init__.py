@@ -1,7 +1,6 @@
 """
-What one thing costs.
+What one thing costs: measurements in this process, or of whole programs.
 
-C{growth} and C{startup} are rows of the table that C{python -m benchmarks} prints. The others are commands of their own; the
-docstring of each says what it measures:
-C{python -m benchmarks.cost.proxy}, C{big_messages}, C{slow_clients}, C{process_provider}.
+Each module has C{MEASUREMENTS}: by name, what takes how many pairs there are to be and how many seconds each is to take, and
+yields rows of the table. L{benchmarks.sections} has them all. A few are commands as well, which say more.
 """

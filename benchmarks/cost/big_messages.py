@@ -1,5 +1,5 @@
 """
-What big and hostile messages cost: C{python -m benchmarks.cost.big_messages}.
+What big and hostile messages cost: some of them in the table, all by C{python -m benchmarks.cost.big_messages}.
 
 A command of 16 MiB arrives in pieces of 4 KiB, in several shapes. For each: CPU seconds for all of it; the same for a quarter of
 it, times four (where that is much less, the cost is not linear); the longest that a reader was busy with one piece of 4 KiB, and
@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from benchmarks.report.stats import paired_ratio
+from benchmarks.report.table import Row
 from benchmarks.servers.contenders import ROOT
 from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 
@@ -181,6 +183,27 @@ def serve(shapes: dict[str, Callable[[int], Iterator[bytes]]], size: int) -> Non
         finally:
             server.terminate()
             server.wait(30)
+
+
+#: In the table: these, and how many bytes. Four times a quarter of it is to cost as much as all, or the cost is not linear.
+TABLED = ("one long string", "many short strings", "small objects", "lists in lists", "an error at the beginning")
+TABLED_SIZE = 4 << 20
+
+
+def rows(pairs: int, seconds: float) -> Iterator[Row]:
+    """Whether the cost grows with the length alone."""
+    for name in TABLED:
+        whole, quarters = [], []
+        for _ in range(min(pairs, 3)):
+            whole.append(measure(SHAPES[name](TABLED_SIZE))[0])
+            quarters.append(4 * measure(SHAPES[name](TABLED_SIZE // 4))[0])
+        yield Row(
+            f"a message of {TABLED_SIZE >> 20} MiB in pieces of 4 KiB", name, rate=min(whole) * 1000, unit="ms CPU",
+            ratio=paired_ratio(whole, quarters), goal=1.5, smaller=True,
+        )  # fmt: skip
+
+
+MEASUREMENTS = {"big-messages": rows}
 
 
 def main() -> None:

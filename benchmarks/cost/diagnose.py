@@ -1,5 +1,5 @@
 """
-What the commands that look closer at the process cost while they run.
+What the commands that look closer at the process cost while they run: by how much other code is slower meanwhile, and alone
 
     python -m benchmarks.cost.diagnose [OBJECTS]
 
@@ -10,12 +10,14 @@ the reactor turns, says for how long it stood still. The slowdowns are ratios of
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, setDebugging
 from twisted.internet.task import deferLater
 
+from benchmarks.report.stats import Ratio
+from benchmarks.report.table import Row
 from twisted_qmon import Monitor
 from twisted_qmon.providers.diagnose import Diagnose
 
@@ -127,24 +129,31 @@ async def main(count: int) -> None:
     print(f"  with {blocks:,} blocks traced, which occupies {info['overhead'] / blocks:.0f} bytes each")
     await monitor.execute("memory-trace", {"action": "stop"})
     more.clear()
-    for name, function in (("nothing but allocations", allocate), ("strings and JSON", text_work)):
-        slower = ratio(function, tracemalloc.start, tracemalloc.stop)
-        print(f"memory-trace, {name}: {slower:.1f} times the processor time")
+    for row in slowdowns(1, 0):
+        print(f"{row.workload}, {row.contender}: {row.rate:.1f} times the processor time")
+
+
+def slowdowns(pairs: int, seconds: float) -> Iterator[Row]:
+    """By how much code is slower that runs while something looks."""
+    programs = (("nothing but allocations", allocate), ("strings and JSON", text_work))
+    for name, function in programs:
+        yield _slower("while memory-trace is on", name, ratio(function, tracemalloc.start, tracemalloc.stop))
     each = ratio(deferreds, lambda: setDebugging(True), lambda: setDebugging(False))
-    print(f"making a Deferred with task-trace: {each:.0f} times the processor time")
-    slowdowns()
-
-
-def slowdowns() -> None:
-    """Print what a profile makes of code that runs meanwhile."""
+    yield _slower("while task-trace is on", "making a Deferred", each)
     try:
         from pyinstrument import Profiler
     except ImportError:
         return
-    for name, function in (("nothing but calls", lambda: fibonacci(22)), ("strings and JSON", text_work)):
+    for name, function in (("nothing but calls", lambda: fibonacci(20)), ("strings and JSON", text_work)):
         profiler = Profiler(interval=0.001, async_mode="disabled")
-        slower = ratio(function, profiler.start, profiler.stop)
-        print(f"profile, {name}: {slower:.2f} times the processor time")
+        yield _slower("while a profile is made", name, ratio(function, profiler.start, profiler.stop))
+
+
+def _slower(title: str, name: str, factor: float) -> Row:
+    return Row(title, name, rate=factor, unit="times CPU", ratio=Ratio(factor, factor, factor))
+
+
+MEASUREMENTS = {"diagnose": slowdowns}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,24 @@
 """
-What the commands about the process cost while nobody asks, and how well their latency figure agrees with a blocking call.
+What the commands about the process cost while none of them is asked for: a process that does nothing, with them and without.
 
-    python -m benchmarks.cost.process_provider [SECONDS]
-
-Two processes run side by side for SECONDS (20), both doing nothing: one with the provider, one without. Their processor time is
-the kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux.
+Processor time is the kernel's, in nanoseconds (/proc/PID/schedstat), so this runs on Linux. How well the latency figure agrees
+with blocking calls of known length is printed by C{python -m benchmarks.cost.process_provider}.
 """
 
+from __future__ import annotations
+
+import os
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.report.table import Row
+from benchmarks.servers.contenders import ROOT
+
+IDLE_TURNS, IDLE_SECONDS = 5, 2.0
 
 IDLE = """
 import sys
@@ -47,32 +55,41 @@ reactor.run()
 """
 
 
-def _spent(process: subprocess.Popen) -> float:
+def _spent(process: subprocess.Popen[str]) -> float:
     with open(f"/proc/{process.pid}/schedstat") as file:
         return int(file.read().split()[0]) / 1e9
 
 
-def idle(seconds: float) -> None:
-    """Print the processor time per second of two processes that do nothing, with the provider and without."""
+def idle(pairs: int, seconds: float) -> Iterator[Row]:
+    """The processor time per second of two processes that do nothing, with the provider and without."""
     kinds = ("with", "without")
     processes = {
-        kind: subprocess.Popen([sys.executable, "-c", IDLE, kind], stdout=subprocess.PIPE, text=True) for kind in kinds
+        kind: subprocess.Popen(
+            [sys.executable, "-c", IDLE, kind],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for kind in kinds
     }
+    shares: dict[str, list[float]] = {kind: [] for kind in kinds}
     try:
         for process in processes.values():
+            assert process.stdout is not None
             process.stdout.readline()
         time.sleep(2)
-        began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
-        time.sleep(seconds)
-        for kind, process in processes.items():
-            spent, since = began[kind]
-            share = (_spent(process) - spent) / (time.monotonic() - since)
-            print(f"idle, {kind:7} the provider: {share:.3%} of one core, over {seconds:g} s")
+        for _ in range(IDLE_TURNS):
+            began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
+            time.sleep(IDLE_SECONDS)
+            for kind, process in processes.items():
+                spent, since = began[kind]
+                shares[kind].append((_spent(process) - spent) / (time.monotonic() - since))
     finally:
         for process in processes.values():
             process.terminate()
-            process.wait()
-            process.stdout.close()
+            process.communicate()
+    for kind in kinds:
+        yield Row("idle processor, the process provider", kind, rate=median(shares[kind]) * 1000, unit="ms a second")
 
 
 def blocking() -> None:
@@ -90,6 +107,8 @@ def blocking() -> None:
         )
 
 
+MEASUREMENTS = {"process-idle": idle}
+
+
 if __name__ == "__main__":
-    idle(float(sys.argv[1]) if len(sys.argv) > 1 else 20)
     blocking()

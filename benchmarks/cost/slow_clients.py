@@ -1,7 +1,5 @@
 """
-What clients that never read cost the server, and the client beside them that does::
-
-    python -m benchmarks.cost.slow_clients
+What clients that never read cost the server, and the client beside them that does.
 
 1,000 clients each ask for 400 big replies and read nothing; 10,000 events happen, 1,000 in a reactor turn. The server's resident
 memory may grow by the named limits times the clients, no more; a healthy client's median round trip may double, no more.
@@ -9,7 +7,6 @@ memory may grow by the named limits times the clients, no more; a healthy client
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -20,8 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.report.stats import Ratio, paired_ratio
+from benchmarks.report.table import Row
+from benchmarks.servers.contenders import ROOT
 from twisted_qmon._transport.write_queue import MAX_QUEUED
 from twisted_qmon.qmp._server.limits import HIGH_WATER
 
@@ -30,6 +31,9 @@ REPLY = 50_000
 
 #: Bytes that an idle session is taken to need; python -m benchmarks measures what it needs.
 IDLE_SESSION = 16 << 10
+
+#: Clients that don't read, and the big replies that each asks for; events, and how many at a time.
+CLIENTS, REPLIES, EVENTS, STEP = 1000, 400, 10_000, 1000
 
 
 def serve(path: str) -> None:
@@ -73,7 +77,7 @@ class Client:
         while b"\n" not in self.rest:
             data = self.socket.recv(1 << 20)
             if not data:
-                raise SystemExit("the server closed the connection of the healthy client")
+                raise RuntimeError("the server closed the connection of the healthy client")
             self.rest += data
         line, _, self.rest = self.rest.partition(b"\n")
         return json.loads(line)
@@ -100,75 +104,71 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--replies", type=int, default=400)
-    parser.add_argument("--events", type=int, default=10_000)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve)
-        return
-    with tempfile.TemporaryDirectory() as folder:
+def slow(pairs: int, seconds: float) -> Iterator[Row]:
+    """Memory, and what the healthy client notices."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = os.path.join(folder, "qmp.sock")
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.cost.slow_clients", "--serve", path])
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.cost.slow_clients", path], cwd=ROOT)
         try:
-            measure(path, process.pid, options)
+            yield from _measure(path, process.pid)
         finally:
             process.kill()
             process.wait()
 
 
-def measure(path: str, pid: int, options: Any) -> None:
-    """Measure, print, and end with status 1 if a bound is broken."""
+def _measure(path: str, pid: int) -> Iterator[Row]:
     end = time.monotonic() + 20
     while not os.path.exists(path):
         if time.monotonic() > end:
-            raise SystemExit("the server does not start")
+            raise RuntimeError("the server does not start")
         time.sleep(0.05)
     healthy = Client(path)
     healthy.round_trips(500)
-    usual = healthy.round_trips(2000)
     before = resident(pid)
-    slow = [Client(path) for _ in range(options.clients)]
-    idle = resident(pid)
-    connected = healthy.round_trips(2000)
-    requests = b"".join(b'{"execute":"big","id":%d}\n' % n for n in range(options.replies))
-    selector = selectors.DefaultSelector()
-    for client in slow:
-        client.socket.setblocking(False)
-        client.rest = requests
-        selector.register(client.socket, selectors.EVENT_WRITE, client)
-    quiet = time.monotonic() + 1.0
-    while time.monotonic() < quiet:
-        # What the server does not read stays here.
-        for key, _ in selector.select(0.05):
-            key.data.rest = key.data.rest[key.data.socket.send(key.data.rest) :]
-            if not key.data.rest:
-                selector.unregister(key.data.socket)
-            quiet = time.monotonic() + 1.0
-    under_way: list[float] = []
-    for first in range(0, options.events, 1000):
-        healthy.ask({"execute": "tell", "arguments": {"first": first, "count": min(1000, options.events - first)}})
+    slow = [Client(path) for _ in range(CLIENTS)]
+    # Beside as many clients that are idle: what differs is that they don't read.
+    usual = [healthy.round_trips(200) for _ in range(EVENTS // STEP)]
+    _overwhelm(slow)
+    under_way = []
+    for first in range(0, EVENTS, STEP):
+        healthy.ask({"execute": "tell", "arguments": {"first": first, "count": STEP}})
         under_way.append(healthy.round_trips(200))
-    after = resident(pid)
-    bound = options.clients * (HIGH_WATER + MAX_QUEUED + REPLY + IDLE_SESSION)
-    during = statistics.median(under_way)
-    print(f"{options.clients} clients that never read, {options.replies} replies of {REPLY} bytes due to each")
-    print(f"{options.events} events, 1000 in a reactor turn")
-    print(
-        f"resident memory: {before >> 20} MiB before, {idle >> 20} MiB with idle clients, {after >> 20} MiB at the end"
-    )
-    print(f"growth {(after - before) >> 20} MiB; the bound is {bound >> 20} MiB")
-    print(
-        f"healthy client, median round trip: {usual * 1e6:.0f} us alone, {connected * 1e6:.0f} us beside idle clients, "
-        f"{during * 1e6:.0f} us during all this: {during / usual:.2f} times its usual"
-    )
-    if after - before > bound or during > 2 * usual:
-        raise SystemExit("a bound is broken")
+    growth = resident(pid) - before
+    bound = CLIENTS * (HIGH_WATER + MAX_QUEUED + REPLY + IDLE_SESSION)
+    of_bound = growth / bound
+    title = f"{CLIENTS:,} clients that never read"
+    yield Row(
+        title, "memory: the limits' sum", rate=growth / (1 << 20), unit="MiB", ratio=Ratio(of_bound, of_bound, of_bound),
+        goal=1.0, smaller=True,
+    )  # fmt: skip
+    yield Row(
+        title, "another's usual round trip", rate=statistics.median(usual) * 1e6, unit="us",
+        ratio=paired_ratio(under_way, usual), goal=2.0, smaller=True,
+    )  # fmt: skip
+    for client in (healthy, *slow):
+        client.socket.close()
+
+
+def _overwhelm(slow: list[Client]) -> None:
+    """Have them ask for more than the server sends to who does not read."""
+    requests = b"".join(b'{"execute":"big","id":%d}\n' % n for n in range(REPLIES))
+    with selectors.DefaultSelector() as selector:
+        for client in slow:
+            client.socket.setblocking(False)
+            client.rest = requests
+            selector.register(client.socket, selectors.EVENT_WRITE, client)
+        quiet = time.monotonic() + 1.0
+        while time.monotonic() < quiet:
+            # What the server does not read stays here.
+            for key, _ in selector.select(0.05):
+                key.data.rest = key.data.rest[key.data.socket.send(key.data.rest) :]
+                if not key.data.rest:
+                    selector.unregister(key.data.socket)
+                quiet = time.monotonic() + 1.0
+
+
+MEASUREMENTS = {"slow-clients": slow}
 
 
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1])

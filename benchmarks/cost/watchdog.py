@@ -1,21 +1,34 @@
 """
 What the watchdog's thread costs: a process that does nothing, and one that serves as much as it can.
 
-    python -m benchmarks.cost.watchdog [SECONDS]
-
-The idle processes run side by side for SECONDS (20), with the thread, with the thread that serves as well, and without. Under
-load it is one process, whose thread is stopped and started between short runs; what counts is its processor time for each
-request. Processor time is the kernel's, in nanoseconds (/proc/PID/task/TID/schedstat), so this runs on Linux.
+The idle processes run side by side, with the thread, with the thread that serves as well, and without. Under load it is one
+process, whose thread is stopped and started between short runs; what counts is its processor time for each request. Processor
+time is the kernel's, in nanoseconds (/proc/PID/task/TID/schedstat), so this runs on Linux.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.report.stats import paired_ratio
+from benchmarks.report.table import Row
+from benchmarks.servers.contenders import ROOT
+
+#: Of a processor: what the thread of an idle process may take.
+IDLE_MORE = 0.001
+
+#: Of the requests without the thread: what a busy process has to answer with it.
+BUSY = 0.97
+
+IDLE_TURNS, IDLE_SECONDS = 6, 2.5
 
 SERVER = """
 import sys
@@ -36,19 +49,22 @@ reactor.run()
 """
 
 
-def _start(kind: str, name: str) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-c", SERVER, kind, name], stdout=subprocess.PIPE, text=True)
+def _start(kind: str, folder: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, kind, f"{kind}.sock"], stdout=subprocess.PIPE, text=True, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
     process.stdout.readline()
     return process
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
 
-def _spent(process: subprocess.Popen) -> float:
+def _spent(process: subprocess.Popen[str]) -> float:
     total = 0
     for task in os.listdir(f"/proc/{process.pid}/task"):
         with open(f"/proc/{process.pid}/task/{task}/schedstat") as file:
@@ -56,45 +72,63 @@ def _spent(process: subprocess.Popen) -> float:
     return total / 1e9
 
 
-def idle(seconds: float) -> None:
-    """Print the processor time per second of processes that do nothing."""
-    kinds = ("off", "on", "doors")
-    processes = {kind: _start(kind, f"{kind}.sock") for kind in kinds}
-    try:
-        time.sleep(2)
-        began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
-        time.sleep(seconds)
-        for kind, process in processes.items():
-            spent, since = began[kind]
-            share = (_spent(process) - spent) / (time.monotonic() - since)
-            print(f"idle, the watchdog {kind:5}: {share:.3%} of one core, over {seconds:g} s")
-    finally:
-        for process in processes.values():
+def idle(pairs: int, seconds: float) -> Iterator[Row]:
+    """The processor time per second of processes that do nothing."""
+    titles = {"off": "without the thread", "on": "with the thread", "doors": "with the thread that serves"}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        processes = {kind: _start(kind, folder) for kind in titles}
+        try:
+            time.sleep(2)
+            shares: dict[str, list[float]] = {kind: [] for kind in titles}
+            for _ in range(IDLE_TURNS):
+                began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
+                time.sleep(IDLE_SECONDS)
+                for kind, process in processes.items():
+                    spent, since = began[kind]
+                    shares[kind].append((_spent(process) - spent) / (time.monotonic() - since))
+        finally:
+            for process in processes.values():
+                _stop(process)
+    for kind, title in titles.items():
+        more = [on - off for on, off in zip(shares[kind], shares["off"], strict=True)]
+        yield Row(
+            "idle processor", title, rate=median(shares[kind]) * 1000, unit="ms a second",
+            # Of what is allowed, which is a part of a processor: a ratio to nearly nothing would say nothing.
+            ratio=paired_ratio(more, [IDLE_MORE] * len(more)) if kind == "on" else None,
+            goal=1.0 if kind == "on" else None, smaller=True,
+        )  # fmt: skip
+
+
+def _load(title: str, window: int, requests: int, pairs: int) -> Iterator[Row]:
+    """What a request costs with the thread, beside what it costs without."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        process = _start("on", folder)
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(f"{folder}/on.sock")
+            client.recv(65536)
+            _ask(client, {"execute": "qmp_capabilities"})
+            costs: dict[bool, list[float]] = {True: [], False: []}
+            for number in range(pairs):
+                for on in (True, False) if number % 2 else (False, True):
+                    _ask(client, {"execute": "watch", "arguments": {"on": on}})
+                    # The thread's end is seen here a moment later than by its process.
+                    time.sleep(0.02)
+                    costs[on].append(_cost(process, client, window, requests // window))
+        finally:
+            client.close()
             _stop(process)
+    for on, contender in ((True, "with the thread"), (False, "without")):
+        yield Row(
+            title, contender, rate=median(costs[on]) / requests * 1e6, unit="us CPU",
+            ratio=None if on else paired_ratio(costs[False], costs[True]), goal=None if on else BUSY,
+        )  # fmt: skip
 
 
-def load(window: int, requests: int, runs: int) -> None:
-    """Print what a request costs with the thread, as a part of what it costs without."""
-    process = _start("on", "load.sock")
-    client = socket.socket(socket.AF_UNIX)
-    try:
-        client.connect("load.sock")
-        client.recv(65536)
-        _ask(client, {"execute": "qmp_capabilities"})
-        pairs = []
-        for number in range(runs):
-            cost = {}
-            for on in (True, False) if number % 2 else (False, True):
-                _ask(client, {"execute": "watch", "arguments": {"on": on}})
-                # The thread's end is seen here a moment later than by its process.
-                time.sleep(0.02)
-                cost[on] = _cost(process, client, window, requests // window)
-            pairs.append(cost[False] / cost[True])
-        low, middle, high = statistics.quantiles(pairs, n=4)
-        print(f"window {window:2}: {middle:.3f} of the requests without the thread (quartiles {low:.3f}, {high:.3f})")
-    finally:
-        client.close()
-        _stop(process)
+def busy(pairs: int, seconds: float) -> Iterator[Row]:
+    """Under load."""
+    yield from _load("watchdog, ping-pong", 1, 2_000, 2 * pairs)
+    yield from _load("watchdog, window 64", 64, 40_000, 2 * pairs)
 
 
 def _ask(client: socket.socket, message: object) -> None:
@@ -103,7 +137,7 @@ def _ask(client: socket.socket, message: object) -> None:
     assert b'"return"' in answer, answer
 
 
-def _cost(process: subprocess.Popen, client: socket.socket, window: int, times: int) -> float:
+def _cost(process: subprocess.Popen[str], client: socket.socket, window: int, times: int) -> float:
     messages = b'{"execute": "query-name", "id": 1}\n' * window
     before = _spent(process)
     for _ in range(times):
@@ -114,10 +148,4 @@ def _cost(process: subprocess.Popen, client: socket.socket, window: int, times: 
     return _spent(process) - before
 
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        idle(float(sys.argv[1]) if len(sys.argv) > 1 else 20)
-        load(64, 100_000, 30)
-        load(1, 5_000, 30)
-        os.chdir("/")
+MEASUREMENTS = {"watchdog-idle": idle, "watchdog-busy": busy}

@@ -1,7 +1,5 @@
 """
-What the HTTP interface costs beside the server that it is built on::
-
-    python -m benchmarks.cost.web
+What the HTTP interface costs beside the server that it is built on.
 
 A command on a kept connection, beside a bare Klein route that returns a constant of the same length; an event to 500 streams of
 events, beside writing the same bytes to 500 connections. Both sides are in one process, and take turns; what is compared is the
@@ -10,7 +8,6 @@ processor time of that process, the system's included.
 
 from __future__ import annotations
 
-import argparse
 import json
 import select
 import socket
@@ -19,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -28,10 +27,15 @@ from twisted.protocols.basic import LineReceiver
 from twisted.web.server import Site
 
 from benchmarks.report.stats import paired_ratio
+from benchmarks.report.table import Row
+from benchmarks.servers.contenders import ROOT
 from twisted_qmon import CommandProvider, Event, Monitor
 
 #: What each has to reach of the bare one.
 GOAL = 0.7
+
+#: In a turn: requests, events. And how many follow the events.
+REQUESTS, EVENTS, STREAMS = 300, 20, 500
 
 TOKEN = "benchmark-benchmark-benchmark"
 
@@ -151,9 +155,10 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.cost.web", "--serve", str(folder)],
+            [sys.executable, "-m", "benchmarks.cost.web", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            cwd=ROOT,
         )
         self.ours, self.klein, self.plain = self._line()
 
@@ -231,39 +236,31 @@ def events(server: Server, pairs: int, count: int, streams: int) -> Iterator[tup
         connection.close()
 
 
-def _report(title: str, found: list[tuple[float, float]], count: int) -> bool:
-    ratio = paired_ratio([bare for _, bare in found], [ours for ours, _ in found])
-    ours, bare = (min(pair[n] for pair in found) / count * 1e6 for n in (0, 1))
-    reached = ratio.middle >= GOAL
-    print(
-        f"{title}: {ours:.0f} us, bare {bare:.0f} us; {ratio} of the bare one, goal {GOAL}: {'yes' if reached else 'NO'}"
-    )
-    return reached
+def _rows(title: str, bare: str, found: list[tuple[float, float]], count: int) -> Iterator[Row]:
+    """What it costs is compared; the ratio is the other way round, so that more is better."""
+    sides = list(zip(*found, strict=True))
+    ours, theirs = (median(side) / count for side in sides)
+    yield Row(title, "ours", rate=ours * 1e6, unit="us CPU")
+    yield Row(
+        title, bare, rate=theirs * 1e6, unit="us CPU", ratio=paired_ratio(sides[1], sides[0]), goal=GOAL,
+    )  # fmt: skip
 
 
-def main() -> int:
-    """:return: 0 if both goals are reached"""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--pairs", type=int, default=11, help="turns of each")
-    parser.add_argument("--requests", type=int, default=500, help="requests in a turn")
-    parser.add_argument("--events", type=int, default=30, help="events in a turn")
-    parser.add_argument("--streams", type=int, default=500, help="clients that follow events")
-    options = parser.parse_args()
-    if options.serve is not None:
-        serve(options.serve)
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder))
-        try:
-            found = list(requests(server, options.pairs, options.requests))
-            reached = _report("a command", found, options.requests)
-            found = list(events(server, options.pairs, options.events, options.streams))
-            reached &= _report(f"an event to {options.streams} streams", found, options.events)
-        finally:
-            server.close()
-    return 0 if reached else 1
+def command(pairs: int, seconds: float) -> Iterator[Row]:
+    """A command on a kept connection."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, closing(Server(Path(folder))) as server:
+        yield from _rows("a command over HTTP", "Klein, a constant", list(requests(server, pairs, REQUESTS)), REQUESTS)
+
+
+def stream(pairs: int, seconds: float) -> Iterator[Row]:
+    """An event to many streams."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, closing(Server(Path(folder))) as server:
+        found = list(events(server, pairs, EVENTS, STREAMS))
+        yield from _rows(f"an event to {STREAMS} HTTP streams", "bare writes", found, EVENTS)
+
+
+MEASUREMENTS = {"web-command": command, "web-events": stream}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(Path(sys.argv[1]))

@@ -282,6 +282,9 @@ def events(connections: list[Connection], job: dict[str, Any], clock: Callable[[
         # The server has accepted it for certain only when it has answered.
         each.socket.sendall(b'{"execute": "query-version", "id": 0}\n')
         each.read(1)
+        if job.get("numbered"):
+            each.socket.sendall(b'{"execute": "select-events", "arguments": {"numbered": true}, "id": 0}\n')
+            each.read(1)
         each.chunks.clear()
     first = connections[0]
     told = 0

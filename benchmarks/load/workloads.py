@@ -118,6 +118,16 @@ WORKLOADS = (
         for clients in (1, 100, 1000)
     ),
     Workload(
+        "numbered100",
+        "a numbered event to 100 clients",
+        {"traffic": "events", "clients": 100},
+        (
+            Contender("ours, numbered", "ours", job={"numbered": True}),
+            Contender("ours", "ours"),
+            Contender("bare, the same bytes", "tell", "bare"),
+        ),
+    ),
+    Workload(
         "connect",
         "connect, negotiate, one command",
         {"traffic": "connect", "window": 1, "command": "query"},

@@ -8,13 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.__main__ import chosen
 from benchmarks.load.load import Wrong, check, make_windows
 from benchmarks.load.workloads import WORKLOADS
-from benchmarks.report.stats import paired_ratio
-from benchmarks.report.table import Row
+from benchmarks.report.charts import chart
+from benchmarks.report.publish import TITLES, files, publish
+from benchmarks.report.results import Measured, Sitting, loads
+from benchmarks.report.stats import Ratio, paired_ratio
+from benchmarks.report.table import Row, goals
+from benchmarks.report.why import WHY
+from benchmarks.sections import sections
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -79,6 +86,81 @@ def test_load_stands_alone() -> None:
     assert "from benchmarks" not in text
 
 
+def test_sections() -> None:
+    """Each measurement has one name, no section has the name of a measurement, and both can be chosen."""
+    offered = sections()
+    names = [name for section in offered for name in section.measurements]
+    assert len(names) == len(set(names))
+    assert {section.name for section in offered} <= TITLES.keys()
+    assert [name for _, name, _ in chosen(["web", "window64"], offered)] == ["window64", "web-command", "web-events"]
+    assert [name for _, name, _ in chosen([], offered)] == names
+    with pytest.raises(ValueError, match="window65"):
+        chosen(["window64", "window65"], offered)
+
+
+def row(workload: str, contender: str, middle: float | None = None, **more: Any) -> Row:
+    """A row."""
+    ratio = None if middle is None else Ratio(middle, 0.9 * middle, 1.1 * middle)
+    return Row(workload, contender, rate=1234.5, ratio=ratio, **more)
+
+
+def sitting() -> Sitting:
+    """A sitting of two sections."""
+    rows = [
+        Measured("server", "pingpong", row("ping & pong", "ours", cpu=0.00005, memory=48.123)),
+        Measured("server", "pingpong", row("ping & pong", "bare", 0.9, goal=0.85)),
+        Measured("server", "pingpong", row("ping & pong", "QEMU", 30.0)),
+        Measured("start", "start", row("start-up", "trivial", 1.4, goal=1.3, smaller=True, unit="ms")),
+    ]
+    return Sitting({"python": "3.11", "processors": "2"}, {"pairs": 3, "seconds": 0.1}, rows=rows)
+
+
+def test_json() -> None:
+    """What is written can be read again, and says the same."""
+    before = sitting()
+    after = loads(before.dumps())
+    assert files(after) == files(before)
+    assert [each.row.reached for each in after.rows] == [None, True, None, False]
+    with pytest.raises(ValueError, match="format"):
+        loads('{"format": 0}')
+
+
+def test_goals() -> None:
+    """Each goal is a line: reached, or not, and then why, if that is known."""
+    lines = list(goals((each.row for each in sitting().rows), {("start-up", "trivial"): "modules"}))
+    assert lines[2:] == [
+        "| ping & pong | bare | >= 0.85 | 0.90 [0.81, 0.99] | yes |  |",
+        "| start-up | trivial | <= 1.3 | 1.40 [1.26, 1.54] | **NO** | modules |",
+    ]
+
+
+def test_reasons_are_of_goals() -> None:
+    """A reason why a goal is missed is that of a goal of a workload, where workloads have goals."""
+    titled = {(each.title, contender.title): contender for each in WORKLOADS for contender in each.contenders}
+    for key in WHY.keys() & titled.keys():
+        assert titled[key].goal is not None
+
+
+def test_charts() -> None:
+    """Each section with a ratio has a chart, which is XML, has a dot for each ratio, and loads nothing."""
+    found = files(sitting())
+    assert {name for name in found if name.endswith(".svg")} == {"server.svg", "start.svg"}
+    tree = ElementTree.fromstring(found["server.svg"])
+    dots = [each for each in tree.iter() if each.tag.endswith("circle")]
+    assert len(dots) == 2
+    # More is to the right.
+    assert float(dots[0].attrib["cx"]) < float(dots[1].attrib["cx"])
+    assert "href" not in found["server.svg"]
+    assert chart("nothing", [row("w", "c")]) == ""
+
+
+def test_publish(tmp_path: Path) -> None:
+    """The charts of a section that is not measured any more are taken away."""
+    (tmp_path / "old.svg").write_text("")
+    publish(sitting(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == files(sitting()).keys()
+
+
 def test_goals_have_a_contender() -> None:
     """Ours comes first in each workload, and is never compared with itself."""
     for workload in WORKLOADS:
@@ -118,7 +200,9 @@ def test_command_runs() -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    _head, _rule, *rows = done.stdout.splitlines()
+    table, goals = done.stdout.split("\n\n")
+    assert goals.startswith("| goal ")
+    _head, _rule, *rows = table.splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[1] for row in cells][:2] == ["ours", "bare echo"]
     assert all(row[2] for row in cells)
