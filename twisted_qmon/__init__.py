@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     )
     from twisted_qmon.hmp.protocol import HMPFactory
     from twisted_qmon.info import Level
-    from twisted_qmon.qapi.secret import Secret
     from twisted_qmon.qapi.types import (
         Alternate,
         Boxed,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
         UInt32,
         UInt64,
     )
+    from twisted_qmon.qapi.types.secret import Secret
     from twisted_qmon.qmp.client import QMPClient
     from twisted_qmon.qmp.protocol import QMPFactory
     from twisted_qmon.service import make_monitor_service
@@ -120,7 +120,7 @@ _MODULES = {
     ),
     "hmp.protocol": ("HMPFactory",),
     "info": ("Level",),
-    "qapi.secret": ("Secret",),
+    "qapi.types.secret": ("Secret",),
     "qapi.types": (
         "Alternate",
         "Boxed",

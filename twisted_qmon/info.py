@@ -1,6 +1,6 @@
 """
 Plain data that describes commands, for the core, the protocols and remote monitors. (Not the human monitor's C{info}: how
-C{info X} finds its command is in L{twisted_qmon.hmp.info}.)
+C{info X} finds its command is in L{twisted_qmon.hmp.commands.info}.)
 
 L{twisted_qmon.qapi.signature} makes it out of annotations, L{twisted_qmon.qapi.args_type} out of
 C{args_type} declarations, L{twisted_qmon.qapi.schema} out of a QMP schema.

@@ -46,7 +46,7 @@ class ICommand(Interface):
         """
         Convert the handler's result.
 
-        :return: plain JSON data, or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>}
+        :return: plain JSON data, or a L{JSONText<twisted_qmon.qapi.types.json_text.JSONText>}
         :raise TypeError: when it does not match the command's return annotation, or JSON has no form for it
         """
 

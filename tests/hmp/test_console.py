@@ -12,9 +12,9 @@ from zope.interface.verify import verifyObject
 
 from tests.support.hmp_fakes import FakeMonitor, qemu_answers
 from twisted_qmon.errors import CommandCancelled, GenericError
-from twisted_qmon.hmp.command_index import make_names
+from twisted_qmon.hmp.commands.command_index import make_names
+from twisted_qmon.hmp.commands.help import UpstreamHelp, help_for
 from twisted_qmon.hmp.console import PREPARE_TIMEOUT, Console, Person
-from twisted_qmon.hmp.help import UpstreamHelp, help_for
 from twisted_qmon.info import ArgsItem, CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.interfaces import ICaller, IMonitor
 

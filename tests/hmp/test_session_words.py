@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.hmp_fakes import FakeMonitor, qemu_answers
 from twisted_qmon import CommandProvider, Event, HMPFactory, Monitor, command
-from twisted_qmon.hmp.command_index import CommandIndex
+from twisted_qmon.hmp.commands.command_index import CommandIndex
 from twisted_qmon.hmp.console import MAX_UNKNOWN, Console, Person
 from twisted_qmon.hmp.follow import LOG_PERIOD, LONGEST_LOG_PERIOD, WATCH_PERIOD
 from twisted_qmon.info import CommandInfo, Level

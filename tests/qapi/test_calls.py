@@ -18,9 +18,10 @@ import pytest
 from twisted_qmon.core.command import Command, CommandOptions
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.qapi.objects import ObjectType
 from twisted_qmon.qapi.signature import compile_signature
-from twisted_qmon.qapi.types import ListType, Size, UInt64
+from twisted_qmon.qapi.types import Size, UInt64
+from twisted_qmon.qapi.types.containers import ListType
+from twisted_qmon.qapi.types.objects import ObjectType
 
 REQUEST: Any = object()
 

@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.plain import MAX_DEPTH
 from twisted_qmon.qapi.signature import compile_members, compile_signature
 from twisted_qmon.qapi.types import Alternate, Int8, Size, Tagged, UInt8
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.plain import MAX_DEPTH
 
 
 class Color(enum.Enum):

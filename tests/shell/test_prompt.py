@@ -16,7 +16,7 @@ from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead
 from prompt_toolkit.output import DummyOutput
 
 from twisted_qmon.errors import CommandNotFound, GenericError
-from twisted_qmon.hmp.command_index import make_names
+from twisted_qmon.hmp.commands.command_index import make_names
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.qmp.client import EventGap
 from twisted_qmon.shell.rows import find_progress

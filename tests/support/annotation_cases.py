@@ -17,19 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict, Uni
 import attr
 import msgspec
 
-from twisted_qmon.qapi.types import (
-    Alternate,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Size,
-    Tagged,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-)
+from twisted_qmon.qapi.types import Alternate, Int8, Int16, Int32, Int64, Size, Tagged, UInt8, UInt16, UInt32, UInt64
 
 try:
     from typing import NotRequired  # type: ignore[attr-defined,unused-ignore]

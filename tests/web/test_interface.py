@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from tests.conftest import FlushLogged
 from tests.support.web import ADMIN, OBSERVER, OPERATOR, Server
 from twisted_qmon.errors import CommandNotFound
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.web import kept, session
 from twisted_qmon.web.pages import FOLDER
 

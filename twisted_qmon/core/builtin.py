@@ -15,10 +15,10 @@ from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.info import Level, Need
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.plain import plain
 from twisted_qmon.qapi.schema import info_to_json
 from twisted_qmon.qapi.types import UInt32, UInt64
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.plain import plain
 
 if TYPE_CHECKING:
     from twisted_qmon.core.monitor import Monitor

@@ -17,10 +17,10 @@ from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.qapi.annotations import wire_name
-from twisted_qmon.qapi.fast import Arguments, Handler
-from twisted_qmon.qapi.plain import is_as_read
-from twisted_qmon.qapi.secret import HIDDEN, wrapped
 from twisted_qmon.qapi.signature import compile_signature, default_params
+from twisted_qmon.qapi.types.fast import Arguments, Handler
+from twisted_qmon.qapi.types.plain import is_as_read
+from twisted_qmon.qapi.types.secret import HIDDEN, wrapped
 
 if TYPE_CHECKING:
     from twisted_qmon.core.events import Event

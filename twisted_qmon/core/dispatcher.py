@@ -31,7 +31,7 @@ from twisted_qmon.errors import (
     GenericError,
     ShuttingDown,
 )
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -16,14 +16,14 @@ from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.core.builtin import Builtin, our_version
 from twisted_qmon.core.command import Command, CommandOptions, CommandProvider, OnDisconnect
 from twisted_qmon.core.dispatcher import MAX_ABANDONED, Dispatcher, not_found
-from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES, EventHistory
 from twisted_qmon.core.events import EventTable
+from twisted_qmon.core.events.history import EVENT_HISTORY, EVENT_HISTORY_BYTES, EventHistory
 from twisted_qmon.core.guard import Guard
 from twisted_qmon.core.registry import Registry
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, RegistrationError
 from twisted_qmon.interfaces import ICaller, ICommand, ICommandProvider, IMonitor
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

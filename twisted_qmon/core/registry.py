@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from twisted_qmon.core.tally import Counted, Tallies, Tally
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICommand
-from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.schema import build_schema
+from twisted_qmon.qapi.types.json_text import JSONText
 
 if TYPE_CHECKING:
     from twisted_qmon.core.events import Event

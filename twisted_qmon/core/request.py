@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from twisted_qmon.core.dispatcher import Dispatcher
-    from twisted_qmon.qapi.json_text import JSONText
+    from twisted_qmon.qapi.types.json_text import JSONText
 
 __all__ = ["ABSENT", "Begun", "Request", "RequestId"]
 
@@ -56,7 +56,7 @@ class Request(Struct, eq=False, weakref=True):
     :ivar cancelled: it was cancelled, or its deadline passed: the result is of no use any more
     :ivar left: its caller has gone
     :ivar done: it is settled: C{result} or C{error} holds the answer
-    :ivar result: plain JSON data (or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>})
+    :ivar result: plain JSON data (or a L{JSONText<twisted_qmon.qapi.types.json_text.JSONText>})
     :ivar error: the L{CommandError} it was answered with, or C{None}
     :ivar current: progress so far, in the command's own unit
     :ivar total: what C{current} is on its way to; 0 while unknown

@@ -17,18 +17,18 @@ from zope.interface import implementer
 from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon.errors import LOGGED, CommandError
-from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.command_index import HMC, OWN, SESSION, TEXT, CommandIndex, Entry, Names
-from twisted_qmon.hmp.completion import Completion, complete
-from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError
-from twisted_qmon.hmp.help import help_for, list_commands, list_info
-from twisted_qmon.hmp.info import find_info
-from twisted_qmon.hmp.line import parse_arguments
+from twisted_qmon.hmp.commands.command_index import HMC, OWN, SESSION, TEXT, CommandIndex, Entry, Names
+from twisted_qmon.hmp.commands.completion import Completion, complete
+from twisted_qmon.hmp.commands.help import help_for, list_commands, list_info
+from twisted_qmon.hmp.commands.info import find_info
+from twisted_qmon.hmp.commands.suggest import suggest
+from twisted_qmon.hmp.lines.args import Format
+from twisted_qmon.hmp.lines.expression import BLANKS, Cursor, LineError
+from twisted_qmon.hmp.lines.line import parse_arguments
 from twisted_qmon.hmp.notices import subscribe_notices
 from twisted_qmon.hmp.printers import present
 from twisted_qmon.hmp.progress import ProgressLine
 from twisted_qmon.hmp.session_words import SessionWords
-from twisted_qmon.hmp.suggest import suggest
 from twisted_qmon.info import JSON, CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICaller, IMonitor
 
@@ -113,9 +113,9 @@ class Console:
     :param on_suspend: called when it is suspended
     :param on_resume: called when it takes lines again
     :param command_index: shared with other sessions of the same monitor; by default its own. If that is interactive, a person is
-        at the other end: one who has the words of L{SESSION<twisted_qmon.hmp.command_index.SESSION>}, may abbreviate the words
-        behind C{info}, is told what an unknown word may have meant and where to read on after a failure that was logged, and has
-        to say twice what needs to be confirmed
+        at the other end: one who has the words of L{SESSION<twisted_qmon.hmp.commands.command_index.SESSION>}, may abbreviate the
+        words behind C{info}, is told what an unknown word may have meant and where to read on after a failure that was logged,
+        and has to say twice what needs to be confirmed
     :param sticky: the default of the letter C{/} of C{args_type}; by default the session's own
     :param clock: for C{progress on}; without one no progress is shown
     :param prepare_timeout: seconds that the first prompt waits for what there is to know of the commands

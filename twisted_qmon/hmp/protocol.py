@@ -20,7 +20,7 @@ from twisted_qmon._log_publisher import publish
 from twisted_qmon._text import printable
 from twisted_qmon._transport.connection import ConnectionMixin
 from twisted_qmon._transport.factory import Limits, MonitorFactory
-from twisted_qmon.hmp.command_index import CommandIndex
+from twisted_qmon.hmp.commands.command_index import CommandIndex
 from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.hmp.prompt import HMP_STYLES, PROMPT
 from twisted_qmon.hmp.prompt import banner as default_banner

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from twisted_qmon.hmp.command_index import SESSION, Names
+from twisted_qmon.hmp.commands.command_index import SESSION, Names
 from twisted_qmon.hmp.event_text import event_line
-from twisted_qmon.hmp.expression import LineError
 from twisted_qmon.hmp.follow import SHORTEST_PERIOD, WATCH_PERIOD, Activity, LogFollower, Watch
+from twisted_qmon.hmp.lines.expression import LineError
 from twisted_qmon.hmp.notices import NOTICES
 from twisted_qmon.info import JSON, Level
 

@@ -16,8 +16,8 @@ from twisted_qmon.errors import GenericError
 from twisted_qmon.info import JSON, CommandInfo
 
 if TYPE_CHECKING:
-    from twisted_qmon.hmp.args import Format
-    from twisted_qmon.hmp.command_index import CommandIndex
+    from twisted_qmon.hmp.commands.command_index import CommandIndex
+    from twisted_qmon.hmp.lines.args import Format
 
 __all__ = ["HumanMonitorCommand", "HumanReadableText"]
 
@@ -50,9 +50,9 @@ class HumanMonitorCommand(CommandProvider):
         :raise GenericError: when the request is cancelled or times out; so is what the line waits for
         """
         # Every monitor has this command, and few are asked for it: the human monitor's modules are imported at the first call.
-        from twisted_qmon.hmp.args import Format
-        from twisted_qmon.hmp.command_index import CommandIndex
+        from twisted_qmon.hmp.commands.command_index import CommandIndex
         from twisted_qmon.hmp.console import Console, Person
+        from twisted_qmon.hmp.lines.args import Format
 
         monitor = self.monitor
         if monitor is None:

@@ -22,8 +22,8 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.secret import uncover
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.secret import uncover
 
 __all__ = ["EMPTY", "HandlerParameter", "HandlerSignature", "Scope", "is_request", "read_handler", "union", "wire_name"]
 

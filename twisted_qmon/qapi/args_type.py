@@ -15,9 +15,11 @@ from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import ArgsItem, TypeInfo
 from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, wire_name
 from twisted_qmon.qapi.compiler import TypeCompiler
-from twisted_qmon.qapi.objects import Member
-from twisted_qmon.qapi.plain import UINT_HIGH
-from twisted_qmon.qapi.types import AnyType, BoolType, IntType, MapType, NumberType, StrType, Type, Width
+from twisted_qmon.qapi.types.containers import MapType
+from twisted_qmon.qapi.types.marks import Width
+from twisted_qmon.qapi.types.objects import Member
+from twisted_qmon.qapi.types.plain import UINT_HIGH
+from twisted_qmon.qapi.types.scalars import AnyType, BoolType, IntType, NumberType, StrType, Type
 
 __all__ = ["FORMAT_KEYS", "LETTERS", "declared_parameters", "parse_args_type"]
 

@@ -19,9 +19,11 @@ from msgspec import UNSET
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, union, wire_name
-from twisted_qmon.qapi.objects import DictType, Member, ObjectType
-from twisted_qmon.qapi.types import SIMPLE, Alternate, EnumType, IntType, ListType, MapType, Tagged, Type, Width
-from twisted_qmon.qapi.unions import AlternateType, TaggedType
+from twisted_qmon.qapi.types.containers import ListType, MapType
+from twisted_qmon.qapi.types.marks import Alternate, Tagged, Width
+from twisted_qmon.qapi.types.objects import DictType, Member, ObjectType
+from twisted_qmon.qapi.types.scalars import SIMPLE, EnumType, IntType, Type
+from twisted_qmon.qapi.types.unions import AlternateType, TaggedType
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired, Required

@@ -16,8 +16,8 @@ from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, TypeInfo
 from twisted_qmon.qapi.annotations import EMPTY, HandlerSignature, Scope, union
 from twisted_qmon.qapi.compiler import TypeCompiler
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.types import Type
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.scalars import Type
 
 __all__ = ["Finish", "compile_result"]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 from twisted_qmon.info import JSON, CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.describe import info_from_json, info_to_json
-from twisted_qmon.qapi.unions import all_members
+from twisted_qmon.qapi.types.unions import all_members
 
 __all__ = ["build_schema", "commands_from_schema", "info_from_json", "info_to_json"]
 

@@ -18,12 +18,13 @@ from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler
 from twisted_qmon.qapi.args_type import declared_parameters, parse_args_type
 from twisted_qmon.qapi.compiler import TypeCompiler
-from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import Arguments, Handler, InStruct, Keywords
-from twisted_qmon.qapi.objects import ArgumentsType, DictType, Member
 from twisted_qmon.qapi.results import Finish, compile_result
-from twisted_qmon.qapi.types import BoolType, Boxed, EnumType, IntType, NumberType, StrType
-from twisted_qmon.qapi.unions import all_members
+from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.types.fast import Arguments, Handler, InStruct, Keywords
+from twisted_qmon.qapi.types.marks import Boxed
+from twisted_qmon.qapi.types.objects import ArgumentsType, DictType, Member
+from twisted_qmon.qapi.types.scalars import BoolType, EnumType, IntType, NumberType, StrType
+from twisted_qmon.qapi.types.unions import all_members
 
 __all__ = ["Record", "Signature", "compile_members", "compile_signature", "default_params"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_qmon.hmp.command_index import CommandIndex
+from twisted_qmon.hmp.commands.command_index import CommandIndex
 from twisted_qmon.hmp.protocol import HMPFactory, HMPProtocol
 
 if TYPE_CHECKING:

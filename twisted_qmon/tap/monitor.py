@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.python.usage import UsageError
 
 from twisted_qmon._twistd.plugins import ProviderError, ProviderFinder, find_provider, register_provider
-from twisted_qmon.core.event_history import EVENT_HISTORY, EVENT_HISTORY_BYTES
+from twisted_qmon.core.events.history import EVENT_HISTORY, EVENT_HISTORY_BYTES
 from twisted_qmon.core.monitor import MAX_ABANDONED
 from twisted_qmon.service import DRAIN
 from twisted_qmon.tap.group import OptionGroup

@@ -20,7 +20,7 @@ from twisted_qmon.errors import (
     ShuttingDown,
 )
 from twisted_qmon.info import JSON
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp.json.writer import encode_message, verbatim
 
 __all__ = [

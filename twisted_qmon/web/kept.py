@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import LOGGED, GenericError
 from twisted_qmon.info import JSON
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp.json.writer import encode_message, verbatim
 
 if TYPE_CHECKING:

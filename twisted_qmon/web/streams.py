@@ -21,8 +21,8 @@ from twisted_qmon.web.answers import Refusal
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-    from twisted_qmon.core.event_history import EventHistory
     from twisted_qmon.core.events import EventMessage
+    from twisted_qmon.core.events.history import EventHistory
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.web.channel import WebRequest
     from twisted_qmon.web.session import WebSession

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wcwidth import wcwidth
 
 from tests.support.screen import Screen
-from twisted_qmon.hmp.completion import Candidate, Completion
+from twisted_qmon.hmp.commands.completion import Candidate, Completion
 from twisted_qmon.hmp.editor.candidates import MAX_LISTED
 from twisted_qmon.hmp.editor.editor import Entered, LineEditor, Outcome
 from twisted_qmon.hmp.editor.line import MAX_EDITED

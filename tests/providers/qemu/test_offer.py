@@ -17,7 +17,7 @@ from twisted_qmon import CommandProvider, Event, Monitor, make_monitor_service
 from twisted_qmon.errors import CommandNotFound, ConnectionClosed
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.qemu import offer as _offer
-from twisted_qmon.providers.qemu.long_commands import PROVIDERS
+from twisted_qmon.providers.qemu.long_commands.base import long_commands
 from twisted_qmon.testing import HMPConnection
 
 #: The names of QEMU 7.2's commands.
@@ -215,7 +215,7 @@ def test_what_speaks_for_the_server() -> None:
 
 def test_needs() -> None:
     """Each long command says what it needs of QEMU, and no other command is listed."""
-    for make in PROVIDERS:
+    for make in long_commands():
         upstream: Any = None
         assert {command.name for command in make(upstream, ()).all_commands()} == set(make.needs)
         assert not list(make(upstream, ()).commands())
@@ -226,5 +226,5 @@ def test_no_jobs(missing: str) -> None:
     """Without jobs there are no commands that wait for them."""
     upstream: Any = None
     available = COMMANDS.keys() - {missing}
-    names = {command.name for make in PROVIDERS for command in make(upstream, available).commands()}
+    names = {command.name for make in long_commands() for command in make(upstream, available).commands()}
     assert names == {"qmon-migrate", "qmon-commit"}

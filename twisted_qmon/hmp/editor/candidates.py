@@ -11,7 +11,7 @@ from twisted_qmon._text import printable
 from twisted_qmon.hmp.editor.cells import cells_of, width
 
 if TYPE_CHECKING:
-    from twisted_qmon.hmp.completion import Candidate, Completion
+    from twisted_qmon.hmp.commands.completion import Candidate, Completion
 
 __all__ = ["MAX_LISTED", "choices", "in_columns"]
 

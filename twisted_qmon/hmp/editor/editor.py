@@ -18,7 +18,7 @@ from twisted_qmon.hmp.editor.painter import Painter
 from twisted_qmon.hmp.editor.search import Search
 
 if TYPE_CHECKING:
-    from twisted_qmon.hmp.completion import Completion
+    from twisted_qmon.hmp.commands.completion import Completion
 
 __all__ = ["Entered", "LineEditor", "Outcome"]
 

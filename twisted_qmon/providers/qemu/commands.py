@@ -18,8 +18,8 @@ from twisted_qmon.providers.qemu.descriptors import ADD_FD, CLOSEFD, GETFD, REMO
 from twisted_qmon.providers.qemu.levels import read_line
 from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.providers.qemu.secrets import hide_secrets
-from twisted_qmon.qapi.json_text import JSONText
 from twisted_qmon.qapi.schema import build_schema
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:

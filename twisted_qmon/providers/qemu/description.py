@@ -17,7 +17,7 @@ from twisted_qmon.qmp._client.commands import HMC, UNEXPECTED, read_schema
 if TYPE_CHECKING:
     from twisted_qmon.info import JSON
     from twisted_qmon.providers.qemu.upstream import UpstreamConnection
-    from twisted_qmon.qapi.json_text import JSONText
+    from twisted_qmon.qapi.types.json_text import JSONText
 
 __all__ = ["Description", "describe"]
 

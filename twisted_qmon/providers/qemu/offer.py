@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted_qmon.core.events import Event
 from twisted_qmon.errors import EventError, MonitorError
 from twisted_qmon.providers.qemu.commands import UpstreamCommands
-from twisted_qmon.providers.qemu.long_commands import PROVIDERS
+from twisted_qmon.providers.qemu.long_commands.base import long_commands
 from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Offer:
         self._registered: list[ICommandProvider] = []
         theirs = description.infos.keys()
         try:
-            for make in PROVIDERS:
+            for make in long_commands():
                 self._register(make(upstream, theirs))
             self._register(UpstreamCommands(upstream, description, monitor, descriptors))
         except MonitorError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twisted_qmon.info import JSON
-from twisted_qmon.qapi.secret import HIDDEN
+from twisted_qmon.qapi.types.secret import HIDDEN
 
 __all__ = ["hide_secrets"]
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed, GenericError
 from twisted_qmon.providers.qemu.heartbeat import Heartbeat
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp._client.connection import NEGOTIATION_TIMEOUT, ClientConnection, connect
 from twisted_qmon.qmp._client.reconnect import Reconnector
 from twisted_qmon.qmp._client.replies import Malformed, Message, text_of

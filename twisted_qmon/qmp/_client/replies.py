@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from twisted_qmon.core.request import ABSENT
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 from twisted_qmon.qmp.json.reader import Malformed, MessageReader
 from twisted_qmon.qmp.json.writer import encode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import CommandError, GenericError
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp.json.fast import CommandMessage, Malformed
 from twisted_qmon.qmp.json.writer import NEWLINE, encode_line, encode_message, verbatim
 

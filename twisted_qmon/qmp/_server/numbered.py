@@ -21,8 +21,8 @@ from twisted_qmon.qmp._server.messages import encode_with_number
 if TYPE_CHECKING:
     from twisted_qmon._transport.write_queue import WriteQueue
     from twisted_qmon.core.access.standing import Standing
-    from twisted_qmon.core.event_history import EventHistory
     from twisted_qmon.core.events import EventMessage
+    from twisted_qmon.core.events.history import EventHistory
 
 __all__ = ["NumberedEvents"]
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted_qmon._log_publisher import publish
 from twisted_qmon.core.request import ABSENT
 from twisted_qmon.errors import GenericError
-from twisted_qmon.qapi.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qmp._server.messages import encode_error, encode_result
 from twisted_qmon.qmp.json.writer import NEWLINE, encode_quickly, to_ascii, verbatim
 
@@ -78,7 +78,7 @@ class ReplyBuffer:
         """
         Append a successful reply.
 
-        :param result: plain JSON data, or a L{JSONText<twisted_qmon.qapi.json_text.JSONText>}
+        :param result: plain JSON data, or a L{JSONText<twisted_qmon.qapi.types.json_text.JSONText>}
         """
         try:
             if type(id) in _SIMPLE_IDS:

@@ -43,8 +43,8 @@ from twisted_qmon.qmp.json.writer import NEWLINE
 
 if TYPE_CHECKING:
     from twisted_qmon.core.dispatcher import Dispatcher
-    from twisted_qmon.core.event_history import Resumed
     from twisted_qmon.core.events import EventMessage, EventTable, Receiver
+    from twisted_qmon.core.events.history import Resumed
     from twisted_qmon.info import JSON, Level
     from twisted_qmon.qmp.json.reader import Decoded
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from twisted_qmon.qapi.plain import is_plain
+from twisted_qmon.qapi.types.plain import is_plain
 
 __all__ = ["NEWLINE", "encode", "encode_line", "encode_message", "encode_quickly", "to_ascii", "verbatim"]
 

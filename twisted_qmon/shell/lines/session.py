@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from twisted_qmon.errors import CommandError
-from twisted_qmon.hmp.command_index import CommandIndex, Names
+from twisted_qmon.hmp.commands.command_index import CommandIndex, Names
 from twisted_qmon.hmp.console import Console, Person
 from twisted_qmon.shell.output import json_text
 

@@ -1,6 +1,6 @@
 """
-Tab at the prompt: what L{complete<twisted_qmon.hmp.completion.complete>} knows, the files that there are, and the events of the
-server.
+Tab at the prompt: what L{complete<twisted_qmon.hmp.commands.completion.complete>} knows, the files that there are, and the
+events of the server.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from twisted_qmon._text import printable
-from twisted_qmon.hmp.command_index import Names
-from twisted_qmon.hmp.completion import Candidate, complete, quote
+from twisted_qmon.hmp.commands.command_index import Names
+from twisted_qmon.hmp.commands.completion import Candidate, complete, quote
 
 __all__ = ["MAX_FILES", "LineCompleter", "files"]
 

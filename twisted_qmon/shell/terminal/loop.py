@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted_qmon._reactor import global_reactor
 from twisted_qmon._text import printable
 from twisted_qmon.errors import CommandError
-from twisted_qmon.hmp.command_index import Names
+from twisted_qmon.hmp.commands.command_index import Names
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.qmp.client import QMPClient
 from twisted_qmon.shell.address import Address

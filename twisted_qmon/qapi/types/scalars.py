@@ -1,122 +1,25 @@
 """
-Types: what the annotations of arguments and results mean, and the names for those that Python has no word for.
-
-::
-
-    def resize(self, size: Size, channel: UInt8 = 0) -> None: ...
-
-    BlockdevRef = Annotated[str | BlockdevOptions, Alternate("BlockdevRef")]
-    BlockdevOptions = Annotated[RawOptions | NullOptions, Tagged("driver")]
-
-Classes with members are in L{twisted_qmon.qapi.objects}, unions in L{twisted_qmon.qapi.unions}.
+The types of single values, and what every type has.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import isfinite
 from sys import float_info
-from types import GenericAlias
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from twisted_qmon.info import JSON, TypeInfo
-from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.fast import MANY, Build, In, Native, Out, bounded, list_encoder, one_of
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
+from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.types.fast import In, Native, Out, bounded, one_of
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.marks import Width
+from twisted_qmon.qapi.types.plain import INT_HIGH, INT_LOW, UINT_HIGH, check_text, plain
 
-__all__ = [
-    "Alternate",
-    "Boxed",
-    "Int8",
-    "Int16",
-    "Int32",
-    "Int64",
-    "SIMPLE",
-    "Size",
-    "Tagged",
-    "Type",
-    "UInt8",
-    "UInt16",
-    "UInt32",
-    "UInt64",
-    "Width",
-]
-
-# -- names for annotations
-
-
-class Width(msgspec.Struct, frozen=True):
-    """
-    Marks C{int} as an integer of a certain width.
-
-    :ivar name: QAPI's name for it (C{"int8"})
-    :ivar low: the least value
-    :ivar high: the greatest value
-    """
-
-    name: str
-    low: int
-    high: int
-
-    @classmethod
-    def signed(cls, bits: int) -> Width:
-        """:return: a two's complement integer of so many bits"""
-        return cls(f"int{bits}", -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-    @classmethod
-    def unsigned(cls, bits: int) -> Width:
-        """:return: a natural number of so many bits"""
-        return cls(f"uint{bits}", 0, (1 << bits) - 1)
-
-
-class Alternate(msgspec.Struct, frozen=True):
-    """
-    Marks a union of types that differ in their JSON type, which tells them apart: a string or an object, say. In such a
-    union C{None} is JSON's C{null}.
-
-    :ivar name: the name of the type, which error texts show; empty: made out of the names of the options
-    """
-
-    name: str = ""
-
-
-class Boxed(msgspec.Struct, frozen=True):
-    """
-    Marks a handler's only parameter as taking all the arguments together, as one object::
-
-        def blockdev_add(self, options: Annotated[BlockdevOptions, Boxed()]) -> None: ...
-    """
-
-
-class Tagged(msgspec.Struct, frozen=True):
-    """
-    Marks a union of classes that one string member, the tag, tells apart. Each class has it as a C{Literal}.
-
-    :ivar member: the tag's name, in Python's spelling or that of the wire
-    :ivar name: the name of the union
-    """
-
-    member: str
-    name: str = ""
-
-
-#: Bytes: an unsigned 64-bit integer. A person may type it with a suffix (C{512M}).
-Size = Annotated[int, Width("size", 0, UINT_HIGH)]
-Int8 = Annotated[int, Width.signed(8)]
-Int16 = Annotated[int, Width.signed(16)]
-Int32 = Annotated[int, Width.signed(32)]
-Int64 = Annotated[int, Width.signed(64)]
-UInt8 = Annotated[int, Width.unsigned(8)]
-UInt16 = Annotated[int, Width.unsigned(16)]
-UInt32 = Annotated[int, Width.unsigned(32)]
-UInt64 = Annotated[int, Width.unsigned(64)]
-
-
-# -- types
+__all__ = ["SIMPLE", "AnyType", "BoolType", "EnumType", "IntType", "NullType", "NumberType", "StrType", "Type"]
 
 
 class Type:
@@ -126,9 +29,9 @@ class Type:
     To add one, write a subclass with C{info}, C{kinds}, C{decode} and C{encode}. Enter the class that it is annotated with in
     C{SIMPLE}, at the end; where that is C{Annotated}, as C{Size} is, see C{_annotated} in L{twisted_qmon.qapi.compiler}. That is
     all for a type that looks like one that is there already (its C{info} is that of a string, say). A new C{kind} of
-    L{TypeInfo} is also named in C{_plain} or C{_JSON_TYPES} of L{twisted_qmon.qapi.schema}, in C{twisted_qmon.hmp.line} and
-    C{twisted_qmon.hmp.args}, which read what a person types, and in C{_TYPES} of L{twisted_qmon.qapi.args_type}, if a letter of
-    C{args_type} stands for it.
+    L{TypeInfo} is also named in C{_plain} or C{_JSON_TYPES} of L{twisted_qmon.qapi.schema}, in C{twisted_qmon.hmp.lines.line} and
+    C{twisted_qmon.hmp.lines.args}, which read what a person types, and in C{_TYPES} of L{twisted_qmon.qapi.args_type}, if a
+    letter of C{args_type} stands for it.
 
     In and out differ. What comes in comes from a client: what is wrong with it is the client's error, told in QEMU's words. What
     goes out comes from a handler: what is wrong with it is the program's error.
@@ -380,172 +283,6 @@ class EnumType(Type):
 
 def _missing(cls: type[enum.Enum]) -> object:
     return getattr(cls._missing_, "__func__", cls._missing_)
-
-
-class ListType(Type):
-    """
-    A list, in Python a list or a tuple.
-
-    :param element: the type of the elements
-    :param make: C{list} or C{tuple}
-    """
-
-    kinds = frozenset({"array"})
-    passes: Callable[[Collection[object]], bool]
-
-    def __init__(self, element: Type, make: Build = list) -> None:
-        self._element = element
-        self._make = make
-        self._encode_many: Callable[[Sequence[Any]], JSON] | None = None
-        self._asked = False
-        # Objects are quicker looked at all at once.
-        self.passing = None if element.passing is None or element.info.kind == "object" else list
-        self.passes = _all_pass(element)
-        self.info = TypeInfo("list", element=element.info)
-
-    def decode(self, value: JSON) -> object:
-        if not isinstance(value, (list, tuple)):
-            raise ArgumentError.kind("array")
-        decode = self._element.decode
-        result: list[object] = []
-        try:
-            for item in value:
-                result.append(decode(item))
-        except ArgumentError as e:
-            e.path.append(len(result))
-            raise
-        return result if self._make is list else self._make(result)
-
-    def encode(self, value: object) -> JSON:
-        if not isinstance(value, (list, tuple)):
-            raise ResultError.kind(value, "a list")
-        if type(value) is self.passing and self.passes(value):
-            return value
-        if type(value) is list and isinstance(self._element, AnyType):
-            return plain(value)
-        if self.passing is None and len(value) >= MANY:
-            if not self._asked:
-                self._asked = True
-                self._encode_many = list_encoder(self._element.fast_out())
-            if self._encode_many is not None:
-                try:
-                    return self._encode_many(value)
-                except Exception:
-                    pass  # the plain way decides
-        return self._encode_each(value)
-
-    def _encode_each(self, value: Sequence[Any]) -> JSON:
-        encode = self._element.encode
-        result: list[JSON] = []
-        same = type(value) is list
-        try:
-            for item in value:
-                given = encode(item)
-                result.append(given)
-                same = same and given is item
-        except ResultError as e:
-            e.path.append(len(result))
-            raise
-        return value if same else result
-
-    def fast_in(self) -> In:
-        annotation, build = self._element.fast_in()
-        make: Any = self._make
-        container = GenericAlias(list, annotation) if make is list else GenericAlias(tuple, (annotation, ...))
-        return In(container, None if build is None else lambda values: make(map(build, values)))
-
-    def fast_out(self) -> Out | None:
-        out = self._element.fast_out()
-        if out is None:
-            return None
-        inner = out.fits if out.is_lenient else None
-        return Out(GenericAlias(list, out.annotation), frozenset({list, tuple}), inner)
-
-
-def _all_pass(element: Type) -> Callable[[Collection[object]], bool]:
-    """:return: whether all of these pass as a type's values do"""
-    kinds, passes = frozenset({element.passing}), element.passes
-    if passes is None:
-        return lambda values: kinds.issuperset(map(type, values))
-    return lambda values: kinds.issuperset(map(type, values)) and all(map(passes, values))
-
-
-class MapType(Type):
-    """
-    An object with any members, of one type.
-
-    :param element: the type of the members
-    """
-
-    kinds = frozenset({"object"})
-
-    def __init__(self, element: Type) -> None:
-        self._element = element
-        self._all_pass = _all_pass(element)
-        self.passing = None if element.passing is None else dict
-        self.info = TypeInfo("object", element=element.info)
-
-    def passes(self, value: Mapping[Any, object]) -> bool:
-        """:return: whether names and values are plain data"""
-        return _NAME.issuperset(map(type, value)) and all(map(str.isascii, value)) and self._all_pass(value.values())
-
-    def decode(self, value: JSON) -> dict[str, object]:
-        if not isinstance(value, Mapping):
-            raise ArgumentError.kind("object")
-        decode = self._element.decode
-        result: dict[str, object] = {}
-        key = ""
-        try:
-            for key, item in value.items():
-                result[key] = decode(item)
-        except ArgumentError as e:
-            e.path.append(key)
-            raise
-        return result
-
-    def encode(self, value: object) -> JSON:
-        if not isinstance(value, Mapping):
-            raise ResultError.kind(value, "a dict")
-        same = type(value) is dict
-        if same and isinstance(self._element, AnyType):
-            return plain(value)
-        if type(value) is self.passing and self.passes(value):
-            return value
-        encode = self._element.encode
-        result: dict[str, JSON] = {}
-        for key, item in value.items():
-            name = key if type(key) is str and key.isascii() else _member_name(key)
-            try:
-                result[name] = given = encode(item)
-            except ResultError as e:
-                e.path.append(name)
-                raise
-            same = same and given is item and name is key
-        return value if same else result
-
-    def fast_in(self) -> In:
-        annotation, build = self._element.fast_in()
-        container = GenericAlias(dict, (str, annotation))
-        return In(container, None if build is None else lambda values: {k: build(v) for k, v in values.items()})
-
-    def fast_out(self) -> Out | None:
-        out = self._element.fast_out()
-        if out is None:
-            return None
-
-        def inner(value: dict[object, object]) -> bool:
-            return _NAME.issuperset(map(type, value)) and out.fits(value.values())
-
-        return Out(GenericAlias(dict, (str, out.annotation)), frozenset({dict}), inner)
-
-
-_NAME = frozenset({str})
-
-
-def _member_name(key: object) -> str:
-    if not isinstance(key, str):
-        raise ResultError(f"a member's name is a string, not {key!r}")
-    return check_text(key)
 
 
 #: The annotations that are a type by themselves.

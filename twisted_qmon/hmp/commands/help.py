@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twisted_qmon.hmp.command_index import Entry, Names
+    from twisted_qmon.hmp.commands.command_index import Entry, Names
     from twisted_qmon.info import CommandInfo
 
 __all__ = ["UpstreamHelp", "entry_line", "help_for", "list_commands", "list_info", "parse_upstream"]

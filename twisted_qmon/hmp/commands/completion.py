@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from twisted_qmon.hmp.command_index import SESSION, Names
-from twisted_qmon.hmp.help import entry_line
+from twisted_qmon.hmp.commands.command_index import SESSION, Names
+from twisted_qmon.hmp.commands.help import entry_line
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 
 __all__ = ["Candidate", "Completion", "complete", "quote"]

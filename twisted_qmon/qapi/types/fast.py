@@ -4,9 +4,9 @@ The fast way: what msgspec does in one call, for types of which it does exactly 
 The plain way says what holds, and finds the words for what does not. The fast one may refuse what the plain one takes, never
 the other way round: whatever it refuses, the plain way decides. Where both take a value, what comes of it is equal.
 
-On the way in that is so for JSON data as a reader makes it (C{is_as_read} of L{twisted_qmon.qapi.plain}): msgspec takes a C{set}
-for a list, say. On the way out anything may come from a handler, so L{Out.fits} looks first for what msgspec would take though
-the type does not.
+On the way in that is so for JSON data as a reader makes it (C{is_as_read} of L{twisted_qmon.qapi.types.plain}): msgspec takes a
+C{set} for a list, say. On the way out anything may come from a handler, so L{Out.fits} looks first for what msgspec would take
+though the type does not.
 
 Structs of msgspec are made when they are first needed: it takes time, and most commands are never called.
 """
@@ -25,7 +25,7 @@ from msgspec.structs import asdict, astuple
 from twisted_qmon.info import JSON
 
 if TYPE_CHECKING:
-    from twisted_qmon.qapi.objects import Member
+    from twisted_qmon.qapi.types.objects import Member
 
 __all__ = [
     "MANY",

@@ -1,9 +1,9 @@
 """
 C{info X}: how it finds its command. No I/O.
 
-C{query-x} is C{info x} for people. L{make_names<twisted_qmon.hmp.command_index.make_names>} enters it so, with the command's
-aliases, into the table of sub-commands (L{Names.sub<twisted_qmon.hmp.command_index.Names>}). L{find_info} looks up there what
-was typed, and for a person also what begins so.
+C{query-x} is C{info x} for people. L{make_names<twisted_qmon.hmp.commands.command_index.make_names>} enters it so, with the
+command's aliases, into the table of sub-commands (L{Names.sub<twisted_qmon.hmp.commands.command_index.Names>}). L{find_info}
+looks up there what was typed, and for a person also what begins so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twisted_qmon.hmp.command_index import Entry, Names
+    from twisted_qmon.hmp.commands.command_index import Entry, Names
     from twisted_qmon.info import CommandInfo
 
 __all__ = ["beginning_with", "find_info", "human_name", "is_sub_command"]

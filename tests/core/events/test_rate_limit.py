@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.events import NOW, make, numbers
-from twisted_qmon.core import rate_limit
-from twisted_qmon.core.events import Event, EventMessage, wire_timestamp
+from twisted_qmon.core.events import Event, EventMessage, rate_limit, wire_timestamp
 
 
 def test_rate_limit_as_observed() -> None:

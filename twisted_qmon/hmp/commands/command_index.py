@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_qmon._log_publisher import publish
-from twisted_qmon.hmp.help import UpstreamHelp, parse_upstream
-from twisted_qmon.hmp.info import human_name, is_sub_command
+from twisted_qmon.hmp.commands.help import UpstreamHelp, parse_upstream
+from twisted_qmon.hmp.commands.info import human_name, is_sub_command
 from twisted_qmon.info import UPSTREAM, ArgsItem, CommandInfo
 from twisted_qmon.interfaces import IMonitor
 

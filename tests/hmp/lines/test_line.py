@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from twisted_qmon import Alternate, Size, UInt64
 from twisted_qmon.core.command import Command, CommandOptions
-from twisted_qmon.hmp.args import Format
-from twisted_qmon.hmp.expression import Cursor, LineError
-from twisted_qmon.hmp.line import parse_arguments
+from twisted_qmon.hmp.lines.args import Format
+from twisted_qmon.hmp.lines.expression import Cursor, LineError
+from twisted_qmon.hmp.lines.line import parse_arguments
 from twisted_qmon.info import ArgsItem, CommandInfo
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
-from twisted_qmon.qapi.errors import ArgumentError, ResultError
-from twisted_qmon.qapi.objects import DictType, Member, ObjectType
-from twisted_qmon.qapi.types import EnumType, Type
+from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
+from twisted_qmon.qapi.types.objects import DictType, Member, ObjectType
+from twisted_qmon.qapi.types.scalars import EnumType, Type
 
 __all__ = ["AlternateType", "TaggedType", "all_members"]
 

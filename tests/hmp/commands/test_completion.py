@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from twisted_qmon.hmp.args import read_word
-from twisted_qmon.hmp.command_index import Names, make_names
-from twisted_qmon.hmp.completion import Candidate, complete, quote
-from twisted_qmon.hmp.expression import Cursor
-from twisted_qmon.hmp.help import parse_upstream
+from twisted_qmon.hmp.commands.command_index import Names, make_names
+from twisted_qmon.hmp.commands.completion import Candidate, complete, quote
+from twisted_qmon.hmp.commands.help import parse_upstream
+from twisted_qmon.hmp.lines.args import read_word
+from twisted_qmon.hmp.lines.expression import Cursor
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.qapi.args_type import parse_args_type
 

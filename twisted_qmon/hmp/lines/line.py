@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from twisted_qmon.hmp.args import Format, as_width, parse_items, read_options, read_word
-from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError, evaluate, read_number, read_size
+from twisted_qmon.hmp.lines.args import Format, as_width, parse_items, read_options, read_word
+from twisted_qmon.hmp.lines.expression import BLANKS, Cursor, LineError, evaluate, read_number, read_size
 from twisted_qmon.info import JSON, CommandInfo, ParameterInfo, TypeInfo
 
 __all__ = ["parse_arguments"]

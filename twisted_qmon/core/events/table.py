@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from twisted.logger import Logger
 
 from twisted_qmon._log_publisher import publish
-from twisted_qmon.core.event_history import EventHistory
-from twisted_qmon.core.rate_limit import RateLimit
+from twisted_qmon.core.events.history import EventHistory
+from twisted_qmon.core.events.rate_limit import RateLimit
 from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import Level
 from twisted_qmon.qapi.signature import compile_members

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from twisted_qmon.hmp.expression import BLANKS, Cursor, LineError, evaluate, read_seconds, read_size
+from twisted_qmon.hmp.lines.expression import BLANKS, Cursor, LineError, evaluate, read_seconds, read_size
 from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
 
 __all__ = ["Format", "parse_items", "read_options", "read_word", "unescape"]

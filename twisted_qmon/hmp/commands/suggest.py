@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from twisted_qmon.hmp.command_index import Names
-from twisted_qmon.hmp.info import beginning_with
+from twisted_qmon.hmp.commands.command_index import Names
+from twisted_qmon.hmp.commands.info import beginning_with
 
 __all__ = ["MAX_SUGGESTIONS", "suggest"]
 

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, Final, TypeGuard
 
 from twisted_qmon.info import JSON
-from twisted_qmon.qapi.errors import ResultError
+from twisted_qmon.qapi.types.errors import ResultError
 
 __all__ = ["INT_HIGH", "INT_LOW", "MAX_DEPTH", "UINT_HIGH", "check_text", "is_as_read", "is_plain", "plain"]
 

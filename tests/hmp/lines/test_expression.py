@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_qmon.hmp.expression import Cursor, LineError, evaluate, read_number, read_seconds, read_size
+from twisted_qmon.hmp.lines.expression import Cursor, LineError, evaluate, read_number, read_seconds, read_size
 
 
 @pytest.mark.parametrize(

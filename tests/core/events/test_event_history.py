@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 
 from tests.support.events import make, numbers
 from twisted_qmon import Monitor
-from twisted_qmon.core.event_history import EventHistory, Resumed
 from twisted_qmon.core.events import Event, EventMessage, EventTable
+from twisted_qmon.core.events.history import EventHistory, Resumed
 from twisted_qmon.errors import EventError
 from twisted_qmon.qmp._server.messages import encode_event
 
