@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 
 from tests.support.events import make, numbers
 from twisted_qmon import CommandProvider, Monitor
-from twisted_qmon.core.events import table as events_module
 from twisted_qmon.core.events import Event, EventMessage, EventTable, wire_timestamp
+from twisted_qmon.core.events import table as events_module
 from twisted_qmon.errors import EventError, RegistrationError
 
 # -- definitions
