@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twisted_qmon.core.descriptor import Descriptor
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import ICaller
-    from twisted_qmon.qapi.json_text import JSONText
+    from twisted_qmon.qapi.types.json_text import JSONText
 
 __all__ = ["ADD_FD", "CLOSEFD", "GETFD", "MAX_HELD", "MAX_PASSING", "RELEASE_TIMEOUT", "REMOVE_FD", "Descriptors"]
 
