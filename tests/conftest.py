@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.plugin import IPlugin, getPlugins
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.support.second_chance import SecondChance
+
+# Where no list of plugins is kept yet, Twisted imports them all to make it, and some of its own import what Python deprecates.
+# In which test that would happen depends on which are run.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    list(getPlugins(IPlugin))
 
 FlushLogged = Callable[..., list[Failure]]
 
