@@ -62,15 +62,19 @@ class Picture:
 
 # Each row imports only what is in the rows below it: as LAYERS in tests/project/test_rules.py, with what each does.
 LAYERS: list[list[tuple[str, str]]] = [
-    [("tap", "the options of twistd qmon"), ("__main__", "python -m twisted_qmon")],
+    [
+        ("tap", "the options of twistd qmon"),
+        ("__main__", "python -m twisted_qmon"),
+        ("pytest_plugin", "fixtures for pytest"),
+    ],
     [("service", "make_monitor_service: endpoints, start, drain"), ("shell", "qmon, the terminal client")],
+    [("testing", "clients in memory, a fake QEMU, servers in a thread")],
     [("watchdog", "the thread that answers while the reactor is stuck"), ("metrics", "numbers for Prometheus")],
     [
         ("providers", "process, jobs, qemu, quit"),
         ("ssh", "SSH"),
         ("web", "page, HTTP"),
         ("fleet", "members, router"),
-        ("testing", "clients in memory"),
     ],
     [("qmp", "JSON, session, protocol, client"), ("hmp", "line, printers, console, protocol")],
     [("_transport", "connection, write queue, endpoints"), ("_twistd", "providers and plugins of others")],

@@ -32,10 +32,11 @@ LAYERS: list[set[str]] = [
     {"_transport", "_twistd"},
     {"qmp", "hmp"},
     {FACADE},
-    {"testing", "providers", "web", "ssh", "fleet"},
+    {"providers", "web", "ssh", "fleet"},
     {"watchdog", "metrics"},
+    {"testing"},
     {"service", "shell"},
-    {"tap", "__main__"},
+    {"tap", "__main__", "pytest_plugin"},
 ]
 # What a folder must not import although it is listed before it.
 APART = {"hmp": {"core", "qapi"}}

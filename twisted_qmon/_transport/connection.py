@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPushProducer
@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from twisted_qmon.errors import CommandError
     from twisted_qmon.info import JSON, Level
 
-__all__ = ["HANDSHAKE_TIMEOUT", "LINGER", "ConnectionFactory", "ConnectionMixin", "pusher", "sender", "unsent"]
+__all__ = [
+    "HANDSHAKE_TIMEOUT",
+    "LINGER",
+    "ConnectionFactory",
+    "ConnectionMixin",
+    "Outlet",
+    "pusher",
+    "sender",
+    "unsent",
+]
+
+#: What a write queue gives its bytes to; see L{WriteQueue}.
+Outlet: TypeAlias = "tuple[Callable[[bytes], object], Callable[[], object] | None, Callable[[bytes], object] | None]"
 
 #: Seconds that a client has to complete the TLS handshake.
 HANDSHAKE_TIMEOUT = 30.0
@@ -137,15 +149,16 @@ class ConnectionMixin:
         self._reading = True
         self.peer = _peer_text(self.transport)
         self.standing = Standing.unknown(self.name, factory.endpoint, factory.level)
+        write, push, send = self.outlet()
         self.write_queue = WriteQueue(
-            self.transport.write,
+            write,
             max_queued=factory.max_queued,
             policy=factory.slow_client,
             limit_exceeded=self.queueLimitExceeded,
             blocked=self.write_blocked,
             unblocked=self._unblocked,
-            push=pusher(self.transport),
-            send=sender(self.transport),
+            push=push,
+            send=send,
         )
         keep_alive = getattr(self.transport, "setTcpKeepAlive", None)
         if keep_alive is not None:
@@ -155,6 +168,10 @@ class ConnectionMixin:
         self.since = self._last_input = self._seconds()
         if factory.idle_timeout is not None:
             self._idle_timer = factory.clock.callLater(factory.idle_timeout, self._check_idle)
+
+    def outlet(self) -> Outlet:
+        """:return: what the write queue gives its bytes to (C{write}, C{push}, C{send} of L{WriteQueue}): the transport's"""
+        return self.transport.write, pusher(self.transport), sender(self.transport)
 
     def establish(self) -> None:
         """For C{connectionMade}, last thing: C{established()} is called now, with TLS when the handshake is complete."""

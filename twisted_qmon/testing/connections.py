@@ -1,16 +1,5 @@
 """
-In-memory clients of a monitor, for tests of your commands and of ours: no socket, no reactor, no waiting.
-
-::
-
-    clock = Clock()
-    monitor = Monitor(clock=clock)
-    monitor.register(Balloon())
-    client = QMPConnection(monitor)
-    assert client.execute("query-balloon") == {"return": {"actual": 536870912}}
-
-L{QMPConnection} is a machine, L{HMPConnection} a person; L{connected_client} makes a L{QMPClient<twisted_qmon.QMPClient>} that is
-connected to a server of the monitor.
+In-memory clients of a monitor: no socket, no reactor, no waiting.
 """
 
 from __future__ import annotations
@@ -30,10 +19,13 @@ from twisted_qmon.hmp.protocol import HMPFactory
 from twisted_qmon.qmp.protocol import QMPFactory
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol, IProtocolFactory
+    from twisted.test.iosim import IOPump
+
     from twisted_qmon.core.access.identity import Identity
     from twisted_qmon.core.monitor import Monitor
 
-__all__ = ["Connection", "HMPConnection", "MemoryTransport", "QMPConnection", "connected_client"]
+__all__ = ["Connection", "HMPConnection", "MemoryEndpoint", "MemoryTransport", "QMPConnection", "connected_client"]
 
 
 class MemoryTransport(StringTransport):
@@ -285,9 +277,9 @@ def connected_client(monitor: Monitor, **options: Any) -> tuple[Any, Any]:
     """
     from twisted_qmon.qmp.client import QMPClient
 
-    endpoint = _MemoryEndpoint(QMPFactory(monitor, **options))
+    endpoint = MemoryEndpoint(QMPFactory(monitor, **options))
     connecting = QMPClient.connect(endpoint, clock=monitor.clock)
-    endpoint.pump.flush()
+    endpoint.flush()
     connected: list[Any] = []
     connecting.addBoth(connected.append)
     if not connected:
@@ -298,21 +290,34 @@ def connected_client(monitor: Monitor, **options: Any) -> tuple[Any, Any]:
 
 
 @implementer(IStreamClientEndpoint)
-class _MemoryEndpoint:
-    """Connects to a factory in this process, over an C{IOPump}."""
+class MemoryEndpoint:
+    """
+    Connects to a factory in this process.
+
+    :param factory: what makes the server's protocols
+    :ivar pump: the C{IOPump} of the latest connection; C{None} before the first
+    """
 
     def __init__(self, factory: QMPFactory) -> None:
         self._factory = factory
-        self.pump: Any = None
+        self._pumps: list[IOPump] = []
+        self.pump: IOPump | None = None
 
-    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+    def flush(self) -> None:
+        """Carry the bytes of all connections to and fro until there are no more."""
+        while any(pump.pump() for pump in self._pumps):
+            pass
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         from twisted.test.iosim import FakeTransport, IOPump
 
         server = self._factory.buildProtocol(None)
-        client = protocolFactory.buildProtocol(None)
+        client = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         server_end = FakeTransport(server, isServer=True)
         client_end = FakeTransport(client, isServer=False)
         self.pump = IOPump(client, server, client_end, server_end, False)
-        client.makeConnection(client_end)
+        self._pumps.append(self.pump)
+        client.makeConnection(client_end)  # type: ignore[union-attr]
         server.makeConnection(server_end)
-        return succeed(client)
+        connected: Deferred[IProtocol] = succeed(client)  # type: ignore[arg-type]
+        return connected
