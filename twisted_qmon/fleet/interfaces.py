@@ -92,6 +92,12 @@ class Publication(NamedTuple):
     message: Mapping[str, JSON]
     after: int
 
+    @property
+    def number(self) -> int:
+        """The event's number among all events of that monitor; 0: it has none."""
+        number = self.message.get("number")
+        return number if isinstance(number, int) else 0
+
 
 class FleetGap(NamedTuple):
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from twisted_qmon.errors import CommandError
 
-__all__ = ["MAX_DELAY", "Connection", "Reconnector"]
+__all__ = ["MAX_DELAY", "Connection", "Reconnector", "failure_reason"]
 
 #: Seconds between two attempts to connect, at most (plus up to one of chance, so that many clients don't come back at
 #: once).
@@ -137,7 +137,7 @@ class Reconnector(Service, Generic[_Connection]):
         except Exception as error:
             if self.running:
                 self._tell_failure(error)
-            await self._pause(self._log.info, "can't connect to", _reason(error))
+            await self._pause(self._log.info, "can't connect to", failure_reason(error))
             return
         self._failures = 0
         self._connection = connection
@@ -185,7 +185,8 @@ class Reconnector(Service, Generic[_Connection]):
                 self._waiting.append((deferred, None if left is None else left - 1))
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
+    """:return: why an attempt to connect has failed, in one line"""
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError)
     return str(error).rstrip(".")

@@ -1,0 +1,466 @@
+"""
+One connection to a WAMP router: L{WampFleet}, made by L{connect}.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed
+from twisted_qmon.fleet._autobahn import (
+    CallDetails,
+    CallOptions,
+    CBORSerializer,
+    EventDetails,
+    PublishOptions,
+    RegisterOptions,
+    SubscribeOptions,
+    WampRawSocketClientFactory,
+    WampWebSocketClientFactory,
+)
+from twisted_qmon.fleet._meta import Directory
+from twisted_qmon.fleet._wamp import PREFIX, Session, SessionFactory, error_to_wire, to_command_error
+from twisted_qmon.fleet.errors import NoSuchMember
+from twisted_qmon.fleet.interfaces import Call, ICallee, IFleet, Publication, member_name
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+
+    from twisted_qmon.fleet.router import Router
+    from twisted_qmon.info import JSON
+
+__all__ = ["JOIN_TIMEOUT", "KEEP_ALIVE", "MAX_MESSAGE", "Connect", "WampFleet", "connect"]
+
+#: Bytes of one message to or from the router, at most. RawSocket allows no more than 16 MiB.
+MAX_MESSAGE = 16 << 20
+
+#: Seconds until a router that does not let one in, and does not refuse either, counts as gone.
+JOIN_TIMEOUT = 10.0
+
+#: Seconds after which a host that does not answer any more counts as gone.
+KEEP_ALIVE = 40
+
+_T = TypeVar("_T")
+
+
+class Connect(Protocol):
+    """Makes a connection; L{connect} does."""
+
+    def __call__(
+        self, reactor: IReactorTime, router: Router, authid: str | None, ticket: str | None, /
+    ) -> Deferred[IFleet]:
+        """See L{connect}."""
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """
+    Is told by the transport when the router does not read. Then nothing is read from it either: what it asks for would be
+    answered into a queue.
+    """
+
+    def __init__(self, transport: object, told: Callable[[bool], object]) -> None:
+        self._transport = transport
+        self._told = told
+
+    def pauseProducing(self) -> None:
+        """The router does not read."""
+        self._transport.pauseProducing()  # type: ignore[attr-defined]
+        self._told(False)
+
+    def resumeProducing(self) -> None:
+        """It reads again."""
+        self._transport.resumeProducing()  # type: ignore[attr-defined]
+        self._told(True)
+
+    def stopProducing(self) -> None:
+        """The connection is gone, and that is told elsewhere."""
+
+
+@implementer(IFleet)
+class WampFleet:
+    """
+    See L{IFleet}. It is one session with the router.
+
+    :param router: the router
+    :param authid: who one is; C{None}: the router decides
+    :param ticket: what proves it; C{None}: nothing does
+    :ivar session: Autobahn's session
+    :ivar ready: fires with this when the router has let it in; fails with L{CommandError} when it has not
+    """
+
+    def __init__(self, router: Router, authid: str | None, ticket: str | None) -> None:
+        self._router = router
+        self.session = Session(self, router.realm, authid, ticket)
+        self.ready: Deferred[WampFleet] = Deferred(lambda _: self._abort())
+        self._transport: object = None
+        self._reason: CommandError | None = None
+        self._ended = False
+        self._reads = True
+        self._waiting: list[Deferred[CommandError]] = []
+        self._calls: dict[object, Call] = {}
+        self._callees: dict[str, ICallee] = {}
+        self._drained: list[Callable[[bool], object]] = []
+        self._directory = Directory(self)
+
+    # -- the session
+
+    def opened(self, transport: object) -> None:
+        """
+        The connection is there.
+
+        :param transport: Twisted's, which Autobahn's protocol writes to
+        """
+        self._transport = transport
+        _keep_alive(transport)
+        register = getattr(transport, "registerProducer", None)
+        if register is not None:
+            register(_Flow(transport, self._tell_drained), True)
+
+    def _tell_drained(self, reads: bool) -> None:
+        self._reads = reads
+        for callback in list(self._drained):
+            callback(reads)
+
+    def joined(self) -> None:
+        """The router has let it in."""
+        if not self.ready.called:
+            self.ready.callback(self)
+
+    def refused(self, error: CommandError) -> None:
+        """The router has not let it in, or ends it."""
+        if self._reason is None:
+            self._reason = error
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._ended:
+            return
+        self._ended = True
+        reason = self._reason = self._reason or ConnectionClosed("The connection to the router was lost")
+        self._directory.end()
+        for deferred, call in list(self._calls.items()):
+            call.left = True
+            cast("Deferred[JSON]", deferred).cancel()
+        if not self.ready.called:
+            self.ready.errback(Failure(reason))
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(reason)
+
+    def gone(self, request: int) -> None:
+        """The caller of an invocation has gone; it is cancelled right after this."""
+        call = self._calls.get(self.session.deferred_of(request))
+        if call is not None:
+            call.left = True
+
+    def close(self) -> Deferred[None]:
+        if self._ended:
+            return succeed(None)
+        self.refused(ConnectionClosed("The connection to the router was closed"))
+        closed = self.when_lost()
+        transport = self._transport
+        if hasattr(transport, "unregisterProducer"):
+            # One that is paused would keep the end of file back.
+            transport.unregisterProducer()
+            transport.resumeProducing()  # type: ignore[attr-defined]
+        if self.session.is_attached():
+            self.session.leave()
+        else:
+            self._abort()
+        return closed.addCallback(lambda _: None)
+
+    def _abort(self) -> None:
+        abort = getattr(self._transport, "abortConnection", None) or getattr(self._transport, "loseConnection", None)
+        if abort is not None:
+            abort()
+
+    def when_lost(self) -> Deferred[CommandError]:
+        if self._ended and self._reason is not None:
+            return succeed(self._reason)
+        waiting: Deferred[CommandError] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def on_drain(self, callback: Callable[[bool], object]) -> None:
+        self._drained.append(callback)
+
+    # -- a member
+
+    def announce(self, name: str, callee: ICallee) -> Deferred[Callable[[], Deferred[None]]]:
+        prefix = f"{PREFIX}{name}."
+        begin = len(prefix)
+
+        def invoked(*arguments: object, details: CallDetails, **_: object) -> Deferred[JSON]:
+            call = Call(
+                (details.procedure or "")[begin:],
+                arguments,
+                details.caller_authid,
+                details.caller or 0,
+                None if details.progress is None else self._progress(details.progress),
+            )
+            return self._called(callee, call)
+
+        # One registration for all procedures of a member: each costs the router memory, and a listing of the members time.
+        registered = self.session.register(
+            invoked, prefix, options=RegisterOptions(match="prefix", details_arg="details")
+        )
+
+        def withdraw(registration: object) -> Callable[[], Deferred[None]]:
+            def end() -> Deferred[None]:
+                if self._ended:
+                    return succeed(None)
+                ended: Deferred[object] = registration.unregister()  # type: ignore[attr-defined]
+                return ended.addCallbacks(lambda _: None, lambda _: None)
+
+            return end
+
+        return self._checked(registered, name).addCallback(withdraw)
+
+    def _progress(self, tell: Callable[[int, int], object]) -> Callable[[int, int], None]:
+        def progress(current: int, total: int) -> None:
+            # A router that does not read gets none: the next one says it all.
+            if self._reads and not self._ended:
+                tell(current, total)
+
+        return progress
+
+    def _called(self, callee: ICallee, call: Call) -> Deferred[JSON]:
+        deferred = callee.called(call)
+        if not deferred.called:
+            self._calls[deferred] = call
+
+        def done(result: JSON) -> JSON:
+            self._calls.pop(deferred, None)
+            return result
+
+        def failed(failure: Failure) -> Failure:
+            self._calls.pop(deferred, None)
+            error = failure.value
+            return Failure(error_to_wire(error)) if isinstance(error, CommandError) else failure
+
+        return deferred.addCallbacks(done, failed)
+
+    def publish(self, publication: Publication, sessions: Sequence[int] | None = None) -> None:
+        event = str(publication.message["event"])
+        try:
+            self.session.publish(
+                f"{PREFIX}{publication.member}.event.{member_name(event)}",
+                publication.message,
+                monitor=publication.monitor,
+                after=publication.after,
+                options=None if sessions is None else PublishOptions(eligible=list(sessions)),
+            )
+        except Exception as e:
+            raise to_command_error(e, publication.member) from e
+
+    # -- a caller
+
+    def call(
+        self,
+        name: str,
+        procedure: str,
+        arguments: Sequence[JSON] = (),
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Deferred[JSON]:
+        if self._ended:
+            return fail(ConnectionClosed("There is no connection to the router"))
+        if not name or member_name(name) != name:
+            return fail(NoSuchMember(f"'{name[:100]}' is not a name of a member"))
+        options = None if progress is None else CallOptions(on_progress=_progress_of(progress))
+        return self._checked_call(f"{PREFIX}{name}.{procedure}", name, arguments, options)
+
+    def request(self, procedure: str, *arguments: JSON) -> Deferred[JSON]:
+        """
+        Call a procedure of the router's own.
+
+        :param procedure: its full name
+        :return: as L{call}
+        """
+        return self._checked_call(procedure, procedure, arguments, None)
+
+    def _checked_call(
+        self, procedure: str, name: str, arguments: Sequence[JSON], options: CallOptions | None
+    ) -> Deferred[JSON]:
+        try:
+            calling: Deferred[JSON] = self.session.call(procedure, *arguments, options=options)
+        except Exception as e:
+            return fail(to_command_error(e, name))
+        result: Deferred[JSON] = Deferred(lambda _: cancel())
+
+        def cancel() -> None:
+            if not self._ended:
+                calling.cancel()
+            if not result.called:
+                result.errback(Failure(CommandCancelled("The call was cancelled")))
+
+        def failed(failure: Failure) -> None:
+            if not result.called:
+                result.errback(Failure(to_command_error(failure.value, name)))
+
+        def answered(value: JSON) -> None:
+            if not result.called:
+                result.callback(value)
+
+        calling.addCallbacks(answered, failed)
+        return result
+
+    def _checked(self, requested: Deferred[_T], name: str) -> Deferred[_T]:
+        """Fail with an error of a command."""
+
+        def failed(failure: Failure) -> Failure:
+            return Failure(to_command_error(failure.value, name))
+
+        return requested.addErrback(failed)
+
+    # -- events and presence
+
+    def subscribe(
+        self, receiver: Callable[[Publication], object], name: str | None = None
+    ) -> Deferred[Callable[[], None]]:
+        def received(*arguments: object, details: EventDetails, **keywords: object) -> None:
+            publication = _publication(details.topic or "", arguments, keywords)
+            if publication is not None:
+                receiver(publication)
+
+        topic, match = (f"{PREFIX}.event.", "wildcard") if name is None else (f"{PREFIX}{name}.event.", "prefix")
+        return self.subscribe_topic(received, topic, match)
+
+    def subscribe_topic(
+        self, received: Callable[..., None], topic: str, match: str = "exact"
+    ) -> Deferred[Callable[[], None]]:
+        """
+        Subscribe to a topic of any kind.
+
+        :param received: called with the arguments of each event, and with C{details}
+        :return: fires with what ends that
+        """
+        if self._ended:
+            return fail(ConnectionClosed("There is no connection to the router"))
+        try:
+            subscribing = self.session.subscribe(
+                received, topic, options=SubscribeOptions(match=match, details_arg="details")
+            )
+        except Exception as e:
+            return fail(to_command_error(e, topic))
+
+        def end_of(subscription: object) -> Callable[[], None]:
+            def end() -> None:
+                if not self._ended and subscription.active:  # type: ignore[attr-defined]
+                    ending: Deferred[object] = subscription.unsubscribe()  # type: ignore[attr-defined]
+                    ending.addErrback(lambda _: None)
+
+            return end
+
+        return self._checked(subscribing, topic).addCallback(end_of)
+
+    def members(self) -> Deferred[list[str]]:
+        return self._directory.members()
+
+    def watch(self, receiver: Callable[[str, bool], object]) -> Deferred[Callable[[], None]]:
+        return self._directory.watch(receiver)
+
+
+def _progress_of(progress: Callable[[int, int], None]) -> Callable[..., None]:
+    def told(*values: object, **_: object) -> None:
+        # The other end may be of any make.
+        if len(values) == 2:
+            current, total = values
+            if type(current) is int and type(total) is int:
+                progress(current, total)
+
+    return told
+
+
+def _publication(topic: str, arguments: Sequence[object], keywords: Mapping[str, object]) -> Publication | None:
+    """:return: what was published; C{None}: it is not what a member publishes"""
+    parts = topic.split(".")
+    message = arguments[0] if arguments else None
+    monitor, after = keywords.get("monitor"), keywords.get("after")
+    if len(parts) != 4 or not isinstance(message, dict) or type(message.get("number")) is not int:
+        return None
+    if not isinstance(monitor, str) or type(after) is not int or not isinstance(message.get("event"), str):
+        return None
+    return Publication(parts[1], monitor, message, after)
+
+
+def _keep_alive(transport: object) -> None:
+    """Have the kernel find out when the other host is gone: it costs no timer here."""
+    while hasattr(transport, "wrappedProtocol") and hasattr(transport, "transport"):
+        transport = transport.transport
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    if not isinstance(handle, socket.socket) or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"TCP_KEEPIDLE": KEEP_ALIVE // 2, "TCP_KEEPINTVL": KEEP_ALIVE // 8, "TCP_KEEPCNT": 4}
+    options["TCP_USER_TIMEOUT"] = KEEP_ALIVE * 1000
+    for name, value in options.items():
+        if hasattr(socket, name):
+            handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+# All connections of a process encode alike.
+_SERIALIZER = CBORSerializer()
+
+
+def connect(
+    reactor: IReactorTime, router: Router, authid: str | None = None, ticket: str | None = None
+) -> Deferred[IFleet]:
+    """
+    Connect to a router, and join its realm.
+
+    :param reactor: the reactor
+    :param router: the router
+    :param authid: who one is; C{None}: the router decides
+    :param ticket: what proves it; C{None}: nothing does
+    :return: fires with the connection. Fails with what Twisted's endpoints fail with when there is no connection, with
+        L{JoinRefused} when the router does not let one in, and with L{ConnectionClosed} when it does not answer.
+    """
+    return Deferred.fromCoroutine(_connect(reactor, router, authid, ticket))
+
+
+async def _connect(reactor: IReactorTime, router: Router, authid: str | None, ticket: str | None) -> IFleet:
+    if ticket is not None:
+        router.check_ticket()
+    fleet = WampFleet(router, authid, ticket)
+    factory = cast("IProtocolFactory", _factory(router, lambda: fleet.session, reactor))
+    protocol = await router.endpoint(reactor).connect(factory)
+    fleet.opened(getattr(protocol, "transport", None))
+    timer = reactor.callLater(JOIN_TIMEOUT, _give_up, fleet)
+    try:
+        await fleet.ready
+    finally:
+        if timer.active():
+            timer.cancel()
+    return fleet
+
+
+def _give_up(fleet: WampFleet) -> None:
+    fleet.refused(ConnectionClosed(f"The router does not answer within {JOIN_TIMEOUT:g} s"))
+    fleet.ready.cancel()
+    fleet.lost()
+
+
+def _factory(router: Router, session: SessionFactory, reactor: IReactorTime) -> object:
+    if not router.websocket:
+        raw = WampRawSocketClientFactory(session, serializer=_SERIALIZER)
+        raw.setProtocolOptions(maxMessagePayloadSize=MAX_MESSAGE)
+        return raw
+    factory = WampWebSocketClientFactory(session, url=router.url, serializers=[_SERIALIZER], reactor=reactor)
+    factory.noisy = False
+    factory.setProtocolOptions(
+        maxMessagePayloadSize=MAX_MESSAGE,
+        maxFramePayloadSize=MAX_MESSAGE,
+        openHandshakeTimeout=JOIN_TIMEOUT,
+        autoPingInterval=0,
+    )
+    return factory
