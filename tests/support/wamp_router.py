@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
 
 from twisted_qmon.fleet._autobahn import CBORSerializer, PayloadExceededError, TransportLost, message
-from twisted_qmon.fleet.connection import WampFleet
+from twisted_qmon.fleet._connection import WampFleet
 from twisted_qmon.fleet.interfaces import IFleet
 
 from autobahn.wamp import role  # isort: skip
@@ -69,6 +69,7 @@ class Link:
         self.wire = Wire(self)
         self.open = True
         self.stopped = False
+        self.full_after: int | None = None
         self.id = 0
         self.authid: str | None = None
         self.hello: Any = None
@@ -86,6 +87,11 @@ class Link:
         if len(data) > self.router.max_message:
             raise PayloadExceededError("too large")
         self.router.queue.append((self, data))
+        if self.full_after is not None:
+            self.full_after -= 1
+            if not self.full_after:
+                self.full_after = None
+                self.wire.producer.pauseProducing()
 
     def isOpen(self) -> bool:
         """:return: whether it can be sent on"""
@@ -138,6 +144,7 @@ class WampRouter:
     :ivar anonymous: whether these may join
     :ivar disclose: tell members who calls
     :ivar up: it takes connections
+    :ivar drop_events: how many publications of clients get lost from now on
     :ivar may: whether an authid may do something: (authid, "register" | "call" | "publish" | "subscribe", URI)
     """
 
@@ -147,6 +154,7 @@ class WampRouter:
         self.disclose = True
         self.up = True
         self.max_message = 1 << 20
+        self.drop_events = 0
         self.may: Callable[[str, str, str], bool] = lambda authid, action, uri: True
         self.queue: deque[tuple[Link, bytes | None]] = deque()
         self.outgoing: deque[tuple[Link, bytes]] = deque()
@@ -159,7 +167,7 @@ class WampRouter:
         self._sessions = count(9_000_000)
 
     def connect(self, reactor: object, router: Any, authid: str | None, ticket: str | None) -> Deferred[IFleet]:
-        """In the place of L{twisted_qmon.fleet.connection.connect}."""
+        """In the place of C{_connection.connect}."""
         if not self.up:
             return fail(ConnectionRefusedError(111))
         fleet = WampFleet(router, authid, ticket)
@@ -209,6 +217,10 @@ class WampRouter:
     def of(self, authid: str) -> Link:
         """:return: the connection of an authid"""
         return next(link for link in reversed(self.links) if link.authid == authid and link.open)
+
+    def of_member(self, name: str) -> Link:
+        """:return: the connection of a member"""
+        return next(link for uri, _, link in self.registrations.values() if uri == f"qmon.{name}.")
 
     # -- what it does
 
@@ -413,6 +425,9 @@ class WampRouter:
     def _publish(self, link: Link, msg: Any) -> None:
         if self.may(link.authid or "", "publish", msg.topic):
             self.published.append(msg)
+            if self.drop_events:
+                self.drop_events -= 1
+                return
             self._announce(msg.topic, msg.args, msg.kwargs, msg.eligible, link)
 
     def _announce(

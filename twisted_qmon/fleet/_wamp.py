@@ -1,5 +1,5 @@
 """
-Autobahn's session, and the names and errors of WAMP: what only L{twisted_qmon.fleet.connection} needs to know.
+Autobahn's session, and the names and errors of WAMP: what only C{_connection.py} needs to know.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ from twisted_qmon.fleet.errors import JoinRefused, NameTaken, NoSuchMember
 if TYPE_CHECKING:
     from twisted_qmon.info import JSON
 
-__all__ = ["ERROR", "PREFIX", "Owner", "Session", "Transport", "error_to_wire", "to_command_error"]
+__all__ = ["ERROR", "LOST", "PREFIX", "Owner", "Session", "Transport", "error_to_wire", "to_command_error"]
 
 #: What all names of a fleet begin with.
 PREFIX = "qmon."
 
 #: The error of a command. Its argument is the C{desc}, its keyword C{class} the class.
 ERROR = "qmon.error"
+
+#: The reason where there is no other.
+LOST = "The connection to the router was lost"
 
 _log = Logger()
 
@@ -107,6 +110,10 @@ class _Gone:
 class Owner(Protocol):
     """What has a session, and is told of it."""
 
+    @property
+    def reason(self) -> CommandError | None:
+        """Why it ends, as far as that is known."""
+
     def joined(self) -> None:
         """The router has let it in."""
 
@@ -136,6 +143,7 @@ class Session(ApplicationSession):
         self._wants = realm
         self._name = authid
         self._ticket = ticket
+        self._was_in = False
 
     # -- what Autobahn calls
 
@@ -157,12 +165,13 @@ class Session(ApplicationSession):
     def onJoin(self, details: SessionDetails) -> None:
         """The router has let it in."""
         self._ticket = None
+        self._was_in = True
         self._owner.joined()
 
     def onLeave(self, details: CloseDetails) -> None:
         """The router has not let it in, or ends it; or the connection was lost."""
         if details.reason != CloseDetails.REASON_TRANSPORT_LOST:
-            self._owner.refused(_refusal(str(details.reason), details.message))
+            self._owner.refused(_refusal(str(details.reason), details.message, self._was_in))
         self._fail_all()
         with suppress(TransportLost):
             self.disconnect()
@@ -174,7 +183,7 @@ class Session(ApplicationSession):
         self._owner.lost()
 
     def _fail_all(self) -> None:
-        self._errback_outstanding_requests(ConnectionClosed("The connection to the router was lost"))
+        self._errback_outstanding_requests(self._owner.reason or ConnectionClosed(LOST))
 
     def onUserError(self, fail: Failure, msg: str) -> None:
         """Something was raised: errors of commands and cancelled calls are answered, all else is a fault."""
@@ -221,9 +230,9 @@ class Session(ApplicationSession):
         return None if invocation is None else invocation.on_reply
 
 
-def _refusal(reason: str, text: str | None) -> CommandError:
+def _refusal(reason: str, text: str | None, was_in: bool) -> CommandError:
     said = printable(text) if text else "no reason given"
-    if reason.startswith("wamp.close."):
+    if was_in:
         return ConnectionClosed(f"The router ended the session: {printable(reason)}")
     return JoinRefused(f"The router refuses the session: {said} ({printable(reason)})")
 

@@ -177,21 +177,26 @@ class Callers:
         session = self._sessions.get(number)
         if session is not None and session.authid == authid:
             return session
+        # What has this number is of a router before this one.
+        replaced = self._oldest() if session is None else session
         session = CallerSession(self, number, authid)
         if not self.monitor.join(session):
             raise session.standing.no_access
-        if len(self._sessions) >= self.max_callers:
-            self._make_room()
+        if replaced is not None:
+            self.forget(replaced)
         self._sessions[number] = session
         if self._timer is None:
             self._timer = self.monitor.clock.callLater(IDLE, self._check_idle)
         return session
 
-    def _make_room(self) -> None:
+    def _oldest(self) -> CallerSession | None:
+        """:return: the session that makes room for another one; C{None}: there is room"""
+        if len(self._sessions) < self.max_callers:
+            return None
         idle = [each for each in self._sessions.values() if not each.calls]
         if not idle:
             raise GenericError(f"{self.max_callers} callers have calls under way at this member")
-        self.forget(min(idle, key=lambda each: each.used))
+        return min(idle, key=lambda each: each.used)
 
     def forget(self, session: CallerSession) -> None:
         """A session counts as gone."""

@@ -31,7 +31,7 @@ from twisted_qmon.qmp._client.reconnect import Reconnector, failure_reason
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from twisted_qmon.fleet.connection import Connect
+    from twisted_qmon.fleet.interfaces import Connect
     from twisted_qmon.info import JSON
 
 __all__ = ["FleetClient"]
@@ -52,7 +52,7 @@ class FleetClient:
     :param on_gap: called with a L{FleetGap} when events are lost; C{None}: that is logged
     :param on_connection: called with whether there is a connection, and why there is none, each time that this changes
     :param retry_policy: as of L{QMPClient.service<twisted_qmon.QMPClient.service>}
-    :param connect: makes a connection; by default L{connect<twisted_qmon.fleet.connection.connect>}
+    :param connect: makes a connection; by default one to a WAMP router
     :raise ValueError: when the URL is not valid, there is a ticket without an authid, or it would be sent in the open
     :raise ImportError: when the extra C{fleet} is not installed
     :ivar router: the router
@@ -84,7 +84,7 @@ class FleetClient:
             self.router.check_ticket()
         if connect is None:
             need_extra("fleet")
-            from twisted_qmon.fleet.connection import connect as connect_wamp
+            from twisted_qmon.fleet._connection import connect as connect_wamp
 
             connect = connect_wamp
         self.clock = reactor

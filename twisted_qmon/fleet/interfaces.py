@@ -18,19 +18,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zope.interface import Interface
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.errors import CommandError
+    from twisted_qmon.fleet.router import Router
     from twisted_qmon.info import JSON
     from twisted_qmon.interfaces import IMonitor
 
 __all__ = [
     "Call",
+    "Connect",
     "FleetGap",
     "ICallee",
     "IFleet",
@@ -203,9 +206,28 @@ class IFleet(Interface):
         """:return: fires with the reason when the connection has ended, at once if it has"""
 
 
+class Connect(Protocol):
+    """What makes a connection."""
+
+    def __call__(
+        self, reactor: IReactorTime, router: Router, authid: str | None, ticket: str | None, /
+    ) -> Deferred[IFleet]:
+        """
+        Connect to a router, and join its realm.
+
+        :param reactor: the reactor
+        :param router: the router
+        :param authid: who one is; C{None}: the router decides
+        :param ticket: what proves it; C{None}: nothing does
+        :return: fires with the connection. Fails with what Twisted's endpoints fail with when there is no connection, with
+            L{JoinRefused<twisted_qmon.fleet.errors.JoinRefused>} when the router does not let one in, and with
+            L{ConnectionClosed<twisted_qmon.errors.ConnectionClosed>} when it does not answer.
+        """
+
+
 class IFleetClient(Interface):
     """
-    The fleet as a caller sees it. C{twisted_qmon.fleet.client.FleetClient} is ours, made with C{(reactor, url)} and what
+    The fleet as a caller sees it. L{twisted_qmon.fleet.client.FleetClient} is ours, made with C{(reactor, url)} and what
     the router needs to know who calls.
 
     It connects again by itself when the router was lost. What was under way then fails with

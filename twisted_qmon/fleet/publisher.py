@@ -34,16 +34,15 @@ class Publisher:
     whose level is known here. Without access rules a fleet may see nothing, and nothing is published.
 
     :param monitor: the monitor
-    :param name: the member's name
     :param listeners: gives the callers' sessions that may see events of a level
     :ivar position: the number of the last event that was published or left out
     """
 
     _log = Logger()
 
-    def __init__(self, monitor: Monitor, name: str, listeners: Callable[[Level], Sequence[int]]) -> None:
+    def __init__(self, monitor: Monitor, listeners: Callable[[Level], Sequence[int]]) -> None:
         self._monitor = monitor
-        self._name = name
+        self._name = ""
         self._listeners = listeners
         self._fleet: IFleet | None = None
         self._reads = False
@@ -58,8 +57,13 @@ class Publisher:
     def _history(self) -> EventHistory:
         return self._monitor.events.history
 
-    def start(self) -> None:
-        """From now on events are for the fleet, whether there is a connection or not."""
+    def start(self, name: str) -> None:
+        """
+        From now on events are for the fleet, whether there is a connection or not.
+
+        :param name: the member's name
+        """
+        self._name = name
         if self._unsubscribe is None:
             self.position = self._history.last
             self._unsubscribe = self._monitor.subscribe(self._happened)

@@ -56,13 +56,23 @@ class _Reply(Deferred[Any]):
     name = ""
     calling: Deferred[JSON]
     timer: IDelayedCall | None = None
+    left = False
 
-    def settle(self, outcome: object) -> None:
-        """It has been answered, or it is given up."""
+    def stop_timer(self) -> None:
+        """It has no deadline any more."""
         timer, self.timer = self.timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        if self.called:
+
+    def leave(self) -> None:
+        """Its answer is not wanted any more."""
+        self.stop_timer()
+        self.left = True
+
+    def settle(self, outcome: object) -> None:
+        """It has been answered, or it is given up."""
+        self.stop_timer()
+        if self.called or self.left:
             return
         if isinstance(outcome, (Failure, CommandError)):
             self.errback(outcome)
@@ -163,10 +173,7 @@ class RemoteMonitor:
     def leave(self, caller: ICaller) -> None:
         # The member is not told: this session asked, and it stays.
         for reply in self._by_caller.pop(caller, ()):
-            timer, reply.timer = reply.timer, None
-            if timer is not None:
-                timer.cancel()
-            reply.called = True
+            reply.leave()
 
     def commands(self) -> Deferred[dict[str, CommandInfo]]:
         """See L{IMonitor.commands}. They are asked for once for each connection to the router."""
@@ -195,7 +202,7 @@ class RemoteMonitor:
 
 def _until_settled(reply: _Reply, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
     def told(current: int, total: int) -> None:
-        if not reply.called:
+        if not (reply.called or reply.left):
             progress(current, total)
 
     return told

@@ -5,6 +5,7 @@ A member as a service: it joins the fleet while it runs, and again after each lo
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twisted_qmon.core.monitor import Monitor
-    from twisted_qmon.fleet.connection import Connect
+    from twisted_qmon.fleet.interfaces import Connect
 
-__all__ = ["NAME_RETRY", "MemberService", "endpoint_of"]
+__all__ = ["NAME_RETRY", "MemberService", "default_name", "endpoint_of"]
 
 #: Seconds between two attempts to get a name that another member has.
 NAME_RETRY = 5.0
@@ -41,6 +42,14 @@ def endpoint_of(router: Router) -> str:
     return f"fleet:{f'[{router.host}]' if ':' in router.host else router.host}:{router.port}"
 
 
+def default_name(name: str | None) -> str:
+    """
+    :param name: the monitor's name
+    :return: a name for a member: C{host-name-pid}
+    """
+    return member_name(f"{socket.gethostname()}-{name or 'qmon'}-{os.getpid()}")
+
+
 class MemberService(Service):
     """
     Keeps a monitor in a fleet.
@@ -48,16 +57,17 @@ class MemberService(Service):
     :param reactor: the reactor
     :param monitor: the monitor
     :param router: where the router is
-    :param name: the member's name; the router knows it by this name too
+    :param name: the member's name; the router knows it by this name too. C{None}: L{default_name}
     :param ticket: a file with what proves it; C{None}: nothing does, which the router may not allow
     :param in_flight: calls of one caller's session that may be under way at a time
     :param max_calls: calls of all callers that may be under way at a time
-    :param connect: makes a connection; by default L{connect<twisted_qmon.fleet.connection.connect>}
+    :param connect: makes a connection; by default one to a WAMP router
     :param retry_policy: as of L{Reconnector<twisted_qmon.qmp._client.reconnect.Reconnector>}
     :raise ValueError: when the name, the file or a limit is not valid, or the ticket would be sent in the open
     :raise ImportError: when the extra C{fleet} is not installed
     :ivar member: serves the calls
     :ivar endpoint: what rules know the router by
+    :ivar member_name: the member's name; empty until it is started if it was not given
     """
 
     _log = Logger()
@@ -67,7 +77,7 @@ class MemberService(Service):
         reactor: IReactorTime,
         monitor: Monitor,
         router: Router,
-        name: str,
+        name: str | None = None,
         *,
         ticket: str | os.PathLike[str] | None = None,
         in_flight: int = IN_FLIGHT,
@@ -75,10 +85,10 @@ class MemberService(Service):
         connect: Connect | None = None,
         retry_policy: Callable[[int], float] | None = None,
     ) -> None:
-        if member_name(name) != name:
+        if name is not None and member_name(name) != name:
             raise ValueError(f"{name!r} is not a name of a member: letters, digits, '_' and '-'")
-        self.member_name = name
-        self.setName(f"fleet member {name}")  # type: ignore[no-untyped-call]
+        self.member_name = name or ""
+        self._monitor = monitor
         self.endpoint = endpoint_of(router)
         self._reactor = reactor
         self._router = router
@@ -89,12 +99,12 @@ class MemberService(Service):
             router.check_ticket()
         if connect is None:
             need_extra("fleet")
-            from twisted_qmon.fleet.connection import connect as connect_wamp
+            from twisted_qmon.fleet._connection import connect as connect_wamp
 
             connect = connect_wamp
         self._connect: Connect = connect
         self.member = Member(monitor, self.endpoint, in_flight=in_flight, max_calls=max_calls)
-        self._publisher = Publisher(monitor, name, self.member.callers.listeners)
+        self._publisher = Publisher(monitor, self.member.callers.listeners)
         self._reconnector = Reconnector(self._join, f"the fleet at {router.url}", reactor, retry_policy)
         self._name_is_taken = False
         self._fleet: IFleet | None = None
@@ -126,7 +136,9 @@ class MemberService(Service):
     def startService(self) -> None:
         """Begin to join."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._publisher.start()
+        # Not before: a daemon has another number than the process that reads the options.
+        self.member_name = self.member_name or default_name(self._monitor.name)
+        self._publisher.start(self.member_name)
         self._reconnector.startService()
 
     def stopService(self) -> Deferred[None]:

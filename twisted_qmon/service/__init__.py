@@ -7,11 +7,13 @@ A monitor as a Twisted service: what embedders and C{twistd qmon} both call.
     service.setServiceParent(application)
 
 L{make_monitor_service} serves QMP and the human monitor. Each other server has a module here, with a function that serves it as
-well: L{serve_ssh}, L{serve_web}, L{serve_metrics}. A new one is added in the same way; its group of options in C{tap/} calls it.
+well: L{serve_ssh}, L{serve_web}, L{serve_metrics}, L{join_fleet}. A new one is added in the same way; its group of options in
+C{tap/} calls it.
 """
 
 from __future__ import annotations
 
+from twisted_qmon.service.fleet import join_fleet
 from twisted_qmon.service.listener import Listener
 from twisted_qmon.service.make import make_monitor_service
 from twisted_qmon.service.metrics import serve_metrics
@@ -25,6 +27,7 @@ __all__ = [
     "Listener",
     "MonitorService",
     "Sessions",
+    "join_fleet",
     "make_monitor_service",
     "serve_metrics",
     "serve_ssh",

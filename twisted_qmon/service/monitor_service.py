@@ -49,6 +49,7 @@ class MonitorService(MultiService):
     :ivar drain_cancelled: how many requests were cancelled in the end
     :ivar on_start: called, without arguments, each time it has been started
     :ivar on_reread: called, without arguments, by L{reread}
+    :ivar reread_files: files that L{reread} is for, of what C{on_reread} calls
     :ivar other_endpoints: what rules know those endpoints by that are not served by C{factories}
     """
 
@@ -74,6 +75,7 @@ class MonitorService(MultiService):
         self.on_start: list[Callable[[], object]] = []
         self.on_reread: list[Callable[[], object]] = []
         self.other_endpoints: list[str] = []
+        self.reread_files: list[str] = []
         self.reactor = reactor
         self._listeners: list[Listener] = []
         self._shutdown: Deferred[None] | None = None
@@ -191,7 +193,13 @@ class MonitorService(MultiService):
         rules = guard.access is not None and guard.access.path is not None
         file = guard.audit is not None and guard.audit.file is not None
         keys = any(factory.kind == "ssh" for factory in self.factories)
-        return rules or file or keys or any(endpoint.startswith("mtls:") for endpoint in self._endpoints())
+        return (
+            rules
+            or file
+            or keys
+            or bool(self.reread_files)
+            or any(endpoint.startswith("mtls:") for endpoint in self._endpoints())
+        )
 
     def _endpoints(self) -> set[str]:
         return {*(factory.endpoint for factory in self.factories), *self.other_endpoints}

@@ -21,6 +21,7 @@ from twisted_qmon._twistd.signals import EarlyHangUps
 from twisted_qmon._twistd.start_up import one_line
 from twisted_qmon.tap.access import AccessOptions
 from twisted_qmon.tap.connections import ConnectionOptions
+from twisted_qmon.tap.fleet import FleetOptions
 from twisted_qmon.tap.group import OptionGroup
 from twisted_qmon.tap.metrics import MetricsOptions
 from twisted_qmon.tap.monitor import MonitorOptions
@@ -45,6 +46,7 @@ class Options(
     SSHOptions,
     WebOptions,
     MetricsOptions,
+    FleetOptions,
     QemuOptions,
 ):
     """The options of C{twistd qmon}."""

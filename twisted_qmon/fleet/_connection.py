@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IPushProducer
@@ -26,7 +26,7 @@ from twisted_qmon.fleet._autobahn import (
     WampWebSocketClientFactory,
 )
 from twisted_qmon.fleet._meta import Directory
-from twisted_qmon.fleet._wamp import PREFIX, Session, SessionFactory, error_to_wire, to_command_error
+from twisted_qmon.fleet._wamp import LOST, PREFIX, Session, SessionFactory, error_to_wire, to_command_error
 from twisted_qmon.fleet.errors import NoSuchMember
 from twisted_qmon.fleet.interfaces import Call, ICallee, IFleet, Publication, member_name
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twisted_qmon.fleet.router import Router
     from twisted_qmon.info import JSON
 
-__all__ = ["JOIN_TIMEOUT", "KEEP_ALIVE", "MAX_MESSAGE", "Connect", "WampFleet", "connect"]
+__all__ = ["JOIN_TIMEOUT", "KEEP_ALIVE", "MAX_MESSAGE", "WampFleet", "connect"]
 
 #: Bytes of one message to or from the router, at most. RawSocket allows no more than 16 MiB.
 MAX_MESSAGE = 16 << 20
@@ -48,15 +48,6 @@ JOIN_TIMEOUT = 10.0
 KEEP_ALIVE = 40
 
 _T = TypeVar("_T")
-
-
-class Connect(Protocol):
-    """Makes a connection; L{connect} does."""
-
-    def __call__(
-        self, reactor: IReactorTime, router: Router, authid: str | None, ticket: str | None, /
-    ) -> Deferred[IFleet]:
-        """See L{connect}."""
 
 
 @implementer(IPushProducer)
@@ -93,6 +84,7 @@ class WampFleet:
     :param authid: who one is; C{None}: the router decides
     :param ticket: what proves it; C{None}: nothing does
     :ivar session: Autobahn's session
+    :ivar reason: why it ends, as far as that is known
     :ivar ready: fires with this when the router has let it in; fails with L{CommandError} when it has not
     """
 
@@ -101,7 +93,7 @@ class WampFleet:
         self.session = Session(self, router.realm, authid, ticket)
         self.ready: Deferred[WampFleet] = Deferred(lambda _: self._abort())
         self._transport: object = None
-        self._reason: CommandError | None = None
+        self.reason: CommandError | None = None
         self._ended = False
         self._reads = True
         self._waiting: list[Deferred[CommandError]] = []
@@ -136,15 +128,15 @@ class WampFleet:
 
     def refused(self, error: CommandError) -> None:
         """The router has not let it in, or ends it."""
-        if self._reason is None:
-            self._reason = error
+        if self.reason is None:
+            self.reason = error
 
     def lost(self) -> None:
         """The connection is gone."""
         if self._ended:
             return
         self._ended = True
-        reason = self._reason = self._reason or ConnectionClosed("The connection to the router was lost")
+        reason = self.reason = self.reason or ConnectionClosed(LOST)
         self._directory.end()
         for deferred, call in list(self._calls.items()):
             call.left = True
@@ -183,8 +175,8 @@ class WampFleet:
             abort()
 
     def when_lost(self) -> Deferred[CommandError]:
-        if self._ended and self._reason is not None:
-            return succeed(self._reason)
+        if self._ended and self.reason is not None:
+            return succeed(self.reason)
         waiting: Deferred[CommandError] = Deferred()
         self._waiting.append(waiting)
         return waiting
