@@ -17,12 +17,12 @@ from twisted_qmon.errors import CommandError, CommandNotFound, GenericError, Inv
 from twisted_qmon.fleet.callers import IN_FLIGHT, MAX_CALLERS, MAX_CALLS, Callers, CallerSession
 from twisted_qmon.fleet.interfaces import Call, ICallee
 from twisted_qmon.info import Level
-from twisted_qmon.qapi.json_text import JSONText
-from twisted_qmon.qapi.plain import is_as_read
+from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.plain import is_as_read
 
 if TYPE_CHECKING:
-    from twisted_qmon.core.event_history import EventHistory
-    from twisted_qmon.core.events import EventMessage
+    from twisted_qmon.core.events.history import EventHistory
+    from twisted_qmon.core.events.table import EventMessage
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
     from twisted_qmon.info import JSON

@@ -18,8 +18,8 @@ from twisted_qmon.fleet.member import wire_event
 from twisted_qmon.info import Level
 
 if TYPE_CHECKING:
-    from twisted_qmon.core.event_history import EventHistory
-    from twisted_qmon.core.events import EventMessage
+    from twisted_qmon.core.events.history import EventHistory
+    from twisted_qmon.core.events.table import EventMessage
     from twisted_qmon.core.monitor import Monitor
 
 __all__ = ["Publisher"]
