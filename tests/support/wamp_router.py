@@ -166,11 +166,11 @@ class WampRouter:
         self._numbers = count(1)
         self._sessions = count(9_000_000)
 
-    def connect(self, reactor: object, router: Any, authid: str | None, ticket: str | None) -> Deferred[IFleet]:
+    def connect(self, reactor: Any, router: Any, authid: str | None, ticket: str | None) -> Deferred[IFleet]:
         """In the place of C{_connection.connect}."""
         if not self.up:
             return fail(ConnectionRefusedError(111))
-        fleet = WampFleet(router, authid, ticket)
+        fleet = WampFleet(reactor, router, authid, ticket)
         link = Link(self, fleet.session)
         self.links.append(link)
         fleet.opened(link.wire)

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_qmon.errors import CommandCancelled, CommandError, ConnectionClosed
+from twisted_qmon._text import printable
+from twisted_qmon.errors import CommandError, ConnectionClosed
 from twisted_qmon.fleet._autobahn import (
     CallDetails,
     CallOptions,
@@ -31,18 +32,21 @@ from twisted_qmon.fleet.errors import NoSuchMember
 from twisted_qmon.fleet.interfaces import Call, ICallee, IFleet, Publication, member_name
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
 
     from twisted_qmon.fleet.router import Router
     from twisted_qmon.info import JSON
 
-__all__ = ["JOIN_TIMEOUT", "KEEP_ALIVE", "MAX_MESSAGE", "WampFleet", "connect"]
+__all__ = ["CLOSE_TIMEOUT", "JOIN_TIMEOUT", "KEEP_ALIVE", "MAX_MESSAGE", "WampFleet", "connect"]
 
 #: Bytes of one message to or from the router, at most. RawSocket allows no more than 16 MiB.
 MAX_MESSAGE = 16 << 20
 
 #: Seconds until a router that does not let one in, and does not refuse either, counts as gone.
 JOIN_TIMEOUT = 10.0
+
+#: Seconds that a router has to end a session in order.
+CLOSE_TIMEOUT = 2.0
 
 #: Seconds after which a host that does not answer any more counts as gone.
 KEEP_ALIVE = 40
@@ -80,6 +84,7 @@ class WampFleet:
     """
     See L{IFleet}. It is one session with the router.
 
+    :param clock: of the time that closing may take
     :param router: the router
     :param authid: who one is; C{None}: the router decides
     :param ticket: what proves it; C{None}: nothing does
@@ -88,11 +93,12 @@ class WampFleet:
     :ivar ready: fires with this when the router has let it in; fails with L{CommandError} when it has not
     """
 
-    def __init__(self, router: Router, authid: str | None, ticket: str | None) -> None:
-        self._router = router
+    def __init__(self, clock: IReactorTime, router: Router, authid: str | None, ticket: str | None) -> None:
+        self._clock = clock
         self.session = Session(self, router.realm, authid, ticket)
-        self.ready: Deferred[WampFleet] = Deferred(lambda _: self._abort())
+        self.ready: Deferred[WampFleet] = Deferred(lambda _: self.abort())
         self._transport: object = None
+        self._closing: IDelayedCall | None = None
         self.reason: CommandError | None = None
         self._ended = False
         self._reads = True
@@ -111,7 +117,7 @@ class WampFleet:
         :param transport: Twisted's, which Autobahn's protocol writes to
         """
         self._transport = transport
-        _keep_alive(transport)
+        _tune(transport)
         register = getattr(transport, "registerProducer", None)
         if register is not None:
             register(_Flow(transport, self._tell_drained), True)
@@ -136,6 +142,8 @@ class WampFleet:
         if self._ended:
             return
         self._ended = True
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         reason = self.reason = self.reason or ConnectionClosed(LOST)
         self._directory.end()
         for deferred, call in list(self._calls.items()):
@@ -163,13 +171,15 @@ class WampFleet:
             # One that is paused would keep the end of file back.
             transport.unregisterProducer()
             transport.resumeProducing()  # type: ignore[attr-defined]
-        if self.session.is_attached():
+        if self.session.is_attached() and self._closing is None:
+            self._closing = self._clock.callLater(CLOSE_TIMEOUT, self.abort)
             self.session.leave()
         else:
-            self._abort()
+            self.abort()
         return closed.addCallback(lambda _: None)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """End the connection at once."""
         abort = getattr(self._transport, "abortConnection", None) or getattr(self._transport, "loseConnection", None)
         if abort is not None:
             abort()
@@ -226,17 +236,17 @@ class WampFleet:
 
     def _called(self, callee: ICallee, call: Call) -> Deferred[JSON]:
         deferred = callee.called(call)
-        if not deferred.called:
-            self._calls[deferred] = call
+        if deferred.called:
+            return deferred.addErrback(_to_wire)
+        self._calls[deferred] = call
 
         def done(result: JSON) -> JSON:
-            self._calls.pop(deferred, None)
+            del self._calls[deferred]
             return result
 
         def failed(failure: Failure) -> Failure:
-            self._calls.pop(deferred, None)
-            error = failure.value
-            return Failure(error_to_wire(error)) if isinstance(error, CommandError) else failure
+            del self._calls[deferred]
+            return _to_wire(failure)
 
         return deferred.addCallbacks(done, failed)
 
@@ -286,24 +296,8 @@ class WampFleet:
             calling: Deferred[JSON] = self.session.call(procedure, *arguments, options=options)
         except Exception as e:
             return fail(to_command_error(e, name))
-        result: Deferred[JSON] = Deferred(lambda _: cancel())
-
-        def cancel() -> None:
-            if not self._ended:
-                calling.cancel()
-            if not result.called:
-                result.errback(Failure(CommandCancelled("The call was cancelled")))
-
-        def failed(failure: Failure) -> None:
-            if not result.called:
-                result.errback(Failure(to_command_error(failure.value, name)))
-
-        def answered(value: JSON) -> None:
-            if not result.called:
-                result.callback(value)
-
-        calling.addCallbacks(answered, failed)
-        return result
+        # Cancelling it cancels the call: Autobahn tells the router.
+        return self._checked(calling, name)
 
     def _checked(self, requested: Deferred[_T], name: str) -> Deferred[_T]:
         """Fail with an error of a command."""
@@ -361,6 +355,11 @@ class WampFleet:
         return self._directory.watch(receiver)
 
 
+def _to_wire(failure: Failure) -> Failure:
+    error = failure.value
+    return Failure(error_to_wire(error)) if isinstance(error, CommandError) else failure
+
+
 def _progress_of(progress: Callable[[int, int], None]) -> Callable[..., None]:
     def told(*values: object, **_: object) -> None:
         # The other end may be of any make.
@@ -384,14 +383,15 @@ def _publication(topic: str, arguments: Sequence[object], keywords: Mapping[str,
     return Publication(parts[1], monitor, message, after)
 
 
-def _keep_alive(transport: object) -> None:
-    """Have the kernel find out when the other host is gone: it costs no timer here."""
+def _tune(transport: object) -> None:
+    """Have the kernel send at once, and find out when the other host is gone: that costs no timer here."""
     while hasattr(transport, "wrappedProtocol") and hasattr(transport, "transport"):
         transport = transport.transport
     get_handle = getattr(transport, "getHandle", None)
     handle = get_handle() if get_handle is not None else None
     if not isinstance(handle, socket.socket) or handle.family not in (socket.AF_INET, socket.AF_INET6):
         return
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {"TCP_KEEPIDLE": KEEP_ALIVE // 2, "TCP_KEEPINTVL": KEEP_ALIVE // 8, "TCP_KEEPCNT": 4}
     options["TCP_USER_TIMEOUT"] = KEEP_ALIVE * 1000
@@ -423,10 +423,12 @@ def connect(
 async def _connect(reactor: IReactorTime, router: Router, authid: str | None, ticket: str | None) -> IFleet:
     if ticket is not None:
         router.check_ticket()
-    fleet = WampFleet(router, authid, ticket)
+    fleet = WampFleet(reactor, router, authid, ticket)
     factory = cast("IProtocolFactory", _factory(router, lambda: fleet.session, reactor))
     protocol = await router.endpoint(reactor).connect(factory)
     fleet.opened(getattr(protocol, "transport", None))
+    ended: Deferred[object] = protocol.is_closed  # type: ignore[attr-defined]
+    ended.addCallback(lambda _: _dropped(fleet, protocol))
     timer = reactor.callLater(JOIN_TIMEOUT, _give_up, fleet)
     try:
         await fleet.ready
@@ -438,7 +440,14 @@ async def _connect(reactor: IReactorTime, router: Router, authid: str | None, ti
 
 def _give_up(fleet: WampFleet) -> None:
     fleet.refused(ConnectionClosed(f"The router does not answer within {JOIN_TIMEOUT:g} s"))
-    fleet.ready.cancel()
+    fleet.abort()
+    fleet.lost()
+
+
+def _dropped(fleet: WampFleet, protocol: object) -> None:
+    """The connection has ended, maybe before there was a session that could be told."""
+    reason = getattr(protocol, "wasNotCleanReason", None)
+    fleet.refused(ConnectionClosed(f"{LOST}: {printable(str(reason))}" if reason else LOST))
     fleet.lost()
 
 

@@ -91,7 +91,7 @@ class _Checked:
                 )
         except TransportLost:
             # What is answered now has no one who waits for it; a request of one's own has.
-            if not isinstance(msg, (message.Yield, message.Error)):
+            if not isinstance(msg, (message.Yield, message.Error, message.Cancel)):
                 raise
 
 
@@ -170,6 +170,7 @@ class Session(ApplicationSession):
 
     def onLeave(self, details: CloseDetails) -> None:
         """The router has not let it in, or ends it; or the connection was lost."""
+        self._transport = self._transport or _Gone()  # type: ignore[assignment]
         if details.reason != CloseDetails.REASON_TRANSPORT_LOST:
             self._owner.refused(_refusal(str(details.reason), details.message, self._was_in))
         self._fail_all()

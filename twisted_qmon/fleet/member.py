@@ -5,7 +5,7 @@ A monitor as a member of a fleet: what it is called with, and by whom; no engine
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from twisted_qmon._text import printable
 from twisted_qmon.core.access.verdict import PermissionDenied
+from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError, InvalidArguments
 from twisted_qmon.fleet.callers import IN_FLIGHT, MAX_CALLERS, MAX_CALLS, Callers, CallerSession
 from twisted_qmon.fleet.interfaces import Call, ICallee
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from twisted_qmon.core.events.history import EventHistory
     from twisted_qmon.core.events.table import EventMessage
     from twisted_qmon.core.monitor import Monitor
-    from twisted_qmon.core.request import Request
     from twisted_qmon.info import JSON
 
 __all__ = ["MAX_EVENTS", "Member", "wire_event"]
@@ -109,7 +109,14 @@ class Member:
     ) -> Deferred[JSON]:
         caller = session.began(name)
         monitor = self.monitor
-        request = monitor.submit(name, arguments, caller, progress=call.progress)
+        if call.progress is None:
+            # Most commands are done at once, and need no request.
+            served = monitor.serve(name, arguments, caller, ABSENT)
+            if type(served) is not Request:
+                return succeed(_plain(served))
+            request = served
+        else:
+            request = monitor.submit(name, arguments, caller, progress=call.progress)
         if request.done:
             return _answer(request, session)
 
@@ -174,8 +181,11 @@ def _answer(request: Request, session: CallerSession) -> Deferred[JSON]:
     if request.error is not None:
         session.errors += 1
         return fail(request.error)
-    result = request.result
-    return succeed(result.value if isinstance(result, JSONText) else result)
+    return succeed(_plain(request.result))
+
+
+def _plain(result: JSON | JSONText) -> JSON:
+    return cast("JSON", result.value) if isinstance(result, JSONText) else result
 
 
 def _read(history: EventHistory, position: int, level: Level) -> tuple[Sequence[JSON], int]:
