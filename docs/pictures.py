@@ -68,6 +68,7 @@ LAYERS: list[list[tuple[str, str]]] = [
         ("pytest_plugin", "fixtures for pytest"),
     ],
     [("service", "make_monitor_service: endpoints, start, drain"), ("shell", "qmon, the terminal client")],
+    [("conformance", "how near to QEMU a server is")],
     [("testing", "clients in memory, a fake QEMU, servers in a thread")],
     [("watchdog", "the thread that answers while the reactor is stuck"), ("metrics", "numbers for Prometheus")],
     [

@@ -35,6 +35,7 @@ LAYERS: list[set[str]] = [
     {"providers", "web", "ssh", "fleet"},
     {"watchdog", "metrics"},
     {"testing"},
+    {"conformance"},
     {"service", "shell"},
     {"tap", "__main__", "pytest_plugin"},
 ]

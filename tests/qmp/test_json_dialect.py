@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.json_samples import errors, exact, read
+from twisted_qmon.conformance.run import recorded_cases
 from twisted_qmon.qmp.json.reader import Malformed
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "data" / "qmp-golden.json").read_text())
+GOLDEN = recorded_cases()
 
 
 def _golden_errors(lines: list[str]) -> list[str]:

@@ -16,8 +16,9 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from tests.support.dialect_cases import MODES, LikeQEMU, cut, make_case
-from twisted_qmon import Monitor, QMPFactory
+from twisted_qmon.conformance.cases import MODES, cut, make_case
+from twisted_qmon.qmp._server.limits import IN_FLIGHT
+from twisted_qmon.testing import FakeQEMU
 
 #: Inputs for one connection.
 BATCH = 200
@@ -44,9 +45,9 @@ def fuzz(seed: int, count: int) -> list[str]:
             wrong.append(event["log_failure"].getTraceback())
 
     globalLogPublisher.addObserver(observe)
-    monitor = Monitor(clock=Clock())
-    monitor.register(LikeQEMU())
-    factory = QMPFactory(monitor)
+    fake = FakeQEMU(clock=Clock())
+    factory = fake.factory
+    factory.in_flight = IN_FLIGHT
     begin = time.monotonic()
     replies = 0
     for first in range(0, count, BATCH):
@@ -68,6 +69,7 @@ def fuzz(seed: int, count: int) -> list[str]:
             if b'"#%d"' % number not in answer or not answer.isascii() or transport.producerState != "producing":
                 wrong.append(f"{data!r}: stuck after {answer[-200:]!r}")
         protocol.connectionLost()
+        fake.take_requests()
         if first % (count // 10 // BATCH * BATCH or BATCH) == 0:
             sys.stdout.write(
                 f"{first:9} inputs, {replies} replies, {_resident():.1f} MiB, {time.monotonic() - begin:.0f} s\n"

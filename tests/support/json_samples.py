@@ -8,34 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from twisted_qmon import ABSENT
+from twisted_qmon.conformance.cases import TOKENS
 from twisted_qmon.qmp.json.reader import CommandMessage, Malformed, MessageReader
-
-#: Bytes and short runs of them that mean something to one of the parsers.
-TOKENS = [
-    *(bytes([byte]) for byte in b"{}[]:,\"'\\ \t\r\n0-.eE%/@\x00\x01\x0b\x1f\x7f\x80\xc0\xed\xfe\xff"),
-    *(b"true false null tru nulll 0e1 -0 -0.0 1e400 -1e400 1.5 10e1 00 01 -01 1. 1.e3 1e+ 0.0e1".split()),
-    *(
-        b"9223372036854775807 9223372036854775808 18446744073709551615 18446744073709551616 -9223372036854775809".split()
-    ),
-    *(b"1234567890123456789012345678901234567890 0.1 123456789.123456789e-7 5e-324 1e-400".split()),
-    *(
-        b'{"execute":"x","id":1} {"a":1,"a":2} {"a":{"b":[1,2,{"c":null}]}} [1,2,3,4,5,6] {"id":"a:b"} {"a":"b"}'.split()
-    ),
-    *(
-        b'"a" "b" \'a\' "a":1, "b":[ "a":{ "\\u0061" "\\u003a" "\\ud83d\\ude00" "\\ud800" "\\uFFFE" "\\u00e9" "\\n"'.split()
-    ),
-    *(b'"\\u12x" "\\z" "\\\'" "\\"" "\\\\" "\\/" "\\b\\f\\r\\t" "\\u0000" "a:b"'.split()),
-    *('"é" "€" "😀" "\ufffe" "\ufdd0" "\U0001ffff" "\ufffd" "\ufdcf"'.encode().split()),
-    b'"\xc0\x80"',
-    b'"\xed\xa0\x80"',
-    b'"\xf4\x90\x80\x80"',
-    b'"\xe2\x82"',
-    b'"\x80\x80"',
-    b'}\n{"execute":"y"}\n',
-    b"\xef\xbb\xbf",
-    b"[[[[",
-    b"]]]]",
-]
 
 _scalars = st.one_of(
     st.none(),

@@ -1,7 +1,7 @@
 """
 Some of QEMU's own commands, with its own signatures, that answer what a QEMU without machine and devices answers.
 
-The recorded conversations with a QEMU (C{tests/data/qmp-golden.json}) use them. Register it with C{shadow=True} where
+The recorded conversations with a QEMU (C{twisted_qmon/conformance/recorded.json}) use them. Register it with C{shadow=True} where
 C{human-monitor-command} is there already.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_qmon import ABSENT, GenericError, QMPClient
+from twisted_qmon.conformance.run import recorded_cases
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.testing import (
     Answer,
@@ -29,7 +29,7 @@ from twisted_qmon.testing import (
 )
 from twisted_qmon.testing import fake_qemu as module
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "data" / "qmp-golden.json").read_text())
+GOLDEN = recorded_cases()
 NEGOTIATION: dict[str, Any] = {
     "none": b"",
     "plain": b'{"execute":"qmp_capabilities"}\n',

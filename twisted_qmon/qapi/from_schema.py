@@ -42,11 +42,13 @@ class SchemaDetails:
     :ivar unsigned: members that are unsigned integers: C{"TYPE.MEMBER"}, in the schema's names; C{"[TYPE]"}: the elements of such
         lists
     :ivar alternates: the real names of alternates, by the schema's
+    :ivar complete: all other integers are known to be signed
     :ivar open: commands that take arguments which the schema does not have
     """
 
     unsigned: frozenset[str] = frozenset()
     alternates: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = False
     open: frozenset[str] = frozenset({"device_add"})
 
 
@@ -192,7 +194,7 @@ class SchemaTypes:
     def _builtin(self, json_type: str) -> Type:
         if json_type == "int":
             # Which width it has is not said.
-            return IntType() if self.details.unsigned else IntType(Width("int", INT_LOW, UINT_HIGH))
+            return IntType() if self.details.complete else IntType(Width("int", INT_LOW, UINT_HIGH))
         return _BUILTIN.get(json_type, AnyType)()
 
     def _object(self, name: str, entry: _Entry) -> Type:

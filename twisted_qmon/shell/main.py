@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.errors import CommandError
 from twisted_qmon.shell.address import Address, default_address, parse_address
@@ -29,6 +29,7 @@ usage: qmon [ADDRESS]                              a prompt
        qmon ADDRESS commands [PATTERN] [--json | --table]
        qmon ADDRESS schema NAME [--json | --table]
        qmon ADDRESS whoami [--json | --table]
+       qmon conformance [ADDRESS]                   compare a server with QEMU: qmon conformance --help
        qmon help | --help | --version
 
 A terminal client for any QMP server.
@@ -102,6 +103,9 @@ def _run(words: list[str]) -> int:
 
         sys.stdout.write(f"qmon {__version__}\n")
         return 0
+    if first == "conformance" and not os.path.exists(first):
+        compare: Callable[[list[str]], int] = _load("oneshot.conformance", "run_conformance")
+        return compare(words[1:])
     given = bool(first) and not first.startswith("-")
     rest = words[1:] if given else words
     if given and first in _SUBCOMMANDS and not os.path.exists(first):
@@ -118,5 +122,9 @@ def _run(words: list[str]) -> int:
 
 
 def _find(module: str, function: str) -> Run:
-    run: Run = getattr(import_module(f"twisted_qmon.shell.{module}"), function)
+    run: Run = _load(module, function)
     return run
+
+
+def _load(module: str, function: str) -> Any:
+    return getattr(import_module(f"twisted_qmon.shell.{module}"), function)

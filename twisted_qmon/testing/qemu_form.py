@@ -12,8 +12,12 @@ __all__ = ["as_qemu", "without_element_names"]
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[:,]')
 _ESCAPE = re.compile(rb"\\(u[0-9a-f]{4}|.)")
 
-# Up to 7.2 the error for a value that an enumeration does not have has no name for an element of a list.
-_ELEMENT = re.compile(rb"Parameter '[^']*\[\d+\]' does not accept value")
+# Up to 7.2 the errors for a value that an enumeration does not have, and for what no option of an alternate takes, have no name
+# for an element of a list.
+_ELEMENT = re.compile(
+    rb"Parameter '[^']*\[\d+\]'(?= does not accept value)"
+    rb"|(?<=Invalid )parameter type for '[^']*\[\d+\]'(?=, expected: (?!(?:string|integer|number|boolean|object|array|null)\b))"
+)
 
 
 def as_qemu(line: bytes) -> bytes:
@@ -47,5 +51,5 @@ def _number(token: bytes) -> bytes:
 
 
 def without_element_names(line: bytes) -> bytes:
-    """:return: a reply as QEMU 7.2 and older word it: what is wrong with an enumeration's value in a list is not named"""
-    return _ELEMENT.sub(b"Parameter 'null' does not accept value", line) if line.startswith(b"{") else line
+    """:return: a reply as QEMU 7.2 and older word it: an element of a list that is no value of an enumeration is not named"""
+    return _ELEMENT.sub(lambda found: found.group().partition(b"'")[0] + b"'null'", line)

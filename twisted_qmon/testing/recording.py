@@ -116,7 +116,9 @@ def _load(name: str) -> Recording:
         content = json.loads(gzip.decompress(path.read_bytes()))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
-        details = SchemaDetails(frozenset(content["unsigned"]), content["alternates"], frozenset(content["open"]))
+        details = SchemaDetails(
+            frozenset(content["unsigned"]), content["alternates"], complete=True, open=frozenset(content["open"])
+        )
         return Recording(content["greeting"], content["answers"], content["lines"], details, content["source"])
     except FileNotFoundError:
         known = ", ".join(versions())
