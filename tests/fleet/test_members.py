@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import provider
 from zope.interface.verify import verifyObject
@@ -18,9 +18,21 @@ from twisted_qmon import CommandError, CommandNotFound, GenericError, Monitor
 from twisted_qmon.core.access.standing import Standing
 from twisted_qmon.errors import CommandCancelled, CommandTimedOut, ConnectionClosed, InvalidArguments
 from twisted_qmon.fleet import callers as limits
+from twisted_qmon.fleet import member as member_module
+from twisted_qmon.fleet._autobahn import (
+    ApplicationError,
+    PayloadExceededError,
+    RegisterOptions,
+    SerializationError,
+    TransportLost,
+    message,
+)
+from twisted_qmon.fleet._connection import CLOSE_TIMEOUT
+from twisted_qmon.fleet._wamp import ERROR, to_command_error
 from twisted_qmon.fleet.callers import Caller
 from twisted_qmon.fleet.errors import NoSuchMember
 from twisted_qmon.fleet.interfaces import IFleet, IFleetClient
+from twisted_qmon.fleet.member import Member
 from twisted_qmon.fleet.router import Router
 from twisted_qmon.fleet.service import NAME_RETRY, MemberService, default_name, endpoint_of
 from twisted_qmon.interfaces import IMonitor
@@ -372,6 +384,129 @@ def test_limit_of_callers() -> None:
 # -- what is not as it should be
 
 
+def test_a_router_that_hangs_while_closing() -> None:
+    """A router that does not end a session in order has some time for that, and no more."""
+    world = World()
+    service = world.member()
+    world.router.of_member("m1").stopped = True
+    stopped = service.stopService()
+    world.router.pump()
+    ended: list[None] = []
+    stopped.addCallback(ended.append)
+    assert ended == []
+    world.advance(CLOSE_TIMEOUT)
+    assert ended == [None]
+    assert world.router.links == []
+
+
+def test_closing_twice() -> None:
+    """Closing a connection that is being closed ends it at once; one that is closed stays so."""
+    world = World()
+    client = world.client()
+    fleet = client.fleet
+    assert fleet is not None
+    link = world.router.links[0]
+    link.stopped = True
+    first, second = fleet.close(), fleet.close()
+    world.router.pump()
+    assert first.called
+    assert second.called
+    assert fleet.close().called
+    assert fleet.when_lost().called
+    failing: list[Deferred[Any]] = [fleet.call("m1", "execute"), fleet.members(), fleet.watch(lambda *_: None)]
+    for each in [*failing, fleet.subscribe(lambda _: None)]:
+        with pytest.raises(ConnectionClosed):
+            world.result(each)
+    world.advance(CLOSE_TIMEOUT)
+
+
+def test_a_router_that_ends_the_session() -> None:
+    """A router that ends a session says why."""
+    world = World()
+    told: list[str] = []
+    client = world.client(on_connection=lambda there, reason: told.append(reason))
+    running = client.members()
+    world.router.links[0].tell(message.Goodbye("wamp.close.killed"))
+    with pytest.raises(ConnectionClosed, match="The router ended the session: wamp.close.killed"):
+        world.result(running)
+    assert told == ["", "The router ended the session: wamp.close.killed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (ApplicationError("wamp.error.canceled"), ConnectionClosed("Member 'm1' has gone before it answered")),
+        (ApplicationError("wamp.error.odd", "text"), GenericError("The router answers wamp.error.odd: text")),
+        (ApplicationError("wamp.error.odd"), GenericError("The router answers wamp.error.odd: ")),
+        (ApplicationError(ERROR), GenericError("The member gives no reason")),
+        (ApplicationError(ERROR, "so", **{"class": "Odd"}), CommandError("so", "Odd")),
+        (CancelledError(), CommandCancelled("The call was cancelled")),
+        (TransportLost(), ConnectionClosed("There is no connection to the router")),
+        (PayloadExceededError(), GenericError("The message is larger than the router takes")),
+        (SerializationError(), GenericError("The message can't be encoded")),
+        (ValueError("odd"), GenericError("ValueError: odd")),
+    ],
+)
+def test_errors_of_the_way(error: Exception, answer: CommandError) -> None:
+    """Whatever goes wrong on the way is an error of a command that says so."""
+    found = to_command_error(error, "m1")
+    assert (type(found), found.to_wire()) == (type(answer), answer.to_wire())
+
+
+def test_a_call_that_cant_be_encoded() -> None:
+    """Arguments that the wire has no form for are refused here."""
+    world = World()
+    world.member()
+    with pytest.raises(GenericError, match="can't be encoded"):
+        world.result(world.client().member("m1").execute("echo", {"value": object()}))  # type: ignore[dict-item]
+
+
+def test_an_answer_that_cant_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that the wire has no form for is an error, and the session goes on."""
+    world = World()
+    world.member()
+    member = world.client().member("m1")
+    monkeypatch.setattr(member_module, "_plain", lambda result: object())
+    with pytest.raises(GenericError, match="The answer can't be encoded"):
+        world.result(member.execute("query-name"))
+    monkeypatch.undo()
+    assert world.result(member.execute("query-name")) == {"name": "m1"}
+
+
+def test_progress_of_another_make() -> None:
+    """Progress that is not two integers is passed over."""
+    world = World()
+    client = world.client()
+    other = world.client()
+
+    def odd(*values: Any, details: Any, **_: Any) -> int:
+        for progress in ((1,), ("a", "b"), (1, 2)):
+            details.progress(*progress)
+        return 3
+
+    options = RegisterOptions(match="prefix", details_arg="details")
+    world.result(other.fleet.session.register(odd, "qmon.m9.", options=options))  # type: ignore[union-attr]
+    told: list[Any] = []
+    running = client.member("m9").execute("x", progress=lambda *values: told.append(values))
+    assert world.result(running) == 3
+    assert told == [(1, 2)]
+
+
+def test_a_member_that_withdraws() -> None:
+    """What was announced can be withdrawn, also when the connection has ended."""
+    world = World()
+    member = Member(Monitor("x", world.clock, access=all_may()), "fleet:r")
+    fleet = world.client().fleet
+    assert fleet is not None
+    end = world.result(fleet.announce("m5", member))
+    again = world.result(fleet.announce("m6", member))
+    assert world.result(fleet.members()) == ["m5", "m6"]
+    world.result(end())
+    assert world.result(fleet.members()) == ["m6"]
+    world.result(fleet.close())
+    world.result(again())
+
+
 def call(world: World, procedure: str, *values: Any) -> Any:
     client = next(link for link in world.router.links if link.session.is_attached())
     deferred: Deferred[Any] = client.session._owner.call("m1", procedure, values)
@@ -421,8 +556,8 @@ def test_answers_that_are_too_large() -> None:
 def test_a_fault_is_logged(monkeypatch: pytest.MonkeyPatch, flush_logged_errors: Any) -> None:
     """What goes wrong within the member is logged, and answered."""
     world = World()
-    service = world.member()
-    monkeypatch.setattr(service.member.callers, "session", lambda *_: 1 / 0)
+    world.member()
+    monkeypatch.setattr(limits.Callers, "session", lambda *_: 1 / 0)
     with pytest.raises(GenericError, match="failed for a reason that was logged"):
         world.result(world.client().member("m1").execute("query-name"))
     assert len(flush_logged_errors(ZeroDivisionError)) == 1

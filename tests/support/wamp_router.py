@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
@@ -20,7 +20,7 @@ from twisted_qmon.fleet.interfaces import IFleet
 from autobahn.wamp import role  # isort: skip
 from autobahn.wamp.types import TransportDetails  # isort: skip
 
-__all__ = ["Link", "WampRouter"]
+__all__ = ["Link", "WampRouter", "welcome"]
 
 _BROKER = role.RoleBrokerFeatures(
     pattern_based_subscription=True, publisher_exclusion=True, subscriber_blackwhite_listing=True
@@ -28,6 +28,12 @@ _BROKER = role.RoleBrokerFeatures(
 _DEALER = role.RoleDealerFeatures(
     caller_identification=True, call_canceling=True, progressive_call_results=True, pattern_based_registration=True
 )
+
+
+def welcome(session: int, authid: str) -> Any:
+    """:return: what a router says when it lets one in"""
+    roles = {"broker": _BROKER, "dealer": _DEALER}
+    return message.Welcome(session, roles, realm="qmon", authid=authid, authrole="member")
 
 
 class Wire:
@@ -174,9 +180,9 @@ class WampRouter:
         link = Link(self, fleet.session)
         self.links.append(link)
         fleet.opened(link.wire)
+        joined = fleet.when_joined()
         fleet.session.onOpen(link)
-        ready: Deferred[Any] = fleet.ready
-        return ready
+        return joined.addCallback(lambda _: cast(IFleet, fleet))
 
     def session(self, session: Any) -> Link:
         """Connect any session of Autobahn's."""
@@ -268,11 +274,7 @@ class WampRouter:
     def _welcome(self, link: Link, authid: str) -> None:
         link.id = next(self._sessions)
         link.authid = authid
-        link.tell(
-            message.Welcome(
-                link.id, {"broker": _BROKER, "dealer": _DEALER}, realm="qmon", authid=authid, authrole="member"
-            )
-        )
+        link.tell(welcome(link.id, authid))
 
     def _goodbye(self, link: Link, msg: Any) -> None:
         self.detach(link)

@@ -61,6 +61,8 @@ class _Flow:
     answered into a queue.
     """
 
+    __slots__ = ("_told", "_transport")
+
     def __init__(self, transport: object, told: Callable[[bool], object]) -> None:
         self._transport = transport
         self._told = told
@@ -90,13 +92,28 @@ class WampFleet:
     :param ticket: what proves it; C{None}: nothing does
     :ivar session: Autobahn's session
     :ivar reason: why it ends, as far as that is known
-    :ivar ready: fires with this when the router has let it in; fails with L{CommandError} when it has not
     """
+
+    # A process may have thousands of members.
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_closing",
+        "_directory",
+        "_drained",
+        "_ended",
+        "_reads",
+        "_ready",
+        "_transport",
+        "_waiting",
+        "reason",
+        "session",
+    )
 
     def __init__(self, clock: IReactorTime, router: Router, authid: str | None, ticket: str | None) -> None:
         self._clock = clock
         self.session = Session(self, router.realm, authid, ticket)
-        self.ready: Deferred[WampFleet] = Deferred(lambda _: self.abort())
+        self._ready: Deferred[None] | None = None
         self._transport: object = None
         self._closing: IDelayedCall | None = None
         self.reason: CommandError | None = None
@@ -104,9 +121,8 @@ class WampFleet:
         self._reads = True
         self._waiting: list[Deferred[CommandError]] = []
         self._calls: dict[object, Call] = {}
-        self._callees: dict[str, ICallee] = {}
         self._drained: list[Callable[[bool], object]] = []
-        self._directory = Directory(self)
+        self._directory: Directory | None = None
 
     # -- the session
 
@@ -127,10 +143,20 @@ class WampFleet:
         for callback in list(self._drained):
             callback(reads)
 
+    def when_joined(self) -> Deferred[None]:
+        """
+        To be called once, before the router can have answered.
+
+        :return: fires when the router has let it in; fails with L{CommandError} when it has not
+        """
+        ready = self._ready = Deferred(lambda _: self.abort())
+        return ready
+
     def joined(self) -> None:
         """The router has let it in."""
-        if not self.ready.called:
-            self.ready.callback(self)
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.called:
+            ready.callback(None)
 
     def refused(self, error: CommandError) -> None:
         """The router has not let it in, or ends it."""
@@ -145,15 +171,23 @@ class WampFleet:
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         reason = self.reason = self.reason or ConnectionClosed(LOST)
-        self._directory.end()
+        if self._directory is not None:
+            self._directory.end()
         for deferred, call in list(self._calls.items()):
             call.left = True
             cast("Deferred[JSON]", deferred).cancel()
-        if not self.ready.called:
-            self.ready.errback(Failure(reason))
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.called:
+            ready.errback(Failure(reason))
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(reason)
+
+    def dropped(self, protocol: object) -> None:
+        """The connection has ended, maybe before there was a session that could be told."""
+        reason = getattr(protocol, "wasNotCleanReason", None)
+        self.refused(ConnectionClosed(f"{LOST}: {printable(str(reason))}" if reason else LOST))
+        self.lost()
 
     def gone(self, request: int) -> None:
         """The caller of an invocation has gone; it is cancelled right after this."""
@@ -349,10 +383,16 @@ class WampFleet:
         return self._checked(subscribing, topic).addCallback(end_of)
 
     def members(self) -> Deferred[list[str]]:
-        return self._directory.members()
+        return self._directory_of_all().members()
 
     def watch(self, receiver: Callable[[str, bool], object]) -> Deferred[Callable[[], None]]:
-        return self._directory.watch(receiver)
+        return self._directory_of_all().watch(receiver)
+
+    def _directory_of_all(self) -> Directory:
+        # A member asks for none.
+        if self._directory is None:
+            self._directory = Directory(self)
+        return self._directory
 
 
 def _to_wire(failure: Failure) -> Failure:
@@ -427,11 +467,12 @@ async def _connect(reactor: IReactorTime, router: Router, authid: str | None, ti
     factory = cast("IProtocolFactory", _factory(router, lambda: fleet.session, reactor))
     protocol = await router.endpoint(reactor).connect(factory)
     fleet.opened(getattr(protocol, "transport", None))
+    # It fires with the protocol.
     ended: Deferred[object] = protocol.is_closed  # type: ignore[attr-defined]
-    ended.addCallback(lambda _: _dropped(fleet, protocol))
+    ended.addCallback(fleet.dropped)
     timer = reactor.callLater(JOIN_TIMEOUT, _give_up, fleet)
     try:
-        await fleet.ready
+        await fleet.when_joined()
     finally:
         if timer.active():
             timer.cancel()
@@ -441,13 +482,6 @@ async def _connect(reactor: IReactorTime, router: Router, authid: str | None, ti
 def _give_up(fleet: WampFleet) -> None:
     fleet.refused(ConnectionClosed(f"The router does not answer within {JOIN_TIMEOUT:g} s"))
     fleet.abort()
-    fleet.lost()
-
-
-def _dropped(fleet: WampFleet, protocol: object) -> None:
-    """The connection has ended, maybe before there was a session that could be told."""
-    reason = getattr(protocol, "wasNotCleanReason", None)
-    fleet.refused(ConnectionClosed(f"{LOST}: {printable(str(reason))}" if reason else LOST))
     fleet.lost()
 
 

@@ -69,6 +69,8 @@ class _Checked:
     which then can't be sent either.
     """
 
+    __slots__ = ("_transport",)
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
@@ -79,20 +81,22 @@ class _Checked:
         """Send a message, or an error in the place of an answer."""
         try:
             self._transport.send(msg)
-        except (SerializationError, PayloadExceededError) as e:
-            if not isinstance(msg, (message.Yield, message.Error)):
-                raise
-            if not getattr(msg, "progress", False):
-                why = "is larger than the router takes" if isinstance(e, PayloadExceededError) else "can't be encoded"
-                desc = [f"The answer {why}"]
-                kind = message.Invocation.MESSAGE_TYPE
-                self._transport.send(
-                    message.Error(kind, msg.request, ERROR, args=desc, kwargs={"class": "GenericError"})
-                )
         except TransportLost:
             # What is answered now has no one who waits for it; a request of one's own has.
             if not isinstance(msg, (message.Yield, message.Error, message.Cancel)):
                 raise
+        except Exception as e:
+            # Over RawSocket the errors of the encoder come as they are.
+            if not isinstance(msg, (message.Yield, message.Error)):
+                raise e if isinstance(e, PayloadExceededError) else SerializationError(str(e)) from e
+            if not getattr(msg, "progress", False):
+                self._refuse(msg.request, isinstance(e, PayloadExceededError))
+
+    def _refuse(self, request: int, too_large: bool) -> None:
+        why = "is larger than the router takes" if too_large else "can't be encoded"
+        desc = f"The answer {why}"
+        kind = message.Invocation.MESSAGE_TYPE
+        self._transport.send(message.Error(kind, request, ERROR, args=[desc], kwargs={"class": "GenericError"}))
 
 
 class _Gone:
@@ -193,20 +197,18 @@ class Session(ApplicationSession):
 
     def onMessage(self, msg: object) -> None:
         """A message has come."""
-        if isinstance(msg, message.Interrupt) and msg.mode == message.Cancel.KILLNOWAIT:
+        # Not isinstance: it is slow for classes such as Autobahn's.
+        if type(msg) is message.Result:
+            if msg.request not in self._call_reqs:
+                # It has crossed with the cancellation of its call. Autobahn would end the connection.
+                return
+        elif type(msg) is message.Error:
+            if msg.request_type == message.Call.MESSAGE_TYPE and msg.request not in self._call_reqs:
+                return
+        elif type(msg) is message.Interrupt and msg.mode == message.Cancel.KILLNOWAIT:
             # That is what a router says when the caller has gone. To cancel, Autobahn names no mode.
             self._owner.gone(msg.request)
-        elif self._is_late(msg):
-            # It has crossed with the cancellation of its call. Autobahn would end the connection.
-            return
         super().onMessage(cast("IMessage", msg))
-
-    def _is_late(self, msg: object) -> bool:
-        if isinstance(msg, message.Result):
-            return msg.request not in self._call_reqs
-        if isinstance(msg, message.Error):
-            return bool(msg.request_type == message.Call.MESSAGE_TYPE and msg.request not in self._call_reqs)
-        return False
 
     def _errback_outstanding_requests(self, exc: Exception) -> None:
         """Autobahn's own logs how many there are, and waits for each."""

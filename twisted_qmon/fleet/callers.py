@@ -143,6 +143,8 @@ class Callers:
     :ivar calls: how many calls are under way
     """
 
+    __slots__ = ("_sessions", "_timer", "calls", "endpoint", "in_flight", "max_callers", "max_calls", "monitor")
+
     def __init__(
         self,
         monitor: Monitor,

@@ -60,6 +60,7 @@ class Member:
     :ivar callers: who has called
     """
 
+    __slots__ = ("callers", "monitor")
     _log = Logger()
 
     def __init__(

@@ -38,6 +38,18 @@ class Publisher:
     :ivar position: the number of the last event that was published or left out
     """
 
+    __slots__ = (
+        "_catching_up",
+        "_fleet",
+        "_listeners",
+        "_monitor",
+        "_name",
+        "_reads",
+        "_to_all",
+        "_to_some",
+        "_unsubscribe",
+        "position",
+    )
     _log = Logger()
 
     def __init__(self, monitor: Monitor, listeners: Callable[[Level], Sequence[int]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -110,7 +110,7 @@ class MemberService(Service):
         self._fleet: IFleet | None = None
         # The connection on which it waits for the name, and the wait.
         self._joining: IFleet | None = None
-        self._pause: Deferred[None] = succeed(None)
+        self._pause: Deferred[None] | None = None
 
     @property
     def joined(self) -> bool:
@@ -188,6 +188,7 @@ class MemberService(Service):
             self._pause = deferLater(self._reactor, NAME_RETRY)
             try:
                 await self._pause
+                self._pause = None
             except CancelledError:
                 if self._joining is fleet:
                     raise
@@ -196,7 +197,8 @@ class MemberService(Service):
     def _lost(self, fleet: IFleet) -> None:
         if self._joining is fleet:
             self._joining = None
-            self._pause.cancel()
+            if self._pause is not None:
+                self._pause.cancel()
         if self._fleet is fleet:
             self._fleet = None
             self._publisher.detach()

@@ -31,6 +31,9 @@ __all__ = ["MAX_DELAY", "Connection", "Reconnector", "failure_reason"]
 MAX_DELAY = 10.0
 
 
+_RETRY_POLICY = backoffPolicy(initialDelay=0.2, maxDelay=MAX_DELAY, factor=1.5)
+
+
 class Connection(Protocol):
     """What is kept connected: a L{ClientConnection<twisted_qmon.qmp._client.connection.ClientConnection>}."""
 
@@ -39,6 +42,10 @@ class Connection(Protocol):
 
     def when_lost(self) -> Deferred[CommandError]:
         """:return: fires with the reason when it is lost or closed"""
+
+
+def _nothing() -> None:
+    """There is nothing to give up."""
 
 
 _Connection = TypeVar("_Connection", bound=Connection)
@@ -73,11 +80,11 @@ class Reconnector(Service, Generic[_Connection]):
         self._connect = connect
         self._server = server
         self._clock = clock
-        self._retry_policy = retry_policy or backoffPolicy(initialDelay=0.2, maxDelay=MAX_DELAY, factor=1.5)
+        self._retry_policy = retry_policy or _RETRY_POLICY
         self._failures = 0
         self._connection: _Connection | None = None
         # What would end an attempt to connect, or the pause before it.
-        self._give_up: Callable[[], object] = lambda: None
+        self._give_up: Callable[[], object] = _nothing
         self._active = False
         self._idle: Waiters[None] = Waiters()
         # Those who wait for a connection, and how many failures they bear.
@@ -141,6 +148,9 @@ class Reconnector(Service, Generic[_Connection]):
             return
         self._failures = 0
         self._connection = connection
+        # Not needed any more, and there may be thousands of these.
+        self._give_up = _nothing
+        del connecting
         self._tell(connection)
         if not self.running:
             connection.close()
