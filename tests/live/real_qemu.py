@@ -23,19 +23,25 @@ class RealQemu:
     """
     A QEMU with a C{pc} machine that does not run, and a qcow2 disk with a backing image, as a context manager.
 
+    :param disk: another one's disk, for a migration; by default it makes its own
+    :param options: further options of the program
     :ivar socket: where its QMP server is
     :ivar other: where its second one is, for those who don't go through the proxy
     :ivar disk: the disk's image
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, disk: Path | None = None) -> None:
         self.folder = folder
+        self._options = options
         self.socket = folder / "qemu"
         self.other = folder / "qemu-too"
         self.disk = folder / "disk.qcow2"
         self._program = need("qemu-system-x86_64")
         self._popen: subprocess.Popen[bytes] | None = None
         image = need("qemu-img")
+        if disk is not None:
+            self.disk = disk
+            return
         base = folder / "base.qcow2"
         subprocess.run([image, "create", "-q", "-f", "qcow2", base, "32M"], check=True, timeout=PATIENCE)
         subprocess.run(
@@ -61,6 +67,7 @@ class RealQemu:
                     *("-nodefaults", "-display", "none", "-S"),
                     *("-drive", f"if=ide,id=hd0,file={self.disk},format=qcow2"),
                     *monitors,
+                    *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

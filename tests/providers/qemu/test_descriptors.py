@@ -420,7 +420,7 @@ def test_set_in_use(playing: Playing) -> None:
     assert playing.does({}) == [("remove-fd", {"fdset-id": 2, "fd": 12})]
 
 
-@pytest.mark.parametrize("text", ["fd:a", "a", "x:a:y", "fd=a,b", "migrate -d fd:a"])
+@pytest.mark.parametrize("text", ["fd:a", "a", "x:a:y", "fd=a,b", "migrate -d fd:a", "/dev/fdname/a"])
 def test_name_in_use(playing: Playing, text: str) -> None:
     """A name that a command may have used is free for others; it is closed all the same when its client leaves."""
     client, other = playing.proxy.client(), playing.proxy.client()

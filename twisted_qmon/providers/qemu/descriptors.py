@@ -47,8 +47,8 @@ _Key: TypeAlias = "str | tuple[int, int]"
 
 _Arguments: TypeAlias = "Mapping[str, JSON] | None"
 
-# What a name may stand between: in fd:NAME, in a list of names, in a line of the human monitor.
-_SEPARATORS = re.compile(r"[\s:,=]+")
+# What a name may stand between: in fd:NAME, in a list of names, in a path, in a line of the human monitor.
+_SEPARATORS = re.compile(r"[\s:,=/]+")
 _IN_SET = re.compile(r"/dev/fdset/([0-9]{1,18})")
 
 
