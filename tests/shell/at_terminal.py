@@ -101,7 +101,7 @@ def desk(monkeypatch: pytest.MonkeyPatch, monitor: Monitor | None) -> Iterator[D
             monkeypatch.setattr(f"twisted_qmon.shell.{module}.create_input", lambda stream: keys)
             monkeypatch.setattr(f"twisted_qmon.shell.{module}.show_faults", lambda show: None)
             monkeypatch.setattr(f"twisted_qmon.shell.{module}.Vt100_Output.from_pty", lambda *a, **more: DummyOutput())
-        monkeypatch.setattr("twisted_qmon.shell.terminal.connection.parse_endpoint", lambda reactor, text: made)
+        monkeypatch.setattr("twisted_qmon.shell.relay.parse_endpoint", lambda reactor, text: made)
         yield made
 
 

@@ -235,7 +235,9 @@ def test_opening_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     made: list[object] = []
     monkeypatch.setattr(socket, "create_connection", lambda *address: made.append(address))
     open_socket(Address("h:1", host="h", port=1), 2.0)
-    monkeypatch.setattr("twisted_qmon.shell.relay.connect_endpoint", lambda *address: made.append(address))
+    monkeypatch.setattr(
+        "twisted_qmon.shell.relay.connect_endpoint", lambda address, timeout: made.append((address.endpoint, timeout))
+    )
     open_socket(Address("e", endpoint="e"), 3.0)
     assert made == [(("h", 1), 2.0), ("e", 3.0)]
     with pytest.raises(NoConnection, match="^No such file or directory$"):

@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 from tests.shell.conftest import Qmon
 from tests.shell.scripted import ScriptedServer
 from twisted_qmon import __version__
-from twisted_qmon.shell import main as main_module
 from twisted_qmon.shell.faults import _Faults
 from twisted_qmon.shell.main import USAGE, main
+from twisted_qmon.shell.subcommands import SUBCOMMANDS
 from twisted_qmon.shell.terminal.start import _needs_extra
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,7 +66,7 @@ def test_wrong_usage(qmon: Qmon, monkeypatch: pytest.MonkeyPatch, words: list[st
 
 def test_each_subcommand_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     """C{qmon ADDRESS COMMAND --help} works for each command, without a server."""
-    for name in main_module._SUBCOMMANDS:
+    for name in SUBCOMMANDS:
         with pytest.raises(SystemExit) as caught:
             main(["./x", name, "--help"])
         assert caught.value.code == 0

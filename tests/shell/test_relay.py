@@ -14,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from twisted_qmon.shell import relay
+from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.errors import NoConnection, UsageError
 from twisted_qmon.shell.relay import _Adopted, _End, connect_endpoint, parse_endpoint
 
@@ -121,7 +122,7 @@ def test_a_socket_that_relays(reactor: _Reactor, monkeypatch: pytest.MonkeyPatch
     """The endpoint and the socket are joined, in a reactor that runs; what the far end was lost for is known."""
     endpoint = _Endpoint()
     monkeypatch.setattr(relay, "parse_endpoint", lambda reactor, description: endpoint)
-    with connect_endpoint("any", 5.0) as ours:
+    with connect_endpoint(Address("any", endpoint="any"), 5.0) as ours:
         assert reactor.ran.wait(10)
         endpoint.remote.dataReceived(b"x")
         assert reactor.local.transport.value() == b"x"
@@ -144,4 +145,4 @@ def test_no_connection(
     """The reason is told in a few words."""
     monkeypatch.setattr(relay, "parse_endpoint", lambda reactor, description: _Endpoint(error))
     with pytest.raises(raised, match=f"^{text}$"):
-        connect_endpoint("any", 5.0)
+        connect_endpoint(Address("any", endpoint="any"), 5.0)

@@ -1,16 +1,20 @@
 """
-Where a server is, as it is typed. No I/O but a look whether a path exists.
+Where a server is: what C{qmon} needs to know of that (L{Destination}), and an address as it is typed (L{Address}). No I/O but a
+look whether a path exists.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twisted_qmon.shell.errors import UsageError
 
-__all__ = ["DEFAULT", "VARIABLE", "Address", "default_address", "parse_address"]
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+__all__ = ["DEFAULT", "VARIABLE", "Address", "Destination", "default_address", "parse_address"]
 
 #: The environment variable that names the server when the command line does not.
 VARIABLE = "QMON_ADDRESS"
@@ -22,9 +26,24 @@ DEFAULT = "./qmp.sock"
 _ENDPOINTS = frozenset({"ssl", "tcp", "tls", "unix"})
 
 
+class Destination(Protocol):
+    """A QMP server, wherever it is: all that the commands of C{qmon} know of it before they are connected."""
+
+    @property
+    def text(self) -> str:
+        """What it is called in messages."""
+
+    def client_endpoint(self, reactor: IReactorTime) -> IStreamClientEndpoint:
+        """
+        :param reactor: the reactor that will run
+        :return: what connects to it, as often as is needed
+        :raise UsageError: when there can be no such server
+        """
+
+
 class Address(NamedTuple):
     """
-    Where a server is.
+    Where a server is. It is a L{Destination}.
 
     :ivar text: as it was typed
     :ivar path: of a unix socket; empty for any other
@@ -47,6 +66,17 @@ class Address(NamedTuple):
         if self.path:
             return f"unix:{_escape(self.path)}"
         return f"tcp:{_escape(self.host)}:{self.port}"
+
+    @property
+    def is_plain(self) -> bool:
+        """A plain socket does: nothing of Twisted is needed to connect."""
+        return not self.endpoint
+
+    def client_endpoint(self, reactor: IReactorTime) -> IStreamClientEndpoint:
+        """See L{Destination}."""
+        from twisted_qmon.shell.relay import parse_endpoint
+
+        return parse_endpoint(reactor, self.description)
 
 
 def parse_address(text: str, exists: Callable[[str], bool] = os.path.exists) -> Address:

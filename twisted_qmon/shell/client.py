@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from twisted_qmon.errors import CommandError, GenericError
 from twisted_qmon.qmp.json.limits import MAX_MESSAGE
+from twisted_qmon.shell.address import Address
 from twisted_qmon.shell.errors import NoConnection, TimedOut
 
 if TYPE_CHECKING:
     from twisted_qmon.info import JSON
     from twisted_qmon.qmp.json.reader import MessageReader
-    from twisted_qmon.shell.address import Address
+    from twisted_qmon.shell.address import Destination
 
 __all__ = ["CONNECT_TIMEOUT", "Client", "connect", "open_socket"]
 
@@ -289,17 +290,17 @@ def _error(reply: Mapping[str, JSON]) -> CommandError:
     return GenericError(f"The server sent a malformed reply: {json.dumps(reply):.200}")
 
 
-def open_socket(address: Address, timeout: float) -> socket.socket:
+def open_socket(address: Destination, timeout: float) -> socket.socket:
     """
     Connect to an address.
 
     :param timeout: in seconds
     :raise NoConnection: when it can't be
     """
-    if address.endpoint:
+    if not isinstance(address, Address) or not address.is_plain:
         from twisted_qmon.shell.relay import connect_endpoint
 
-        return connect_endpoint(address.endpoint, timeout)
+        return connect_endpoint(address, timeout)
     try:
         if not address.path:
             return socket.create_connection((address.host, address.port), timeout)
@@ -316,7 +317,7 @@ def open_socket(address: Address, timeout: float) -> socket.socket:
 
 
 def connect(
-    address: Address,
+    address: Destination,
     *,
     timeout: float = CONNECT_TIMEOUT,
     keep_events: bool = False,

@@ -8,14 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from twisted_qmon.errors import CommandError
-from twisted_qmon.shell.address import Address, default_address, parse_address
+from twisted_qmon.shell.address import default_address, parse_address
 from twisted_qmon.shell.errors import INTERRUPTED, ShellError, UsageError
-
-if TYPE_CHECKING:
-    Run = Callable[[Address, list[str]], int]
+from twisted_qmon.shell.subcommands import SUBCOMMANDS, run_at
 
 __all__ = ["USAGE", "main"]
 
@@ -39,17 +36,6 @@ $QMON_ADDRESS is used, else ./qmp.sock. `qmon ADDRESS COMMAND --help` says more 
 
 Exit status: 0 done, 1 the command failed, 2 wrong usage, 3 no connection, 4 timed out, 130 interrupted.
 """
-
-# Where each subcommand is: imported when it is asked for.
-_SUBCOMMANDS = {
-    "exec": "oneshot.execute",
-    "events": "oneshot.events",
-    "log": "oneshot.log",
-    "top": "terminal.start",
-    "commands": "oneshot.describe",
-    "schema": "oneshot.describe",
-    "whoami": "oneshot.describe",
-}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -104,27 +90,11 @@ def _run(words: list[str]) -> int:
         sys.stdout.write(f"qmon {__version__}\n")
         return 0
     if first == "conformance" and not os.path.exists(first):
-        compare: Callable[[list[str]], int] = _load("oneshot.conformance", "run_conformance")
+        compare: Callable[[list[str]], int] = import_module("twisted_qmon.shell.oneshot.conformance").run_conformance
         return compare(words[1:])
     given = bool(first) and not first.startswith("-")
     rest = words[1:] if given else words
-    if given and first in _SUBCOMMANDS and not os.path.exists(first):
+    if given and first in SUBCOMMANDS and not os.path.exists(first):
         raise UsageError(f"an address comes before {first!r}: qmon {default_address()} {' '.join(words)}")
     address = parse_address(first if given else default_address())
-    name = rest[0] if rest else ""
-    if not name or name.startswith("-"):
-        return _find("terminal.start", "run_lines")(address, rest)
-    if name not in _SUBCOMMANDS:
-        raise UsageError(
-            f"{name!r} is not a command of qmon: {', '.join(_SUBCOMMANDS)}\n{USAGE.partition(chr(10) * 2)[0]}"
-        )
-    return _find(_SUBCOMMANDS[name], f"run_{name}")(address, rest[1:])
-
-
-def _find(module: str, function: str) -> Run:
-    run: Run = _load(module, function)
-    return run
-
-
-def _load(module: str, function: str) -> Any:
-    return getattr(import_module(f"twisted_qmon.shell.{module}"), function)
+    return run_at(address, rest, USAGE.partition("\n\n")[0])

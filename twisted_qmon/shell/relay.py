@@ -1,5 +1,5 @@
 """
-Any Twisted client endpoint as a plain socket: for the commands that need no Twisted otherwise.
+Whatever a Twisted client endpoint connects to as a plain socket: for the commands that need no Twisted otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from twisted_qmon.shell.errors import NoConnection, UsageError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+
+    from twisted_qmon.shell.address import Destination
 
 __all__ = ["connect_endpoint", "parse_endpoint"]
 
@@ -103,18 +105,18 @@ def _run_in_thread() -> None:
     threading.Thread(target=global_reactor().run, kwargs={"installSignalHandlers": False}, daemon=True).start()
 
 
-def connect_endpoint(description: str, timeout: float) -> Relayed:
+def connect_endpoint(address: Destination, timeout: float) -> Relayed:
     """
     Connect to an endpoint. Its reactor runs in a thread of its own.
 
-    :param description: of a client endpoint
+    :param address: what has the endpoint
     :param timeout: in seconds
     :return: a socket that relays to it
-    :raise UsageError: when the description can't be parsed
+    :raise UsageError: when there can be no such endpoint
     :raise NoConnection: when there is no connection
     """
     reactor = global_reactor()
-    endpoint = parse_endpoint(reactor, description)
+    endpoint = address.client_endpoint(reactor)
     _run_in_thread()
     mine, theirs = socket.socketpair()
     ours = Relayed(fileno=mine.detach())

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from twisted_qmon.hmp.prompt import PROMPT
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.client import connect
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.lines.monitor import BlockingMonitor
@@ -19,7 +19,7 @@ from twisted_qmon.shell.output import Output
 __all__ = ["run_batch"]
 
 
-def run_batch(address: Address, lines: Sequence[str]) -> int:
+def run_batch(address: Destination, lines: Sequence[str]) -> int:
     """
     Run lines one after another.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted_qmon._text import columns
 from twisted_qmon.errors import CommandNotFound
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed
 from twisted_qmon.shell.oneshot.schema import Entries, Entry, read_schema
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["entries_of", "outline", "run_commands", "run_schema", "run_whoami"]
 
 
-def run_commands(address: Address, words: list[str]) -> int:
+def run_commands(address: Destination, words: list[str]) -> int:
     """List the commands that a server has."""
     parser = Parser("commands", "List the commands of the server.")
     parser.add_argument(
@@ -62,7 +62,7 @@ def _commands(client: Client) -> dict[str, CommandInfo]:
     return {info.name: info for info in map(info_from_json, described)}
 
 
-def run_schema(address: Address, words: list[str]) -> int:
+def run_schema(address: Destination, words: list[str]) -> int:
     """Show what a command takes and returns, or what an event has."""
     parser = Parser("schema", "Show the arguments and the result of a command, or the data of an event.")
     parser.add_argument("name", metavar="NAME", help="of a command or an event")
@@ -168,7 +168,7 @@ def _members(members: tuple[ParameterInfo, ...] | None, outer: tuple[TypeInfo, .
     }
 
 
-def run_whoami(address: Address, words: list[str]) -> int:
+def run_whoami(address: Destination, words: list[str]) -> int:
     """Show the identity and the level that the server gives the caller."""
     parser = Parser("whoami", "Show as whom the server knows this caller, and what it may do.")
     add_format(parser)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.event_text import event_line
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed, NoConnection
 from twisted_qmon.shell.oneshot.schema import Entries, event_names, read_schema
@@ -28,7 +28,7 @@ FIRST_DELAY = 0.2
 MAX_DELAY = 5.0
 
 
-def run_events(address: Address, words: list[str]) -> int:
+def run_events(address: Destination, words: list[str]) -> int:
     """Write events as they come, until interrupted."""
     parser = Parser("events", "Follow events, across restarts of the server.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="only events of these names")
@@ -54,7 +54,7 @@ def run_events(address: Address, words: list[str]) -> int:
 
 
 def follow(
-    address: Address,
+    address: Destination,
     names: list[str],
     after: int | None,
     output: Output,
@@ -97,7 +97,7 @@ def _read(client: Client, position: _Position, output: Output) -> Iterator[Mappi
             yield event
 
 
-def reconnect(address: Address, sleep: Callable[[float], object] = time.sleep) -> Client:
+def reconnect(address: Destination, sleep: Callable[[float], object] = time.sleep) -> Client:
     """Try to connect again and again. :return: the connection"""
     delay = FIRST_DELAY
     while True:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.client import connect
 from twisted_qmon.shell.errors import UsageError
 from twisted_qmon.shell.oneshot.arguments import parse_arguments
@@ -21,7 +21,7 @@ __all__ = ["GRACE", "run_exec"]
 GRACE = 0.2
 
 
-def run_exec(address: Address, words: list[str]) -> int:
+def run_exec(address: Destination, words: list[str]) -> int:
     """Execute a command and write its result."""
     parser = Parser("exec", "Execute a command.")
     parser.add_argument("name", metavar="NAME", help="the command's QMP name")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from twisted_qmon.hmp.event_text import log_line
 from twisted_qmon.info import JSON
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.client import Client, connect
 from twisted_qmon.shell.errors import Failed, NoConnection
 from twisted_qmon.shell.oneshot.events import reconnect
@@ -24,7 +24,7 @@ LEVELS = ("debug", "info", "warn", "error", "critical")
 PERIOD = 1.0
 
 
-def run_log(address: Address, words: list[str]) -> int:
+def run_log(address: Destination, words: list[str]) -> int:
     """Write the log."""
     parser = Parser("log", "Show what the server has logged lately.")
     parser.add_argument("--level", choices=LEVELS, help="only from this level upwards")

@@ -10,10 +10,9 @@ from typing import Any
 
 from twisted_qmon.info import JSON
 from twisted_qmon.qmp.client import EventGap, QMPClient
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.connecting import reason_of
 from twisted_qmon.shell.errors import NoConnection
-from twisted_qmon.shell.relay import parse_endpoint
 from twisted_qmon.shell.rows import object_of
 
 __all__ = ["MAX_DELAY", "Connection", "gap_text", "retry_policy", "server_name"]
@@ -56,10 +55,10 @@ class Connection:
     :ivar client: the client
     """
 
-    def __init__(self, reactor: Any, address: Address, on_gap: Callable[[str], object]) -> None:
+    def __init__(self, reactor: Any, address: Destination, on_gap: Callable[[str], object]) -> None:
         self._address = address
         self._loop = asyncio.get_running_loop()
-        endpoint = parse_endpoint(reactor, address.description)
+        endpoint = address.client_endpoint(reactor)
         self.service = QMPClient.service(
             endpoint, clock=reactor, retry_policy=retry_policy, on_gap=lambda gap: on_gap(gap_text(gap))
         )

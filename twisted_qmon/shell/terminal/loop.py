@@ -29,7 +29,7 @@ from twisted_qmon.errors import CommandError
 from twisted_qmon.hmp.commands.command_index import Names
 from twisted_qmon.hmp.prompt import PROMPT
 from twisted_qmon.qmp.client import QMPClient
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.lines.session import Session
 from twisted_qmon.shell.oneshot.schema import event_names
@@ -51,7 +51,7 @@ class Prompt:
     :param address: of the server
     """
 
-    def __init__(self, reactor: Any, address: Address) -> None:
+    def __init__(self, reactor: Any, address: Destination) -> None:
         self._address = address
         self._loop = asyncio.get_running_loop()
         colour = wants_colour(sys.stdout)
@@ -210,7 +210,7 @@ def run_asyncio(make: Callable[[Any], Any]) -> int:
     return outcome[0]()
 
 
-def run_prompt(address: Address) -> int:
+def run_prompt(address: Destination) -> int:
     """
     Read lines at a prompt, and run them.
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.errors import Failed, UsageError
 from twisted_qmon.shell.options import Parser
 
@@ -20,7 +20,7 @@ __all__ = ["NEEDS_EXTRA", "run_lines", "run_top"]
 NEEDS_EXTRA = "prompt and top need prompt_toolkit and rich: pip install 'twisted-qmon[shell]'"
 
 
-def run_lines(address: Address, words: list[str]) -> int:
+def run_lines(address: Destination, words: list[str]) -> int:
     """Run lines until there are no more."""
     parser = Parser("", "Run lines as a person types them: a prompt at a terminal, else the lines of standard input.")
     parser.add_argument(
@@ -36,7 +36,7 @@ def run_lines(address: Address, words: list[str]) -> int:
     return _needs_extra("twisted_qmon.shell.terminal.loop", "run_prompt")(address)
 
 
-def run_top(address: Address, words: list[str]) -> int:
+def run_top(address: Destination, words: list[str]) -> int:
     """Show what the server is doing until the person quits."""
     Parser("top", "A screen of what the server is doing.").parse_args(words)
     if not _at_terminal():
@@ -44,9 +44,9 @@ def run_top(address: Address, words: list[str]) -> int:
     return _needs_extra("twisted_qmon.shell.top.screen", "run_screen")(address)
 
 
-def _needs_extra(module: str, function: str) -> Callable[[Address], int]:
+def _needs_extra(module: str, function: str) -> Callable[[Destination], int]:
     try:
-        run: Callable[[Address], int] = getattr(import_module(module), function)
+        run: Callable[[Destination], int] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("prompt_toolkit", "rich"):
             raise Failed(NEEDS_EXTRA) from None

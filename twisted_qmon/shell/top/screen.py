@@ -23,7 +23,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from twisted_qmon.errors import CommandError
 from twisted_qmon.info import JSON
 from twisted_qmon.qmp.client import QMPClient
-from twisted_qmon.shell.address import Address
+from twisted_qmon.shell.address import Destination
 from twisted_qmon.shell.faults import show_faults
 from twisted_qmon.shell.output import wants_colour
 from twisted_qmon.shell.rows import Row
@@ -207,7 +207,7 @@ class Top:
         return text
 
 
-def run_screen(address: Address) -> int:
+def run_screen(address: Destination) -> int:
     """
     Show the screen until the person quits.
 
