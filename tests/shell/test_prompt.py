@@ -19,12 +19,13 @@ from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.hmp.commands.command_index import make_names
 from twisted_qmon.info import CommandInfo, ParameterInfo, TypeInfo
 from twisted_qmon.qmp.client import EventGap
+from twisted_qmon.shell.bar import bar
 from twisted_qmon.shell.rows import find_progress
 from twisted_qmon.shell.terminal import pending
 from twisted_qmon.shell.terminal.completer import LineCompleter, files
 from twisted_qmon.shell.terminal.connection import gap_text, retry_policy, server_name
 from twisted_qmon.shell.terminal.history import History, has_secret, history_path
-from twisted_qmon.shell.terminal.pending import PendingBar, bar
+from twisted_qmon.shell.terminal.pending import PendingBar
 from twisted_qmon.shell.terminal.screen import Screen
 
 COLOUR = TypeInfo("enum", values=("red", "greenish-blue", "\x1b[31m"))

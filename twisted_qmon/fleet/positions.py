@@ -174,6 +174,16 @@ class Positions:
         """An event has come."""
         self._of(publication.member).received(publication)
 
+    def begin(self, name: str, monitor: str, last: int) -> None:
+        """
+        Go on after an event that is known.
+
+        :param monitor: the UUID of the monitor that it is of
+        :param last: its number
+        """
+        position = self._of(name)
+        position.monitor, position.last = monitor, last
+
     def fetch(self, name: str) -> None:
         """Ask a member for what has happened since its last event."""
         self._of(name).fetch()

@@ -27,6 +27,7 @@ usage: qmon [ADDRESS]                              a prompt
        qmon ADDRESS schema NAME [--json | --table]
        qmon ADDRESS whoami [--json | --table]
        qmon conformance [ADDRESS]                   compare a server with QEMU: qmon conformance --help
+       qmon fleet URL ...                           the monitors behind a router: qmon fleet --help
        qmon help | --help | --version
 
 A terminal client for any QMP server.
@@ -92,6 +93,9 @@ def _run(words: list[str]) -> int:
     if first == "conformance" and not os.path.exists(first):
         compare: Callable[[list[str]], int] = import_module("twisted_qmon.shell.oneshot.conformance").run_conformance
         return compare(words[1:])
+    if first == "fleet":
+        run_fleet: Callable[[list[str]], int] = import_module("twisted_qmon.shell.fleet.words").run_fleet
+        return run_fleet(words[1:])
     given = bool(first) and not first.startswith("-")
     rest = words[1:] if given else words
     if given and first in SUBCOMMANDS and not os.path.exists(first):

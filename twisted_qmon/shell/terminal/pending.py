@@ -22,25 +22,16 @@ from prompt_toolkit.output.base import Output
 from twisted_qmon._text import printable, span
 from twisted_qmon.errors import CommandError, CommandNotFound
 from twisted_qmon.info import JSON
+from twisted_qmon.shell.bar import bar
 from twisted_qmon.shell.rows import find_progress
 
-__all__ = ["POLL", "SHOW_AFTER", "WIDTH", "PendingBar", "bar"]
+__all__ = ["POLL", "SHOW_AFTER", "PendingBar"]
 
 #: Seconds after which the bar appears.
 SHOW_AFTER = 0.3
 
 #: Seconds between two questions to the server.
 POLL = 0.5
-
-#: Columns of the bar.
-WIDTH = 24
-
-
-def bar(current: float, total: float, width: int = WIDTH, *, plain: bool = False) -> str:
-    """:return: a bar of that width, filled as far as it is"""
-    full, empty = ("#", ".") if plain else ("█", "░")
-    filled = round(width * min(1.0, max(0.0, current / total))) if total > 0 else 0
-    return full * filled + empty * (width - filled)
 
 
 class PendingBar:
