@@ -5,7 +5,7 @@ The rate limit of events beside a real QEMU's.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from twisted.internet.task import Clock
@@ -51,9 +51,11 @@ def seconds_of(message: dict[str, Any]) -> float:
     return float(stamp["seconds"] + stamp["microseconds"] / 1e6)
 
 
-@pytest.mark.live
-def test_same_as_qemu() -> None:
-    """The same reports at the same times: the same ones go out, at the same times, with the same timestamps."""
+Report: TypeAlias = tuple[float, str, int, float]
+
+
+def reports() -> tuple[list[Report], list[Report]]:
+    """:return: what QEMU reports of the reads, and what an L{EventTable} makes of the same: when, of what, with which time"""
     emitted: list[tuple[float, str, int]] = []
     with PlainQEMU() as qemu:
         make_disks(qemu)
@@ -73,7 +75,7 @@ def test_same_as_qemu() -> None:
     table = EventTable(lambda: clock)
     event = Event("QUORUM_REPORT_BAD", rate_limit=1.0, key=("node_name",), node_name=str, sector_num=int)
     table.define([event])
-    ours: list[tuple[float, str, int, float]] = []
+    ours: list[Report] = []
     table.subscribe(
         lambda message: ours.append(
             (clock.seconds(), message.data["node-name"], message.data["sector-num"], seconds_of(message))
@@ -83,19 +85,41 @@ def test_same_as_qemu() -> None:
         run_to(clock, when)
         table.emit("QUORUM_REPORT_BAD", {"node_name": disk + "c", "sector_num": sector})
     run_to(clock, clock.seconds() + 1.5)
-
-    # The two disks are independent of each other, and timers that end together may do so in either order.
-    assert len(theirs) == len(ours) < len(READS)
-    for key in ("qc", "rc"):
-        for their, our in zip(of_key(theirs, key), of_key(ours, key), strict=True):
-            assert our[2] == their[2]
-            assert abs(our[0] - their[0]) < TOLERANCE
-            assert abs(our[3] - their[3]) < TOLERANCE
+    return theirs, ours
 
 
-def of_key(reports: list[tuple[float, str, int, float]], key: str) -> list[tuple[float, str, int, float]]:
+def same(theirs: list[Report], ours: list[Report]) -> bool:
+    """:return: whether they are the same reports, at the same times, with the same timestamps"""
+    return len(theirs) == len(ours) and all(
+        our[2] == their[2] and abs(our[0] - their[0]) < TOLERANCE and abs(our[3] - their[3]) < TOLERANCE
+        for their, our in zip(theirs, ours, strict=True)
+    )
+
+
+def same_of_each_disk(theirs: list[Report], ours: list[Report]) -> bool:
+    """:return: the same; the disks are independent of each other, and timers that end together may do so in either order"""
+    return len(theirs) == len(ours) < len(READS) and all(
+        same(of_key(theirs, key), of_key(ours, key)) for key in ("qc", "rc")
+    )
+
+
+@pytest.mark.live
+def test_same_as_qemu() -> None:
+    """
+    The same reports at the same times: the same ones go out, at the same times, with the same timestamps.
+
+    Both are measured in real time. Where the machine is busy it is done again, up to three times.
+    """
+    for _ in range(3):
+        theirs, ours = reports()
+        if same_of_each_disk(theirs, ours):
+            break
+    assert same_of_each_disk(theirs, ours), (theirs, ours)
+
+
+def of_key(found: list[Report], key: str) -> list[Report]:
     """Those of one key."""
-    return [report for report in reports if report[1] == key]
+    return [report for report in found if report[1] == key]
 
 
 def run_to(clock: Clock, when: float) -> None:

@@ -233,14 +233,17 @@ def test_busy_main_loop(qemu: RealQemu, proxy: Twistd) -> None:
     hanging, other = proxy.qmp(), proxy.qmp()
     image = {"driver": "blkdebug", "node-name": "b", "config": str(fifo), "image": {"driver": "null-co"}}
     hanging.socket.sendall(json.dumps({"execute": "blockdev-add", "arguments": image, "id": "hangs"}).encode())
-    time.sleep(0.3)
+
+    def pending() -> list[Any]:
+        return [each for each in other.execute("query-pending") if each["command"] == "blockdev-add"]
+
+    until("the command is pending", pending)
     try:
         assert other.execute("query-version")["qemu"]["major"] > 0
         assert other.execute("query-commands")
         assert other.execute("query-qmp-schema")
         assert "stop" in other.execute("human-monitor-command", {"command-line": "help"})
-        (pending,) = (each for each in other.execute("query-pending") if each["command"] == "blockdev-add")
-        assert pending["id"] == "hangs"
+        assert [each["id"] for each in pending()] == ["hangs"]
         urgent = proxy.qmp()
         # A client without oob can't send it; one that has it can.
         assert "unexpected" in json.loads(_exchange(urgent, b'{"exec-oob": "migrate-pause"}'))["error"]["desc"]
@@ -316,7 +319,7 @@ def test_frozen(qemu: RealQemu, proxy: Twistd) -> None:
     qemu.freeze()
     began = time.monotonic()
     assert client.error("query-block") == "QEMU did not answer for 10 s"
-    assert 9.5 < time.monotonic() - began < 11.5
+    assert 9.5 < time.monotonic() - began < 20
     client.event("QEMU_DISCONNECTED")
     address = re.escape(f"unix:{qemu.socket}")
     line = rf"disconnected from QEMU at {address}: QEMU did not answer for 10 s; next attempt in \d+\.\d s\n"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.twistd_process import PATIENCE
+
 ROOT = Path(__file__).parent.parent.parent
 
 CONFTEST = """
@@ -74,6 +76,26 @@ AGAIN = [
 ]
 
 
+def again_of(folder: Path, files: dict[str, str], *options: str) -> list[str] | None:
+    """:return: what would be run again after a run of these files"""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = live\n")
+    for name, content in files.items():
+        (folder / f"test_{name}.py").write_text(content)
+    words = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode == 0) == (set(files) == {"good"}), done.stdout
+    path = folder / "again"
+    return path.read_text().splitlines() if path.exists() else None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "again"),
@@ -90,13 +112,15 @@ AGAIN = [
 )
 def test_what_is_run_again(tmp_path: Path, files: dict[str, str], again: list[str] | None) -> None:
     """Live tests that failed, if nothing else went wrong; otherwise nothing, which fails the run."""
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = live\n")
-    for name, content in files.items():
-        (tmp_path / f"test_{name}.py").write_text(content)
-    pytest_itself = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(pytest_itself, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    path = tmp_path / "again"
-    assert (path.read_text().splitlines() if path.exists() else None) == again, done.stdout
-    assert (done.returncode == 0) == (set(files) == {"good"}), done.stdout
+    assert again_of(tmp_path, files) == again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "again"),
+    [({"live": LIVE}, AGAIN), ({"live": LIVE, "crash": "import os\ndef test_crash():\n    os._exit(1)\n"}, None)],
+    ids=["live", "crash"],
+)
+def test_workers(tmp_path: Path, files: dict[str, str], again: list[str] | None) -> None:
+    """The same where processes of pytest-xdist run the tests."""
+    assert again_of(tmp_path, files, "-p", "xdist", "-n", "1") == again

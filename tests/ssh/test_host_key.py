@@ -57,6 +57,7 @@ def test_other_types(tmp_path: Path) -> None:
         (new_key().toString("openssh", subtype="v1"), 0o640, "others may read it (its mode is 640): chmod 600"),
         (None, 0o700, "it is not a file"),
     ],
+    ids=["empty", "nonsense", "passphrase", "public", "mode", "folder"],
 )
 def test_what_is_refused(tmp_path: Path, content: bytes | None, mode: int, words: str) -> None:
     """What is no private key, or is not private, is one line that names the file."""
