@@ -29,6 +29,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     list(getPlugins(IPlugin))
 
+# It is for this run, not for one that a test starts.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 FlushLogged = Callable[..., list[Failure]]
 
 
