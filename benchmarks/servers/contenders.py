@@ -46,13 +46,25 @@ class Process:
 
     def ask(self, question: Any) -> Any:
         """
-        Send one JSON value and take one.
+        L{send} one JSON value and L{take} one.
 
         :raise RuntimeError: when it says that something went wrong
         """
+        self.send(question)
+        return self.take()
+
+    def send(self, question: Any) -> None:
+        """Send one JSON value."""
         assert self.popen.stdin is not None
         self.popen.stdin.write(json.dumps(question) + "\n")
         self.popen.stdin.flush()
+
+    def take(self) -> Any:
+        """
+        Wait for one JSON value.
+
+        :raise RuntimeError: when it says that something went wrong
+        """
         answer = json.loads(self.line())
         if "error" in answer:
             raise RuntimeError(answer["error"])

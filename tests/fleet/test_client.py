@@ -14,7 +14,7 @@ from tests.support.fleet import URL, World, recorder
 from twisted_qmon._twistd import extras
 from twisted_qmon.errors import ConnectionClosed
 from twisted_qmon.fleet._connection import connect
-from twisted_qmon.fleet._meta import Directory
+from twisted_qmon.fleet._meta import DIRECTORY, MANY, Directory
 from twisted_qmon.fleet.client import FleetClient
 from twisted_qmon.fleet.errors import JoinRefused
 from twisted_qmon.fleet.remote import FOLLOW
@@ -222,3 +222,41 @@ def test_the_router_is_lost_while_members_are_looked_up() -> None:
     router.answer(ConnectionClosed("gone"))
     assert router.topics == {}
     assert isinstance(failures[-1], ConnectionClosed)
+
+
+def test_many_members_are_asked_for_at_once() -> None:
+    """Of many the router of the documentation tells all in one answer; what that does not know is looked up."""
+    router = Router()
+    directory = Directory(router)
+    members: Any = directory.members()
+    numbers = list(range(MANY + 2))
+    router.answer({"prefix": numbers})
+    assert router.asked[0][0] == DIRECTORY
+    known = [[number, f"qmon.m{number:02}."] for number in numbers[:-1]]
+    router.answer([*known, [1], "odd", ["x", "qmon.x."], [0, "other."]])
+    assert [each[:2] for each in router.asked] == [("wamp.registration.get", (numbers[-1],))]
+    router.answer(registration(numbers[-1], "qmon.last."))
+    assert members.result == sorted([f"m{number:02}" for number in numbers[:-1]] + ["last"])
+
+
+@pytest.mark.parametrize("answer", [JoinRefused("no such procedure"), {"odd": 1}])
+def test_a_router_that_can_not_tell_all_at_once(answer: Any) -> None:
+    """It is asked for each, so many at a time."""
+    router = Router()
+    directory = Directory(router)
+    directory.members()
+    router.answer({"prefix": list(range(MANY + 1))})
+    router.answer(answer)
+    assert {each[0] for each in router.asked} == {"wamp.registration.get"}
+    assert len(router.asked) == MANY + 1
+
+
+def test_the_router_is_lost_while_it_is_asked_for_all() -> None:
+    """That is no reason to ask for each."""
+    router = Router()
+    failures: list[Any] = []
+    Directory(router).members().addErrback(lambda failure: failures.append(failure.value))
+    router.answer({"prefix": list(range(MANY + 1))})
+    router.answer(ConnectionClosed("gone"))
+    assert isinstance(failures[0], ConnectionClosed)
+    assert router.asked == []

@@ -120,6 +120,18 @@ def test_the_authorizer(rules: Any) -> None:
         assert authorize(session, uri, "register", options) == {"allow": allowed, "disclose": True, "cache": False}
 
 
+def test_the_directory(rules: Any) -> None:
+    """It knows the members that there are, by their registrations, and nothing else."""
+    pytest.importorskip("autobahn", reason="a fleet needs Autobahn, and Python 3.11")
+    directory = rules.Directory()
+    directory.registrations = {}
+    for number, uri, match in ((1, "qmon.a.", "prefix"), (2, "qmon.b.", "prefix"), (3, "fleet_router.x", "exact")):
+        directory.created(9, {"id": number, "uri": uri, "match": match})
+    directory.deleted(9, 1)
+    directory.deleted(9, 3)
+    assert directory.members() == [[2, "qmon.b."]]
+
+
 def _config(name: str) -> Any:
     yaml = pytest.importorskip("yaml")
     return yaml.safe_load((FLEET / name).read_text())

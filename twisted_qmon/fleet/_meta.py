@@ -19,10 +19,16 @@ from twisted_qmon.qmp._client.waiters import Waiters
 if TYPE_CHECKING:
     from twisted_qmon.info import JSON
 
-__all__ = ["AT_ONCE", "Directory"]
+__all__ = ["AT_ONCE", "DIRECTORY", "MANY", "Directory"]
 
 #: Questions to the router that are under way at a time, in one listing.
 AT_ONCE = 100
+
+#: Of more members than this a router is asked for all at once, if it can tell.
+MANY = 20
+
+#: What it is asked then: no part of WAMP, but of the router in our documentation. Returns C{[id, uri]} of each member.
+DIRECTORY = "fleet_router.members"
 
 _log = Logger()
 
@@ -71,12 +77,30 @@ class Directory:
         answer = await self._session.request("wamp.registration.list")
         found = answer.get("prefix") if isinstance(answer, Mapping) else None
         ids = [each for each in found if type(each) is int and each not in names] if isinstance(found, list) else []
+        if len(ids) > MANY:
+            await self._fetch_at_once(names)
+            ids = [each for each in ids if each not in names]
         left = iter(ids)
         workers = [Deferred.fromCoroutine(self._look_up(left, names)) for _ in range(min(AT_ONCE, len(ids)))]
         try:
             await gatherResults(workers, consumeErrors=True)
         except FirstError as e:
             e.subFailure.raiseException()
+
+    async def _fetch_at_once(self, names: dict[int, str]) -> None:
+        try:
+            answer = await self._session.request(DIRECTORY)
+        except ConnectionClosed:
+            raise
+        except CommandError:
+            # It is another router, or does not allow that: it is asked for each.
+            return
+        for each in answer if isinstance(answer, list) else ():
+            if isinstance(each, list) and len(each) == 2:
+                number, uri = each
+                name = _member_of({"id": number, "uri": uri, "match": "prefix"})
+                if name is not None:
+                    names.setdefault(number, name)
 
     async def _look_up(self, ids: Iterator[int], names: dict[int, str]) -> None:
         for number in ids:

@@ -1,6 +1,6 @@
 """
-The router's own rules for a fleet of monitors: who may join (L{create_authenticator}), and what a member may do (L{Authorizer}).
-Crossbar.io imports this; C{router.yaml} and C{router-tls.yaml} name it.
+The router's part in a fleet of monitors: who may join (L{create_authenticator}), what a member may do (L{Authorizer}), and who
+is there (L{Directory}). Crossbar.io imports this; C{router.yaml} and C{router-tls.yaml} name it.
 
 It also makes tickets::
 
@@ -156,6 +156,32 @@ else:
             """
             match = (options or {}).get("match") or "exact"
             return {"allow": may(session["authid"], action, uri, match), "disclose": True, "cache": False}
+
+    class Directory(ApplicationSession):  # type: ignore[misc]
+        """
+        Tells all members in one answer. WAMP itself has a question for each, which takes seconds with thousands of them. Without
+        this, that is what callers do.
+        """
+
+        async def onJoin(self, details):  # type: ignore[no-untyped-def]
+            """The realm is there; no member can be yet."""
+            self.registrations = {}
+            await self.subscribe(self.created, "wamp.registration.on_create")
+            await self.subscribe(self.deleted, "wamp.registration.on_delete")
+            await self.register(self.members, "fleet_router.members")
+
+        def created(self, session, registration):  # type: ignore[no-untyped-def]
+            """Something is offered: that of a member is a prefix, C{qmon.NAME.}."""
+            if registration["match"] == "prefix" and registration["uri"].startswith("qmon."):
+                self.registrations[registration["id"]] = registration["uri"]
+
+        def deleted(self, session, registration):  # type: ignore[no-untyped-def]
+            """It is offered no more."""
+            self.registrations.pop(registration, None)
+
+        def members(self):  # type: ignore[no-untyped-def]
+            """:return: the id of each member's registration, and what it begins with"""
+            return [list(each) for each in self.registrations.items()]
 
 
 def main() -> int:

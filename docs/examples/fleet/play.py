@@ -55,14 +55,14 @@ def free_port() -> int:
 
 
 def configure(folder: Path, port: int, config: str = "router.yaml") -> None:
-    """Write a router's configuration with another port."""
+    """Write a router's configuration with another port, and what it needs."""
+    shutil.copy(HERE / "fleet_router.py", folder)
     (folder / config).write_text((HERE / config).read_text().replace("port: 8080", f"port: {port}"))
 
 
 def prepare(folder: Path, port: int, members: list[str]) -> None:
     """Write all files: the router's configuration, tickets for all, the members' rules."""
-    for name in ("fleet_router.py", "access.toml"):
-        shutil.copy(HERE / name, folder)
+    shutil.copy(HERE / "access.toml", folder)
     configure(folder, port)
     tickets = Tickets(folder / "tickets.toml")
     for name, role in {**dict.fromkeys(members, "member"), **PEOPLE}.items():
