@@ -17,7 +17,7 @@ from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.qapi.annotations import wire_name
-from twisted_qmon.qapi.signature import compile_signature, default_params
+from twisted_qmon.qapi.signature import Signature, compile_signature, default_params
 from twisted_qmon.qapi.types.fast import Arguments, Handler
 from twisted_qmon.qapi.types.plain import is_as_read
 from twisted_qmon.qapi.types.secret import HIDDEN, wrapped
@@ -108,6 +108,7 @@ class Command:
     :param needs: see L{CommandMethod.needs}
     :param continues: see L{CommandMethod.continues}
     :param shows: see L{CommandMethod.shows}
+    :param signature: the handler's, compiled; C{None}: it is compiled here
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that does not take the request, and for arguments that
         are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
@@ -143,13 +144,15 @@ class Command:
         needs: Callable[[Request], Iterable[Need]] | None = None,
         continues: Callable[[Request], bool] | None = None,
         shows: Callable[[Request], Arguments] | None = None,
+        signature: Signature | None = None,
     ) -> None:
         name = options.name
         if name is None:
             name = command_name(getattr(handler, "__name__", ""))
         if not name or not all(c.isprintable() and not c.isspace() and c != "/" for c in name):
             raise RegistrationError(f"not a name for a command: {name!r}")
-        signature = compile_signature(handler, args_type=options.args_type)
+        if signature is None:
+            signature = compile_signature(handler, args_type=options.args_type)
         summary, doc = _split_docstring(handler)
         self.name = name
         self.handler: Handler = wrapped(handler, signature.secrets) if signature.secrets else handler
@@ -250,6 +253,8 @@ class CommandMethod:
         self.needs_of: Callable[[Any, Request], Iterable[Need]] | None = None
         self.continues_of: Callable[[Any, Request], bool] | None = None
         self.shows_of: Callable[[Any, Request], Arguments] | None = None
+        # The same for all instances. A process may have hundreds of monitors with the same providers.
+        self._signature: Signature | None = None
         self.__doc__ = function.__doc__
 
     def printer(self, function: _Printer) -> _Printer:
@@ -309,7 +314,10 @@ class CommandMethod:
         needs = None if self.needs_of is None else MethodType(self.needs_of, instance)
         continues = None if self.continues_of is None else MethodType(self.continues_of, instance)
         shows = None if self.shows_of is None else MethodType(self.shows_of, instance)
-        return Command(self.function.__get__(instance), self.options, printer, needs, continues, shows)
+        handler = self.function.__get__(instance)
+        command = Command(handler, self.options, printer, needs, continues, shows, self._signature)
+        self._signature = command.signature
+        return command
 
 
 @overload

@@ -11,7 +11,6 @@ from zope.interface import implementer
 
 from twisted_qmon.core.access.standing import standing_of
 from twisted_qmon.core.audit.record import argument_names
-from twisted_qmon.core.events import Event
 from twisted_qmon.info import Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
 from twisted_qmon.providers.qemu.descriptors import ADD_FD, CLOSEFD, GETFD, REMOVE_FD
@@ -19,12 +18,13 @@ from twisted_qmon.providers.qemu.levels import read_line
 from twisted_qmon.providers.qemu.schema import merge_schema
 from twisted_qmon.providers.qemu.secrets import hide_secrets
 from twisted_qmon.qapi.schema import build_schema
-from twisted_qmon.qapi.types.json_text import JSONText
+from twisted_qmon.qapi.types.json_text import JSONText, shared_text
 from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from twisted_qmon.core.events import Event
     from twisted_qmon.core.monitor import Monitor
     from twisted_qmon.core.request import Request
     from twisted_qmon.info import JSON, CommandInfo
@@ -153,17 +153,17 @@ class UpstreamCommands:
         self._description = description
         # By the name of what makes it: what it depends on, and the text.
         self._encoded: dict[str, tuple[tuple[object, ...], JSONText]] = {}
-        self.events: Sequence[Event] = [Event(name, check=False) for name in description.events]
+        self.events: Sequence[Event] = description.offered.events
         version = JSONText.of(description.version)
         answers: dict[str, _Answer] = {
             "query-version": _without_arguments(lambda _: version),
             "query-commands": _without_arguments(self._commands),
         }
-        if description.schema:
+        if description.offered.has_schema:
             answers["query-qmp-schema"] = _without_arguments(self._schema)
         self._own: list[UpstreamCommand] = []
         for name, info in description.infos.items():
-            oob = name in description.oob
+            oob = name in description.offered.oob
             if name == HMC:
                 self._own.append(LineCommand(upstream, info, oob, self._help))
             elif name in answers:
@@ -193,7 +193,7 @@ class UpstreamCommands:
         """Encoded once, as long as what it depends on stays the same."""
         known = self._encoded.get(make.__name__)
         if known is None or known[0] != depends_on:
-            known = self._encoded[make.__name__] = (depends_on, JSONText.of(make()))
+            known = self._encoded[make.__name__] = (depends_on, shared_text(JSONText.of(make())))
         return known[1]
 
     def _commands(self, request: Request) -> JSONText:
@@ -210,20 +210,20 @@ class UpstreamCommands:
 
     def _names(self) -> list[str]:
         ours = [command.name for command in self._ours()]
-        return [*reversed(ours), *reversed(self._description.infos)]
+        return [*reversed(ours), *reversed(list(self._description.infos))]
 
     def _schema(self, request: Request) -> JSONText:
         events = tuple(self._monitor.events.definitions.values())
         return self._once(self._make_schema, self._monitor.registry.infos(), events)
 
     def _make_schema(self) -> Sequence[JSON]:
-        theirs = frozenset(self._description.events)
+        theirs = {event.name for event in self.events}
         events = self._monitor.events.definitions
         ours = build_schema(
             [(command.name, command.info, command.oob, ()) for command in self._ours()],
             [(name, event.members) for name, event in events.items() if name not in theirs],
         )
-        return merge_schema(self._description.schema, ours)
+        return merge_schema(self._description.offered.schema, ours)
 
 
 def _without_arguments(make: Callable[[Request], JSONText]) -> _Answer:

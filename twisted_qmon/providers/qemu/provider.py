@@ -211,7 +211,7 @@ class Qemu(CommandProvider):
             version=description.version_text,
             address=self._address,
             commands=len(description.infos),
-            events=len(description.events),
+            events=len(description.offered.events),
         )
 
     def happened(self, name: str, data: Mapping[str, JSON] | None, timestamp: Mapping[str, int] | None) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from weakref import WeakValueDictionary
 
 from twisted_qmon.info import JSON
 
-__all__ = ["JSONText"]
+__all__ = ["JSONText", "shared_text"]
 
 
 class JSONText:
@@ -21,7 +22,7 @@ class JSONText:
     :ivar text: the JSON text
     """
 
-    __slots__ = ("text",)
+    __slots__ = ("__weakref__", "text")
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -38,3 +39,11 @@ class JSONText:
 
     def __repr__(self) -> str:
         return f"<JSONText of {len(self.text)} bytes>"
+
+
+_shared: WeakValueDictionary[bytes, JSONText] = WeakValueDictionary()
+
+
+def shared_text(text: JSONText) -> JSONText:
+    """:return: the same, as one object as long as it is used anywhere: for what many servers of one version say alike"""
+    return _shared.setdefault(text.text, text)
