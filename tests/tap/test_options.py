@@ -9,7 +9,8 @@ import pytest
 from twisted.python.usage import UsageError
 
 from twisted_qmon.info import Level
-from twisted_qmon.tap import Options
+from twisted_qmon.service.qemu_folder import QemuFolder
+from twisted_qmon.tap import Options, makeService
 from twisted_qmon.tap.options import GROUPS
 
 
@@ -82,6 +83,14 @@ def test_values(option: str, text: str, value: Any) -> None:
         ["--slow-client", "wait"],
         ["--upstream-lost", "restart", "--qemu", "unix:q"],
         ["--upstream-lost", "close"],
+        ["--qemu-folder", "."],
+        ["--proxy-folder", "."],
+        ["--qemu-folder", "nowhere", "--proxy-folder", "."],
+        ["--proxy-folder", "nowhere", "--qemu-folder", "."],
+        ["--proxy-folder", ".", "--qemu-folder", "."],
+        ["--proxy-folder", "twisted_qmon", "--qemu-folder", "."],
+        ["--proxy-folder", ".", "--qemu-folder", "twisted_qmon"],
+        ["--qemu-folder", "tests", "--proxy-folder", "docs", "--qemu", "unix:q"],
         ["--hmp-style", "hmp"],
         ["--qmp", "nope:1"],
         ["--qmp", ""],
@@ -106,6 +115,7 @@ def test_help() -> None:
     text = " ".join(str(Options()).split())
     for option in (
         "--qmp", "--hmp", "--provider", "--qemu", "--name", "--prompt", "--in-flight", "--timeout", "--drain",
+        "--qemu-folder", "--proxy-folder", "--upstream-lost",
         "--max-connections", "--max-queued", "--max-message", "--max-abandoned", "--slow-client", "--negotiation-timeout",
         "--idle-timeout", "--ready-timeout", "--event-history", "--event-history-bytes",
     ):  # fmt: skip
@@ -142,3 +152,17 @@ def test_what_is_wrong_with_access(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             parse(*arguments)
         assert str(caught.value) == error
+
+
+def test_qemu_folder(tmp_path: Path) -> None:
+    """A folder of QEMUs is looked after by a service, whose monitors have the limits of the options."""
+    for name in ("from", "to"):
+        (tmp_path / name).mkdir()
+    folders = ["--qemu-folder", str(tmp_path / "from"), "--proxy-folder", str(tmp_path / "to")]
+    service: Any = makeService(parse(*folders, "--timeout", "7", "--event-history", "0"))
+    proxies = service.getServiceNamed("qemu-folder")
+    assert isinstance(proxies, QemuFolder)
+    monitor = proxies._make_monitor()
+    assert monitor.dispatcher._timeout == 7
+    assert service.monitor.command("quit") is not None
+    assert service.monitor.command("query-upstreams") is not None

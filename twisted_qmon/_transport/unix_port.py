@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.python.failure import Failure
 
-__all__ = ["LOCK_TIMEOUT", "Owner", "UnixPort", "UnixReactor", "claim_path", "locked_path", "owner_of"]
+__all__ = ["LOCK_TIMEOUT", "FolderLock", "Owner", "UnixPort", "UnixReactor", "claim_path", "locked_path", "owner_of"]
 
 #: Seconds that a connection to a path may take that another process may be serving. One that is too busy for it is alive.
 PROBE_TIMEOUT = 1.0
@@ -84,6 +84,39 @@ def locked_path(path: str, owner: Owner | None = None) -> Iterator[None]:
     finally:
         # Which releases it.
         os.close(lock)
+
+
+# The folders that this process has locked as a whole.
+_locked_folders: set[str] = set()
+
+
+class FolderLock:
+    """
+    Keeps other processes that have such a lock from listening in a folder, as long as it is held: the sockets in it need none of
+    their own.
+
+    :param folder: the folder's path. The lock's file is C{.lock} in it, and stays.
+    :raise CannotListenError: when the lock can't be had
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.abspath(folder)
+        path = os.path.join(self._folder, ".lock")
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _LOCK_MODE)
+        except OSError as e:
+            raise _cannot_listen(folder, e.errno or 0, f"{path}: {e.strerror}") from e
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            os.close(self._lock)
+            raise _cannot_listen(folder, e.errno or 0, f"another process holds {path}") from e
+        _locked_folders.add(self._folder)
+
+    def release(self) -> None:
+        """Hold it no more."""
+        _locked_folders.discard(self._folder)
+        os.close(self._lock)
 
 
 def _wait_for(lock: int, path: str, name: str) -> None:
@@ -146,7 +179,7 @@ class UnixPort(unix.Port):
             return
         # The process may change its folder before it ends.
         self.path = os.path.abspath(self.path)
-        if self.wantPID:
+        if self.wantPID or os.path.dirname(self.path) in _locked_folders:
             # Twisted's own lock has the same name.
             claim_path(self.path)
             self._listen()

@@ -23,9 +23,13 @@ from twisted_qmon.core.access.rules import endpoint_name
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 
-__all__ = ["Listener", "listener_of"]
+__all__ = ["ListenError", "Listener", "listener_of"]
 
 _log = Logger()
+
+
+class ListenError(Exception):
+    """It can't listen at its endpoint. The text is one line."""
 
 
 class Listener(Service):
@@ -57,10 +61,23 @@ class Listener(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Listen.
+        Listen, unless it does.
 
         :raise SystemExit: with one line, when that fails: twistd then ends with status 1 and no traceback. A daemon raises an
             exception with that line instead, which twistd reports.
+        """
+        if self._port is not None:
+            return
+        try:
+            self.listen()
+        except ListenError as e:
+            raise self._start_up.error(str(e)) from e
+
+    def listen(self) -> None:
+        """
+        Listen, in a process that goes on if that fails.
+
+        :raise ListenError: when that fails
         """
         failures: list[Failure] = []
         try:
@@ -71,7 +88,7 @@ class Listener(Service):
         except (CannotListenError, OSError, OverflowError) as e:
             # OverflowError: a port number beyond 65535.
             self._port = None
-            raise self._start_up.error(f"can't listen at {self.description}: {_reason(e)}") from e
+            raise ListenError(f"can't listen at {self.description}: {_reason(e)}") from e
 
     def _listening(self, port: IListeningPort) -> IListeningPort:
         host = getattr(port.getHost(), "host", None)
@@ -91,8 +108,7 @@ class Listener(Service):
     def startService(self) -> None:
         """Listen, if C{privilegedStartService} has not been called."""
         super().startService()
-        if self._port is None:
-            self.privilegedStartService()
+        self.privilegedStartService()
 
     def stopService(self) -> Deferred[None]:
         """:return: fires when it listens no more"""

@@ -103,6 +103,7 @@ def _guard(service: MonitorService, access: Access | str | PathLike[str] | None,
     service.monitor.set_guard(access=access, audit=audit if guard.audit is None or audit.file is not None else None)
     assert guard.audit is not None
     service.on_start += [guard.audit.open, service.check_rules]
+    service.on_stop.append(guard.audit.close)
 
 
 def _register(service: MonitorService, application: object) -> Process:

@@ -48,6 +48,8 @@ class MonitorService(MultiService):
     :ivar drained: how many times it has done so
     :ivar drain_cancelled: how many requests were cancelled in the end
     :ivar on_start: called, without arguments, each time it has been started
+    :ivar on_stop: called, without arguments, when nothing of it is left
+    :ivar on_hurry: called, without arguments, by L{hurry}
     :ivar on_reread: called, without arguments, by L{reread}
     :ivar reread_files: files that L{reread} is for, of what C{on_reread} calls
     :ivar other_endpoints: what rules know those endpoints by that are not served by C{factories}
@@ -73,6 +75,8 @@ class MonitorService(MultiService):
         self.drain = drain
         self.drains: list[Callable[[float], Deferred[Any]]] = []
         self.on_start: list[Callable[[], object]] = []
+        self.on_stop: list[Callable[[], object]] = []
+        self.on_hurry: list[Callable[[], object]] = []
         self.on_reread: list[Callable[[], object]] = []
         self.other_endpoints: list[str] = []
         self.reread_files: list[str] = []
@@ -102,6 +106,20 @@ class MonitorService(MultiService):
         self._listeners.append(listener)
         listener.setServiceParent(self)
 
+    def serve_at(self, description: str, factory: ServedFactory, *, endpoint: str) -> None:
+        """
+        Serve at one more endpoint, in a process that goes on if that fails. This service runs already.
+
+        :param endpoint: what rules know it by
+        :raise ListenError: when that fails
+        """
+        listener = listener_of(self.reactor, description, factory, self.owner)
+        factory.endpoint = endpoint
+        listener.listen()
+        self.factories.append(factory)
+        self._listeners.append(listener)
+        listener.setServiceParent(self)
+
     def privilegedStartService(self) -> None:
         """Begin, or begin again after a stop."""
         self._begin()
@@ -126,7 +144,7 @@ class MonitorService(MultiService):
         """
         Come to an end, all but the connections themselves.
 
-        :param reason: what the C{SHUTDOWN} event says: C{"host-qmp-quit"}, C{"host-signal"}
+        :param reason: what the C{SHUTDOWN} event says: C{"host-qmp-quit"}, C{"host-signal"}; empty: there is no event
         :param request: the one that asked for it; it is not waited for
         :return: fires after C{SHUTDOWN}
         """
@@ -166,7 +184,8 @@ class MonitorService(MultiService):
         else:
             self._log.info("the drain was clean: {pending} pending requests were answered", pending=pending)
         self.monitor.events.flush()
-        self.monitor.emit("SHUTDOWN", {"guest": False, "reason": reason})
+        if reason:
+            self.monitor.emit("SHUTDOWN", {"guest": False, "reason": reason})
         self.monitor.events.mute()
         for factory in self.factories:
             factory.ending = True
@@ -178,6 +197,8 @@ class MonitorService(MultiService):
         """
         if self._shutdown is None:
             return
+        for hurry in self.on_hurry:
+            hurry()
         if self.draining:
             self._cut_short.append(self.monitor.drain(0, exclude=self._asked_by))
             for drain in self.drains:
@@ -255,8 +276,8 @@ class MonitorService(MultiService):
         await deferLater(self.reactor, 0)
         await DeferredList([factory.close(LINGER) for factory in self.factories])
         await super().stopService()
-        if self.monitor.guard.audit is not None:
-            self.monitor.guard.audit.close()
+        for stopped in self.on_stop:
+            stopped()
 
 
 def _swallow(deferred: object, log: Logger) -> Deferred[Any]:

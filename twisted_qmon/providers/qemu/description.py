@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted_qmon.info import JSON
     from twisted_qmon.providers.qemu.upstream import UpstreamConnection
 
-__all__ = ["Description", "Offered", "describe", "offered_by"]
+__all__ = ["Description", "Offered", "describe", "offered_by", "version_text"]
 
 #: The lines of QEMU's human monitor whose output does not change: the console asks for them with each connection.
 _HELP_LINES = ("help", "info")
@@ -104,11 +104,16 @@ class Description:
         """Its commands by name."""
         return self.offered.infos
 
-    @property
-    def version_text(self) -> str:
-        """The version as people write it: C{7.2.22}."""
-        numbers = self.version["qemu"]
-        return ".".join(str(numbers.get(part, "?")) for part in ("major", "minor", "micro"))
+
+def version_text(version: Mapping[str, JSON]) -> str:
+    """
+    :param version: in the form of C{query-version}
+    :return: as people write it: C{7.2.22}
+    """
+    numbers = version.get("qemu")
+    if not isinstance(numbers, dict):
+        return ""
+    return ".".join(str(numbers.get(part, "?")) for part in ("major", "minor", "micro"))
 
 
 async def describe(connection: UpstreamConnection) -> Description:

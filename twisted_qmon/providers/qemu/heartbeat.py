@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from twisted_qmon.errors import ConnectionClosed
 
 if TYPE_CHECKING:
@@ -27,9 +29,14 @@ _COMMAND = "query-yank"
 class Heartbeat:
     """
     Watches one connection, and aborts it when QEMU has not answered for twice L{HEARTBEAT}.
+
+    :param patient: only log that, once: there is no other connection to be had
     """
 
-    def __init__(self, connection: UpstreamConnection, clock: IReactorTime) -> None:
+    _log = Logger()
+
+    def __init__(self, connection: UpstreamConnection, clock: IReactorTime, *, patient: bool = False) -> None:
+        self._patient = patient
         self._connection = connection
         self._clock = clock
         # How often it was found silent since it was last heard, and when that was.
@@ -61,6 +68,9 @@ class Heartbeat:
         elif self._silences == 2:
             # If it was this process that stood still, the answer may have come and is about to be read.
             next_look = 0.0
+        elif self._patient:
+            if self._silences == 3:
+                self._log.warn("QEMU has not answered for {seconds} s; its requests wait", seconds=round(silence))
         else:
             connection.abort(ConnectionClosed(f"QEMU did not answer for {2 * HEARTBEAT:g} s"))
             return

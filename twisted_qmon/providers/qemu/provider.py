@@ -26,7 +26,7 @@ from twisted_qmon.core.dispatcher import not_found
 from twisted_qmon.core.events import Event
 from twisted_qmon.core.upstream import UPSTREAM_LOST
 from twisted_qmon.errors import CommandError, GenericError, MonitorError
-from twisted_qmon.providers.qemu.description import Description, describe
+from twisted_qmon.providers.qemu.description import Description, describe, version_text
 from twisted_qmon.providers.qemu.descriptors import Descriptors
 from twisted_qmon.providers.qemu.offer import Offer
 from twisted_qmon.providers.qemu.upstream import Upstream, UpstreamConnection, not_connected
@@ -74,6 +74,7 @@ class Qemu(CommandProvider):
     :param retry_policy: seconds until the next attempt to connect, for the number of failures so far
     :param upstream_lost: what becomes of the monitor's clients when QEMU goes, C{"keep"} or C{"close"}: they stay connected, or
         their connections are ended as QEMU's own end would end them
+    :param once: the endpoint gives one connection, which is not given up however long QEMU is silent
     :raise ValueError: when the description is not valid, or C{upstream_lost} is something else
 
     :ivar service: a service that connects while it runs; start it, or give it a parent
@@ -95,6 +96,7 @@ class Qemu(CommandProvider):
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
         upstream_lost: str = "keep",
+        once: bool = False,
     ) -> None:
         if upstream_lost not in UPSTREAM_LOST:
             raise ValueError(f"upstream_lost is one of {', '.join(UPSTREAM_LOST)}, not {upstream_lost!r}")
@@ -109,8 +111,10 @@ class Qemu(CommandProvider):
             negotiation_timeout=negotiation_timeout,
             retry_policy=retry_policy,
             before_close=lambda: self._descriptors.release_all(),
+            once=once,
         )
         self._descriptors = Descriptors(self.upstream)
+        self._once = once
         self.service: Service = self.upstream.service
         self.service.setName("qemu")  # type: ignore[no-untyped-call]
         self._monitor: Monitor | None = None
@@ -176,6 +180,11 @@ class Qemu(CommandProvider):
         """The QEMU's version, in the form of C{query-version}; C{None} before the first connection."""
         return self._version
 
+    @property
+    def version_text(self) -> str:
+        """The QEMU's version as people write it, C{7.2.22}; empty before the first connection."""
+        return "" if self._version is None else version_text(self._version)
+
     def not_found(self, name: str) -> CommandError:
         """:return: the error for the name of an unknown command: it may be QEMU's, as long as none has been connected"""
         return not_connected() if self._offer is None else not_found(name)
@@ -193,6 +202,8 @@ class Qemu(CommandProvider):
         if version is not None:
             self._version = version
         described = Deferred.fromCoroutine(self._take(connection))
+        if self._once:
+            return described
         return described.addTimeout(DESCRIBE_TIMEOUT, self.upstream.clock, onTimeoutCancel=_too_late)
 
     async def _take(self, connection: UpstreamConnection) -> None:
@@ -208,7 +219,7 @@ class Qemu(CommandProvider):
         self._version = description.version
         self._log.info(
             "connected to QEMU {version} at {address}: {commands} commands, {events} events",
-            version=description.version_text,
+            version=version_text(description.version),
             address=self._address,
             commands=len(description.infos),
             events=len(description.offered.events),

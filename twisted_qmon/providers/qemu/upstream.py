@@ -149,7 +149,7 @@ class UpstreamConnection(ClientConnection[Forwarded]):
     One connection to QEMU. Results stay as they came.
 
     :ivar silent_since: when QEMU was last heard, or came to have a request to answer; in seconds of the upstream's clock
-    :ivar is_gone: it was not ended from this side
+    :ivar is_gone: it was not ended from this side, or there is another QEMU by now
     """
 
     eager = True
@@ -269,6 +269,7 @@ class Upstream:
     :param negotiation_timeout: seconds that QEMU has for greeting and negotiation
     :param retry_policy: seconds until the next attempt, for the number of failures so far
     :param before_close: see L{Reconnector}
+    :param once: there will be no second connection, so that this one is not given up however long QEMU is silent
     :ivar service: connects while it runs
     :ivar connection: the one that requests go to; C{None}: there is none
     :ivar on_request: called with each request that is made, and its arguments; C{None}: what is in them is of no interest
@@ -286,8 +287,10 @@ class Upstream:
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
         before_close: Callable[[], Deferred[None]] | None = None,
+        once: bool = False,
     ) -> None:
         self.clock = clock
+        self._once = once
         self.connection: UpstreamConnection | None = None
         self.on_request: Callable[[Forwarded, Mapping[str, JSON] | None], None] | None = None
         self._user = user
@@ -307,7 +310,20 @@ class Upstream:
             clock,
             retry_policy,
             before_close,
+            once=once,
         )
+
+    def reconnect(self, reason: str) -> None:
+        """
+        There is another QEMU at the same address: connect to that one, now.
+
+        :param reason: what the requests fail with that are not answered
+        """
+        if self.connection is None:
+            self.service.retry_now()
+        else:
+            self.connection.is_gone = True
+            self.connection.close(ConnectionClosed(reason))
 
     @property
     def is_stopping(self) -> bool:
@@ -493,7 +509,10 @@ class Upstream:
 
     async def _prepare(self, connection: UpstreamConnection) -> None:
         try:
-            await connection.negotiate(self.clock, self._negotiation_timeout)
+            if self._once:
+                await connection.when_ready()
+            else:
+                await connection.negotiate(self.clock, self._negotiation_timeout)
             await self._user.describe(connection)
             # It may have been lost without an error that counts.
             await connection.when_ready()
@@ -505,7 +524,7 @@ class Upstream:
         self.connection = connection
         self._connections += 1
         self._in_flight = 0
-        self._heartbeat = Heartbeat(connection, self.clock)
+        self._heartbeat = Heartbeat(connection, self.clock, patient=self._once)
         self._user.serving()
         while self._held:
             self._deliver(self._held.popleft())

@@ -64,6 +64,7 @@ class Reconnector(Service, Generic[_Connection]):
     :param retry_policy: seconds until the next attempt, for the number of failures since the last connection, of which
         its loss is the first; by default 0.3 and growing up to L{MAX_DELAY}
     :param before_close: called when it is stopped while there is a connection, which is closed when the Deferred fires
+    :param once: there is no next attempt
     """
 
     _log = Logger()
@@ -75,8 +76,11 @@ class Reconnector(Service, Generic[_Connection]):
         clock: IReactorTime | None = None,
         retry_policy: Callable[[int], float] | None = None,
         before_close: Callable[[], Deferred[None]] | None = None,
+        *,
+        once: bool = False,
     ) -> None:
         self._before_close = before_close
+        self._once = once
         self._connect = connect
         self._server = server
         self._clock = clock
@@ -85,6 +89,7 @@ class Reconnector(Service, Generic[_Connection]):
         self._connection: _Connection | None = None
         # What would end an attempt to connect, or the pause before it.
         self._give_up: Callable[[], object] = _nothing
+        self._pausing: Deferred[None] | None = None
         self._active = False
         self._idle: Waiters[None] = Waiters()
         # Those who wait for a connection, and how many failures they bear.
@@ -114,6 +119,12 @@ class Reconnector(Service, Generic[_Connection]):
     def _close(self, outcome: object, connection: _Connection) -> None:
         connection.close()
 
+    def retry_now(self) -> None:
+        """There is a reason to believe that the next attempt succeeds: don't wait until it is due."""
+        if self._pausing is not None:
+            self._failures = 0
+            self._pausing.cancel()
+
     def when_connected(self, fail_after: int | None = None) -> Deferred[_Connection]:
         """
         :param fail_after: fail with the last attempt's error after so many; C{None}: never
@@ -129,6 +140,8 @@ class Reconnector(Service, Generic[_Connection]):
         try:
             while self.running:
                 await self._connect_once()
+                if self._once:
+                    break
         except Exception:
             self._log.failure("while connecting to {server}", server=self._server)
         self._active = False
@@ -163,6 +176,9 @@ class Reconnector(Service, Generic[_Connection]):
         self._idle.tell(None)
         if not self.running:
             return
+        if self._once:
+            log("{what} {server}: {reason}", what=what, server=self._server, reason=reason)
+            return
         self._failures += 1
         seconds = self._retry_policy(self._failures)
         log(
@@ -174,10 +190,11 @@ class Reconnector(Service, Generic[_Connection]):
         )
         if self._clock is None:
             self._clock = global_reactor()
-        pausing: Deferred[None] = deferLater(self._clock, seconds)
+        pausing = self._pausing = deferLater(self._clock, seconds)
         self._give_up = pausing.cancel
         with suppress(CancelledError):
             await pausing
+        self._pausing = None
 
     def _tell(self, connection: _Connection) -> None:
         waiting, self._waiting = self._waiting, []
