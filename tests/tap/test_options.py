@@ -83,6 +83,10 @@ def test_values(option: str, text: str, value: Any) -> None:
         ["--slow-client", "wait"],
         ["--upstream-lost", "restart", "--qemu", "unix:q"],
         ["--upstream-lost", "close"],
+        ["--qemu-command", "no-such-program"],
+        ["--qemu-command", "env -daemonize"],
+        ["--qemu-command", "env", "--qemu", "unix:q"],
+        ["--qemu-folder", "tests", "--proxy-folder", "docs", "--qemu-command", "env"],
         ["--qemu-folder", "."],
         ["--proxy-folder", "."],
         ["--qemu-folder", "nowhere", "--proxy-folder", "."],
@@ -115,7 +119,7 @@ def test_help() -> None:
     text = " ".join(str(Options()).split())
     for option in (
         "--qmp", "--hmp", "--provider", "--qemu", "--name", "--prompt", "--in-flight", "--timeout", "--drain",
-        "--qemu-folder", "--proxy-folder", "--upstream-lost",
+        "--qemu-command", "--qemu-folder", "--proxy-folder", "--upstream-lost",
         "--max-connections", "--max-queued", "--max-message", "--max-abandoned", "--slow-client", "--negotiation-timeout",
         "--idle-timeout", "--ready-timeout", "--event-history", "--event-history-bytes",
     ):  # fmt: skip
@@ -166,3 +170,12 @@ def test_qemu_folder(tmp_path: Path) -> None:
     assert monitor.dispatcher._timeout == 7
     assert service.monitor.command("quit") is not None
     assert service.monitor.command("query-upstreams") is not None
+
+
+def test_qemu_command() -> None:
+    """A QEMU that is started has its own quit, and is ended with the service."""
+    service: Any = makeService(parse("--qemu-command", "env x", "--drain", "3"))
+    command = service.getServiceNamed("qemu-command")
+    assert service.monitor.command("qmon-quit") is not None
+    assert command.hurry in service.on_hurry
+    assert command.provider.monitor is service.monitor

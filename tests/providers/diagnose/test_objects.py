@@ -142,6 +142,8 @@ def test_the_reactor_turns_meanwhile_and_progress_is_told(monkeypatch: pytest.Mo
     monkeypatch.setattr(heap, "SLICE_SECONDS", 1e-9)
     monkeypatch.setattr(heap, "CHUNK", 50)
     monkeypatch.setattr(heap, "deferLater", turn)
+    # What is counted, however little the monitor itself takes.
+    counted: list[list[object]] = [[] for _ in range(2000)]
     provided = Provided()
     client = QMPConnection(provided.monitor)
     client.send({"execute": "query-objects", "id": 1})
@@ -153,6 +155,7 @@ def test_the_reactor_turns_meanwhile_and_progress_is_told(monkeypatch: pytest.Mo
         turns[-1].callback(None)
     assert progress == sorted(set(progress))
     assert progress[-1][0] < progress[-1][1] > 1000
+    assert len(counted) == 2000
     request.cancel()
     assert not provided.monitor.pending
     assert "was cancelled" in str(client.received())

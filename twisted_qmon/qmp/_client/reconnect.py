@@ -119,6 +119,10 @@ class Reconnector(Service, Generic[_Connection]):
     def _close(self, outcome: object, connection: _Connection) -> None:
         connection.close()
 
+    def when_idle(self) -> Deferred[None]:
+        """:return: fires when there is no connection any more, and no attempt to make one"""
+        return self._idle.wait()
+
     def retry_now(self) -> None:
         """There is a reason to believe that the next attempt succeeds: don't wait until it is due."""
         if self._pausing is not None:
