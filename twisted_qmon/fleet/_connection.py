@@ -139,6 +139,8 @@ class WampFleet:
             register(_Flow(transport, self._tell_drained), True)
 
     def _tell_drained(self, reads: bool) -> None:
+        if self._ended:
+            return
         self._reads = reads
         for callback in list(self._drained):
             callback(reads)

@@ -46,6 +46,9 @@ LOST = "The connection to the router was lost"
 
 _log = Logger()
 
+#: Each session says itself which realm it wants.
+_CONFIG = ComponentConfig(realm="")
+
 
 class Transport(Protocol):
     """The part of Autobahn's C{ITransport} that is used."""
@@ -142,7 +145,9 @@ class Session(ApplicationSession):
     """
 
     def __init__(self, owner: Owner, realm: str, authid: str | None, ticket: str | None) -> None:
-        super().__init__(ComponentConfig(realm=realm))
+        super().__init__(_CONFIG)
+        # Autobahn makes a logger for each session. That of the class will do: there may be thousands of sessions.
+        del self.log
         self._owner = owner
         self._wants = realm
         self._name = authid
@@ -169,6 +174,8 @@ class Session(ApplicationSession):
     def onJoin(self, details: SessionDetails) -> None:
         """The router has let it in."""
         self._ticket = None
+        # What the router told of itself is not needed any more.
+        self._session_details = self._authextra = None
         self._was_in = True
         self._owner.joined()
 

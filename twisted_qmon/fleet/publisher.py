@@ -91,7 +91,7 @@ class Publisher:
         """There is a connection on which the member was announced: what has happened meanwhile is published now."""
         self._fleet = fleet
         self._reads = True
-        fleet.on_drain(lambda reads: self._drained(fleet, reads))
+        fleet.on_drain(self._drained)
         self._catch_up()
 
     def detach(self) -> None:
@@ -99,8 +99,9 @@ class Publisher:
         self._fleet = None
         self._reads = False
 
-    def _drained(self, fleet: IFleet, reads: bool) -> None:
-        if fleet is self._fleet:
+    def _drained(self, reads: bool) -> None:
+        # One that has ended tells nothing any more.
+        if self._fleet is not None:
             self._reads = reads
             if reads:
                 self._catch_up()
