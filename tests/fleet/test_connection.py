@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
 
 from tests.support.wamp_router import welcome
 from twisted_qmon.errors import CommandError, ConnectionClosed
@@ -36,6 +37,10 @@ class Transport(StringTransportWithDisconnection):
         self.aborted = True
         if self.connected:
             self.loseConnection()
+
+    def unregisterProducer(self) -> None:
+        """As with real ones it does no harm where there is none."""
+        self.producer = None
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Autobahn asks for it."""
@@ -138,6 +143,34 @@ def test_a_router_that_does_not_answer(endpoint: Endpoint, url: str) -> None:
     assert isinstance(found[0], CommandError)
     assert found[0].desc == "The router does not answer within 10 s"
     assert endpoint.transport.aborted
+
+
+@pytest.mark.parametrize("url", [RAW, WEB])
+def test_why_tls_fails(endpoint: Endpoint, url: str) -> None:
+    """If the router's certificate is not trusted, that is said."""
+    from OpenSSL.SSL import Error
+
+    found = outcome(connect(Clock(), Router.parse(url)))
+    endpoint.transport.connected = False
+    reason = Failure(Error([("SSL routines", "", "certificate verify failed")]))
+    endpoint.transport.protocol.connectionLost(reason)
+    assert isinstance(found[0], ConnectionClosed)
+    assert found[0].desc == "The connection to the router was lost: certificate verify failed"
+
+
+def test_tls_is_not_suspended(endpoint: Endpoint) -> None:
+    """
+    What is asked of the transport comes after the router has let one in: a TLS handshake that is not complete pauses who
+    writes, and must go on being read.
+    """
+    found = outcome(connect(Clock(), Router.parse(RAW)))
+    producers: list[object] = [endpoint.transport.producer]
+    for data in (b"\x7f\xf3\x00\x00", frame(welcome(7, "m1"))):
+        endpoint.transport.protocol.dataReceived(data)
+        producers.append(endpoint.transport.producer)
+    assert producers[:2] == [None, None]
+    assert producers[2] is not None
+    assert len(found) == 1
 
 
 def test_giving_up(endpoint: Endpoint) -> None:

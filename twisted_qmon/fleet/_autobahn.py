@@ -10,9 +10,9 @@ import txaio
 txaio.use_twisted()
 
 from autobahn.exception import PayloadExceededError  # noqa: E402
-from autobahn.twisted.rawsocket import WampRawSocketClientFactory  # noqa: E402
+from autobahn.twisted.rawsocket import WampRawSocketClientFactory, WampRawSocketClientProtocol  # noqa: E402
 from autobahn.twisted.wamp import ApplicationSession  # noqa: E402
-from autobahn.twisted.websocket import WampWebSocketClientFactory  # noqa: E402
+from autobahn.twisted.websocket import WampWebSocketClientFactory, WampWebSocketClientProtocol  # noqa: E402
 from autobahn.wamp import message  # noqa: E402
 from autobahn.wamp.exception import ApplicationError, SerializationError, TransportLost  # noqa: E402
 from autobahn.wamp.interfaces import IMessage  # noqa: E402
@@ -49,6 +49,8 @@ __all__ = [
     "SubscribeOptions",
     "TransportLost",
     "WampRawSocketClientFactory",
+    "WampRawSocketClientProtocol",
     "WampWebSocketClientFactory",
+    "WampWebSocketClientProtocol",
     "message",
 ]

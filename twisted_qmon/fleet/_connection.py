@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_qmon._text import printable
+from twisted_qmon._transport.tls import loss_reason
 from twisted_qmon.errors import CommandError, ConnectionClosed
 from twisted_qmon.fleet._autobahn import (
     CallDetails,
@@ -24,7 +27,9 @@ from twisted_qmon.fleet._autobahn import (
     RegisterOptions,
     SubscribeOptions,
     WampRawSocketClientFactory,
+    WampRawSocketClientProtocol,
     WampWebSocketClientFactory,
+    WampWebSocketClientProtocol,
 )
 from twisted_qmon.fleet._meta import Directory
 from twisted_qmon.fleet._wamp import LOST, PREFIX, Session, SessionFactory, error_to_wire, to_command_error
@@ -134,9 +139,6 @@ class WampFleet:
         """
         self._transport = transport
         _tune(transport)
-        register = getattr(transport, "registerProducer", None)
-        if register is not None:
-            register(_Flow(transport, self._tell_drained), True)
 
     def _tell_drained(self, reads: bool) -> None:
         if self._ended:
@@ -156,6 +158,10 @@ class WampFleet:
 
     def joined(self) -> None:
         """The router has let it in."""
+        # Not before: TLS pauses who writes until its handshake is complete, and who then does not read never completes it.
+        register = getattr(self._transport, "registerProducer", None)
+        if register is not None:
+            register(_Flow(self._transport, self._tell_drained), True)
         ready, self._ready = self._ready, None
         if ready is not None and not ready.called:
             ready.callback(None)
@@ -187,7 +193,7 @@ class WampFleet:
 
     def dropped(self, protocol: object) -> None:
         """The connection has ended, maybe before there was a session that could be told."""
-        reason = getattr(protocol, "wasNotCleanReason", None)
+        reason = getattr(protocol, "lost_by", None) or getattr(protocol, "wasNotCleanReason", None)
         self.refused(ConnectionClosed(f"{LOST}: {printable(str(reason))}" if reason else LOST))
         self.lost()
 
@@ -442,6 +448,29 @@ def _tune(transport: object) -> None:
             handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def _why(reason: Failure) -> str:
+    """:return: why TLS failed, in OpenSSL's words, which Autobahn only logs; empty: it did not"""
+    if reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+        return ""
+    return loss_reason(reason)
+
+
+class _RawSocket(WampRawSocketClientProtocol):
+    lost_by = ""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost_by = _why(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class _WebSocket(WampWebSocketClientProtocol):
+    lost_by = ""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost_by = _why(reason)
+        super().connectionLost(reason)
+
+
 # All connections of a process encode alike.
 _SERIALIZER = CBORSerializer()
 
@@ -490,9 +519,11 @@ def _give_up(fleet: WampFleet) -> None:
 def _factory(router: Router, session: SessionFactory, reactor: IReactorTime) -> object:
     if not router.websocket:
         raw = WampRawSocketClientFactory(session, serializer=_SERIALIZER)
+        raw.protocol = _RawSocket
         raw.setProtocolOptions(maxMessagePayloadSize=MAX_MESSAGE)
         return raw
     factory = WampWebSocketClientFactory(session, url=router.url, serializers=[_SERIALIZER], reactor=reactor)
+    factory.protocol = _WebSocket
     factory.noisy = False
     factory.setProtocolOptions(
         maxMessagePayloadSize=MAX_MESSAGE,
