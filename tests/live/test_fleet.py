@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.fleet_process import Caller, Members, Router
+from tests.live.fleet_process import PATIENCE_MANY, Caller, Members, Router
 from tests.live.qmon_program import Qmon, environment, next_event
 from tests.live.terminal import Terminal
 from tests.live.twistd_process import PATIENCE, QMP, ROOT, until
@@ -51,7 +51,7 @@ def call(router: Router, folder: Path) -> Caller:
 def many(router: Router, folder: Path, call: Caller) -> Iterator[Members]:
     """Fifty members in two processes; this is the one with most of them."""
     with Members(router, folder / "many", MANY) as many, Members(router, folder / "few", ["one", "two"], ["one"]):
-        until("all members", lambda: call.names() == sorted(ALL), many)
+        until("all members", lambda: call.names() == sorted(ALL), many, PATIENCE_MANY)
         yield many
 
 
@@ -131,7 +131,7 @@ def test_a_member_offers_only_its_own(router: Router, folder: Path) -> None:
         [sys.executable, "-c", _INTRUDER, router.url, str(router.folder / "spare.ticket")],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE_MANY,
         env=environment(folder, PYTHONPATH=str(ROOT)),
     )
     *refused, own = done.stdout.split()
@@ -178,7 +178,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 def test_a_prompt_at_a_member(router: Router, folder: Path, call: Caller) -> None:
     """All that a prompt has, it has here: completion, a line, a message; a member that is killed is said, and found again."""
     with Members(router, folder / "spare", ["spare"]) as spare:
-        until("spare", lambda: "spare" in call.names(), spare)
+        until("spare", lambda: "spare" in call.names(), spare, PATIENCE_MANY)
         with Terminal(folder, *call.words, "spare") as terminal:
             terminal.prompts()
             assert f"spare at {router.url}: twisted-qmon" in terminal.screen
@@ -207,11 +207,11 @@ def test_a_member_that_is_killed_or_stopped(router: Router, folder: Path, call: 
     once, and takes its place.
     """
     with Members(router, folder / "first", ["spare"]) as first:
-        until("spare", lambda: "spare is a member" in first.output(), first)
+        until("spare", lambda: "spare is a member" in first.output(), first, PATIENCE_MANY)
         with Members(router, folder / "second", ["spare"]) as second:
             waiting = call.start("spare", "exec", "query-never")
-            until("the call", lambda: "query-never" in call("spare", "exec", "query-pending")[1], first)
-            until("the name is taken", lambda: "has the name spare" in second.output(), second)
+            until("the call", lambda: "query-never" in call("spare", "exec", "query-pending")[1], first, PATIENCE_MANY)
+            until("the name is taken", lambda: "has the name spare" in second.output(), second, PATIENCE_MANY)
             first.popen.send_signal(signal.SIGSTOP)
             status, out, _ = call("[os]*", "exec", "query-echo", "value:=1", "--timeout", "2")
             assert status == 4
@@ -219,13 +219,13 @@ def test_a_member_that_is_killed_or_stopped(router: Router, folder: Path, call: 
             assert rows["one"]["return"] == 1
             assert rows["spare"]["error"]["desc"] == "Command 'query-echo' timed out after 2 s"
             first.popen.send_signal(signal.SIGKILL)
-            out, err = waiting.communicate(timeout=PATIENCE)
+            out, err = waiting.communicate(timeout=PATIENCE_MANY)
             assert (waiting.returncode, out) == (3, "")
             assert err.count("\n") == 1
-            until("it has the name", lambda: "spare is a member" in second.output(), second)
+            until("it has the name", lambda: "spare is a member" in second.output(), second, PATIENCE_MANY)
             assert second.output().count("has the name spare") == 1
             assert json.loads(call("spare", "exec", "query-name")[1]) == {"name": "spare"}
-    until("it is gone", lambda: "spare" not in call.names())
+    until("it is gone", lambda: "spare" not in call.names(), patience=PATIENCE_MANY)
     status, _, err = call("spare", "exec", "query-name")
     assert (status, err) == (3, f"qmon: no connection to spare at {router.url}: There is no member 'spare'\n")
 
@@ -238,16 +238,16 @@ def test_the_router_is_killed(router: Router, many: Members, folder: Path, call:
     try:
         first = [json.loads(_line(watching)) for _ in ALL]
         assert {row["member"] for row in first} == set(ALL)
-        until("the call", lambda: "query-never" in call("m-00", "exec", "query-pending")[1], many)
+        until("the call", lambda: "query-never" in call("m-00", "exec", "query-pending")[1], many, PATIENCE_MANY)
         router.kill()
-        _, err = waiting.communicate(timeout=PATIENCE)
+        _, err = waiting.communicate(timeout=PATIENCE_MANY)
         assert waiting.returncode == 3
         assert err.startswith("qmon: ")
         status, _, err = call("ls")
         assert (status, err) == (3, f"qmon: no connection to {router.url}: Connection refused\n")
         assert few.execute("query-status")["running"] is True
         router.start()
-        until("all members", lambda: call.names() == sorted(ALL), many)
+        until("all members", lambda: call.names() == sorted(ALL), many, PATIENCE_MANY)
         assert call("*", "exec", "query-status")[0] == 0
         assert few.execute("query-status")["running"] is True
     finally:

@@ -58,17 +58,18 @@ def free_port() -> int:
         return port
 
 
-def until(what: str, holds: Any, process: Program | None = None) -> Any:
+def until(what: str, holds: Any, process: Program | None = None, patience: float = PATIENCE) -> Any:
     """
     Ask again and again.
 
     :param what: what is waited for, for the report
     :param holds: called until it gives something true
     :param process: whose end ends the waiting
+    :param patience: seconds that it may take
     :return: what it gave
     :raise AssertionError: when it does not come to hold
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         result = holds()
         if result:
@@ -76,7 +77,7 @@ def until(what: str, holds: Any, process: Program | None = None) -> Any:
         if process is not None and process.popen.poll() is not None:
             break
         time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {PATIENCE} s. {process.output() if process else ''}")
+    raise AssertionError(f"{what}: not within {patience} s. {process.output() if process else ''}")
 
 
 class QMP:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.fleet_process import crossbar
+from tests.live.fleet_process import PATIENCE_MANY, crossbar
 from tests.live.qmon_program import COMMAND, environment
 from tests.live.twistd_process import PATIENCE, ROOT, until
 from twisted_qmon.core.access.file import load_rules
@@ -229,4 +229,4 @@ def test_playing(playing: subprocess.Popen[str]) -> None:
         )
         return done.stdout.split()
 
-    until("both members", lambda: listed() == ["play-01", "play-02"])
+    until("both members", lambda: listed() == ["play-01", "play-02"], patience=PATIENCE_MANY)

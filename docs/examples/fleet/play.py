@@ -26,7 +26,7 @@ from fleet_router import Tickets
 HERE = Path(__file__).parent
 
 #: Seconds that the router has to start.
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 #: What runs C{twistd} with the Python that runs this.
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]

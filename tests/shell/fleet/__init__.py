@@ -1,1 +1,1 @@
-"""Tests of the folder of the same name."""
+"""Tests of C{qmon fleet}: C{fakes.py} has the fleet in memory that they talk to."""
