@@ -23,7 +23,7 @@ version = release = twisted_qmon.__version__
 html_title = f"twisted-qmon {release}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings"]
-exclude_patterns = ["_build", "examples/*/README.md"]
+exclude_patterns = ["_build", "examples/*/README.md", "figures"]
 html_theme = "furo"
 html_copy_source = False
 

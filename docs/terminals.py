@@ -33,6 +33,7 @@ COLOURS = {
 BACKGROUND = "#1e2127"
 
 SERVER = '''
+import time
 from twisted.internet.defer import Deferred
 from twisted_qmon import CommandProvider, Event, Request, command
 
@@ -55,6 +56,11 @@ class Shop(CommandProvider):
         return done
 
     @command
+    def count_loaves(self, seconds: float) -> None:
+        """count them, and let everything else wait"""
+        time.sleep(seconds)
+
+    @command
     def sell(self, what: str, number: int = 1) -> None:
         """sell something"""
         self.monitor.emit("SALE", {"what": what, "number": number})
@@ -64,12 +70,12 @@ class Shop(CommandProvider):
 class Window:
     """``qmon`` in a terminal."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, address: str = "./qmp.sock") -> None:
         self.screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self.screen)
         self._child = pexpect.spawn(
             sys.executable,
-            ["-m", "twisted_qmon", "./qmp.sock", *words],
+            ["-m", "twisted_qmon", address, *words],
             cwd=str(folder),
             env={**os.environ, "TERM": "xterm-256color", "XDG_STATE_HOME": str(folder), "PYTHONPATH": str(DOCS.parent)},
             dimensions=(LINES, COLUMNS),
@@ -141,7 +147,7 @@ def prompt(folder: Path) -> str:
     """The prompt: a result, an event above a line, completion."""
     window = Window(folder)
     window.reads(2)
-    for line in ("info status", "events on", "sell bread 3", "services"):
+    for line in ("info status", "events on", "sell bread 3", "info services"):
         window.types(line + "\r")
     window.types("bake 4\r", 5.2)
     window.types("info s\t", 1)
@@ -180,6 +186,25 @@ def top(folder: Path) -> str:
             process.wait()
 
 
+def stuck(folder: Path) -> str:
+    """A process whose reactor stands still, asked at the watchdog's socket."""
+    window = Window(folder, address="./watchdog.sock")
+    window.reads(2)
+    blocking = subprocess.Popen(
+        [sys.executable, "-m", "twisted_qmon", "./qmp.sock", "exec", "count-loaves", "seconds:=8"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parent)},
+    )
+    window.reads(2.5)
+    for line in ("info status", "info stalls"):
+        window.types(line + "\r", 1.5)
+    try:
+        return draw(window.screen, "the watchdog answers while the reactor is stuck")
+    finally:
+        window.close()
+        blocking.wait()
+
+
 def main() -> None:
     """Run a server, and draw each picture."""
     with tempfile.TemporaryDirectory() as name:
@@ -189,6 +214,7 @@ def main() -> None:
             [
                 *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
                 *("-n", "--pidfile=", "--logfile=log", "qmon", "--name", "shop", "--provider", "shop.Shop"),
+                *("--qmp", "unix:qmp.sock", "--watchdog", "unix:watchdog.sock"),
             ],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join((name, str(DOCS.parent)))},
@@ -197,7 +223,7 @@ def main() -> None:
             while not (folder / "qmp.sock").exists():
                 time.sleep(0.1)
             (DOCS / "pictures" / "terminals").mkdir(exist_ok=True)
-            for title, make in {"prompt": prompt, "top": top}.items():
+            for title, make in {"prompt": prompt, "top": top, "stuck": stuck}.items():
                 (DOCS / "pictures" / "terminals" / f"{title}.svg").write_text(make(folder))
         finally:
             server.terminate()

@@ -65,7 +65,7 @@ def _measure(
         for n in range(len(contenders)):
             once(n, min(seconds, 0.1))
         found: list[list[dict[str, Any]]] = [[] for _ in contenders]
-        for order in interleave(len(contenders), pairs):
+        for order in interleave(len(contenders), min(pairs, workload.most)):
             for n in order:
                 found[n].append(once(n, seconds))
         yield from _rows(workload, contenders, found, [each.peak_memory() for each in servers])

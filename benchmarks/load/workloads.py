@@ -34,12 +34,14 @@ class Workload:
     :ivar title: what it is
     :ivar job: what the load is told; see L{benchmarks.load.load}
     :ivar contenders: the first is ours: the others are compared with it
+    :ivar most: pairs, of what takes seconds each
     """
 
     name: str
     title: str
     job: dict[str, Any]
     contenders: tuple[Contender, ...]
+    most: int = 1000
 
 
 def _echo(goal: float | None = None, server: str = "echo") -> Contender:
@@ -101,7 +103,7 @@ WORKLOADS = (
         (_ours(20_000), Contender("bare, one Deferred each", "hold", "bare")),
     ),
     Workload("big", "replies of 200 KB", _lockstep(1, "big", size=200_000), (_OURS, _echo(server="big"))),
-    Workload("huge", "replies of 16 MiB", _lockstep(1, "big", size=1 << 24), (_OURS, _echo(server="big"))),
+    Workload("huge", "replies of 16 MiB", _lockstep(1, "big", size=1 << 24), (_OURS, _echo(server="big")), most=6),
     Workload(
         "pieces",
         "requests of 1 MB in pieces of 1 KB",
@@ -152,6 +154,7 @@ WORKLOADS = (
         "ping-pong beside 10,000 idle connections",
         _lockstep(1, idle=10_000),
         (_OURS, _echo()),
+        most=3,
     ),
     Workload(
         "human",
