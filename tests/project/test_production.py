@@ -81,7 +81,9 @@ def test_container() -> None:
 @pytest.mark.slow
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     """systemd's own check finds nothing to say, once the program is there."""
-    analyze = need("systemd-analyze")
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd here")
     for name in ("shop.service", "shop.socket"):
         shutil.copy(FILES / name, tmp_path)
     service = tmp_path / "shop.service"
