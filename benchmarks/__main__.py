@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument(
         "what", nargs="*", metavar="NAME", help="sections or measurements (--list has them); by default all"
     )
-    parser.add_argument("--pairs", type=int, default=15, help="measurements of each contender (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=11, help="measurements of each contender (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement (default: %(default)s)")
     parser.add_argument("--against", default="", metavar="TEXT", help="only contenders with this in their name")
     parser.add_argument("--list", action="store_true", help="say what there is")

@@ -16,6 +16,9 @@ _PLAIN, _REACHED, _MISSED = "#3b6ea5", "#2e7d4f", "#b4461f"
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 860, 370, 130, 22, 46, 40
 
+# Characters of a name that there is room for.
+_NAME = 52
+
 
 class _Scale:
     """Ratios to pixels."""
@@ -82,7 +85,7 @@ def _row(row: Row, y: float, scale: _Scale, *, repeated: bool) -> list[str]:
     said = f"{row.workload}, ours to {row.contender}: {row.ratio}; {row.contender}: {number(row)} {row.verdict}"
     parts = [
         f"<g><title>{escape(said)}</title>",
-        _text(_LEFT - 12, y + 4, name if len(name) <= 58 else name[:57] + "…", anchor="end"),
+        _text(_LEFT - 12, y + 4, name if len(name) <= _NAME else name[: _NAME - 1] + "…", anchor="end"),
         _line(scale(row.ratio.low), y, scale(row.ratio.high), y, color, 3, ' stroke-opacity="0.45"'),
         f'<circle cx="{scale(row.ratio.middle):.1f}" cy="{y:.1f}" r="4.5" fill="{color}"/>',
         _text(_WIDTH - 12, y + 4, str(row.ratio), anchor="end", size=11, color=color),

@@ -47,18 +47,20 @@ def files(sitting: Sitting) -> dict[str, str]:
 
 def _machine(sitting: Sitting) -> str:
     versions = ", ".join(
-        f"{name} {version}" for name, version in sitting.machine.items() if name not in ("processors", "system")
+        f"{name} {version}" for name, version in sitting.machine.items() if name not in ("processors", "system", "load")
     )
     return (
         f"Measured on {sitting.began[:10]} in one go of {sitting.seconds / 60:.0f} minutes, {sitting.settings['pairs']} pairs "
-        f"of {sitting.settings['seconds']:g} s each, on {sitting.machine['processors']} processors: {versions}."
+        f"of {sitting.settings['seconds']:g} s each, on {sitting.machine['processors']} processors, whose load before was "
+        f"{sitting.machine.get('load', 'not recorded')}: {versions}."
     )
 
 
 def publish(sitting: Sitting, folder: Path) -> None:
     """Write the files, and take away the charts of sections that are not there any more."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = files(sitting)
+    # As it can be made again from the file, in which figures are rounded.
+    found = files(loads(sitting.dumps()))
     for path in folder.glob("*.svg"):
         if path.name not in found:
             path.unlink()

@@ -105,6 +105,8 @@ def loads(text: str) -> Sitting:
 def machine() -> dict[str, str]:
     """:return: what the figures depend on, without the name of the machine"""
     found = {"python": platform.python_version(), "processors": str(os.cpu_count()), "system": platform.system()}
+    # Of the last 15 minutes: what else the machine had to do.
+    found["load"] = f"{os.getloadavg()[2]:.1f}"
     for name in _LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -16,7 +16,7 @@ from benchmarks.__main__ import chosen
 from benchmarks.load.load import Wrong, check, make_windows
 from benchmarks.load.workloads import WORKLOADS
 from benchmarks.report.charts import chart
-from benchmarks.report.publish import TITLES, files, publish
+from benchmarks.report.publish import FIGURES, TITLES, files, publish
 from benchmarks.report.results import Measured, Sitting, loads
 from benchmarks.report.stats import Ratio, paired_ratio
 from benchmarks.report.table import Row, goals
@@ -152,6 +152,15 @@ def test_charts() -> None:
     assert float(dots[0].attrib["cx"]) < float(dots[1].attrib["cx"])
     assert "href" not in found["server.svg"]
     assert chart("nothing", [row("w", "c")]) == ""
+
+
+def test_published() -> None:
+    """The tables and charts of the documentation are made of the figures beside them, and the page has each chart."""
+    folder = ROOT / "docs" / "figures"
+    found = files(loads((folder / FIGURES).read_text()))
+    assert {path.name for path in folder.iterdir()} == found.keys()
+    for name, text in found.items():
+        assert (folder / name).read_text() == text, f"python -m benchmarks.report.publish {folder / FIGURES} {folder}"
 
 
 def test_publish(tmp_path: Path) -> None:
