@@ -1,6 +1,6 @@
 """
-Pictures of ``qmon`` in a terminal: ``python docs/terminals.py`` runs the real program against a server of its own and writes
-docs/pictures/terminals/*.svg. They differ from run to run (times, process ids), so no test compares them.
+Pictures of ``qmon`` in a terminal: ``python docs/terminals.py [NAME ...]`` runs the real program against a server of its own and
+writes docs/pictures/terminals/*.svg. They differ from run to run (times, process ids), so no test compares them.
 """
 
 from __future__ import annotations
@@ -90,6 +90,14 @@ class Window:
             except pexpect.TIMEOUT:
                 continue
 
+    def sees(self, text: str, seconds: float = 60.0) -> None:
+        """Let it draw until some text is on the screen."""
+        end = time.monotonic() + seconds
+        while not any(text in line for line in self.screen.display):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{text!r} does not appear")
+            self.reads(0.2)
+
     def types(self, text: str, seconds: float = 1.0) -> None:
         """Press keys, and let it draw."""
         self._child.send(text)
@@ -146,11 +154,12 @@ def draw(screen: pyte.Screen, title: str) -> str:
 def prompt(folder: Path) -> str:
     """The prompt: a result, an event above a line, completion."""
     window = Window(folder)
-    window.reads(2)
+    window.sees("(qmon)")
     for line in ("info status", "events on", "sell bread 3", "info services"):
         window.types(line + "\r")
     window.types("bake 4\r", 5.2)
-    window.types("info s\t", 1)
+    window.types("info s\t", 0)
+    window.sees("show the most important")
     try:
         return draw(window.screen, "the prompt of qmon")
     finally:
@@ -189,13 +198,19 @@ def top(folder: Path) -> str:
 def stuck(folder: Path) -> str:
     """A process whose reactor stands still, asked at the watchdog's socket."""
     window = Window(folder, address="./watchdog.sock")
-    window.reads(2)
+    window.sees("(qmon)")
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+    words = [sys.executable, "-m", "twisted_qmon"]
     blocking = subprocess.Popen(
-        [sys.executable, "-m", "twisted_qmon", "./qmp.sock", "exec", "count-loaves", "seconds:=8"],
+        [*words, "./qmp.sock", "exec", "count-loaves", "seconds:=12"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(DOCS.parent)},
+        env=environment,
+        stdout=subprocess.DEVNULL,
     )
-    window.reads(2.5)
+    noticed = ""
+    while "count_loaves" not in noticed:
+        ask = [*words, "./watchdog.sock", "exec", "query-stalls"]
+        noticed = subprocess.run(ask, cwd=folder, env=environment, capture_output=True, text=True).stdout
     for line in ("info status", "info stalls"):
         window.types(line + "\r", 1.5)
     try:
@@ -224,6 +239,8 @@ def main() -> None:
                 time.sleep(0.1)
             (DOCS / "pictures" / "terminals").mkdir(exist_ok=True)
             for title, make in {"prompt": prompt, "top": top, "stuck": stuck}.items():
+                if sys.argv[1:] and title not in sys.argv:
+                    continue
                 (DOCS / "pictures" / "terminals" / f"{title}.svg").write_text(make(folder))
         finally:
             server.terminate()

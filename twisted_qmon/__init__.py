@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from twisted_qmon.qmp.protocol import QMPFactory
     from twisted_qmon.service import make_monitor_service
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Monitor",

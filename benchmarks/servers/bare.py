@@ -13,8 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
 from twisted.protocols.basic import LineOnlyReceiver
 
-VERSION = {"qemu": {"major": 0, "minor": 1, "micro": 0}, "package": "twisted-qmon 0.1.0"}
-GREETING = b'{"QMP":{"version":{"qemu":{"micro":0,"minor":1,"major":0},"package":""},"capabilities":[]}}\r\n'
+VERSION = {"qemu": {"major": 0, "minor": 2, "micro": 0}, "package": "twisted-qmon 0.2.0"}
+GREETING = b'{"QMP":{"version":{"qemu":{"micro":0,"minor":2,"major":0},"package":""},"capabilities":[]}}\r\n'
 EVENT = (
     b'{"event":"BENCHMARK","timestamp":{"seconds":1700000000,"microseconds":123456},'
     b'"data":{"device":"virtio0","actual":536870912}}\r\n'
@@ -118,7 +118,7 @@ class Prompt(LineOnlyReceiver):
         self.transport.write(b"(qmon) ")
 
     def lineReceived(self, line: bytes) -> None:
-        self.transport.write(b"0.1.0 (twisted-qmon 0.1.0)\r\n(qmon) ")
+        self.transport.write(b"0.2.0 (twisted-qmon 0.2.0)\r\n(qmon) ")
 
 
 class Query(amp.Command):
@@ -134,7 +134,7 @@ class AMPServer(amp.AMP):
     @Query.responder
     def query(self, name: str) -> dict[str, Any]:
         """Answer with the version."""
-        return {"package": VERSION["package"], "major": 0, "minor": 1}
+        return {"package": VERSION["package"], "major": 0, "minor": 2}
 
 
 _PROTOCOLS: dict[str, Any] = {

@@ -287,7 +287,7 @@ def test_plain_screen(capfd: pytest.CaptureFixture[str]) -> None:
         ({"version": 1}, "connected"),
         ({"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "Debian"}}, "QEMU 7.2.22"),
         ({"version": {"qemu": {"major": 7}}}, "QEMU 7.?.?"),
-        ({"version": {"qemu": {"major": 0}, "package": "twisted-qmon 0.1.0"}}, "twisted-qmon 0.1.0"),
+        ({"version": {"qemu": {"major": 0}, "package": "twisted-qmon 0.2.0"}}, "twisted-qmon 0.2.0"),
     ],
 )
 def test_server_name(greeting: Any, name: str) -> None:

@@ -170,7 +170,7 @@ class WatchdogTests(SynchronousTestCase):
         self.assertIn("Permission denied: 'query-stacks' needs operate", answers[2])
         self.assertEqual(answers[3], '{"return":{}}')
         self.assertEqual(client.recv(1), b"")
-        self.assertIn("(qmon) twisted-qmon", person.recv(65536).decode().replace("0.1.0 (twisted-qmon", "twisted-qmon"))
+        self.assertIn("(qmon) twisted-qmon", person.recv(65536).decode().replace("0.2.0 (twisted-qmon", "twisted-qmon"))
 
     def test_cannotListen(self) -> None:
         """An endpoint that can't be listened at ends the start with one line, and leaves nothing open."""
