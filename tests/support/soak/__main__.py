@@ -193,13 +193,14 @@ def main() -> int:
     parser.add_argument("--play", type=float, default=4.0, help="seconds of each round (default: %(default)s)")
     parser.add_argument("--csv", type=Path, default=None, help="a file for all looks")
     parser.add_argument("--nice", type=int, default=0, help="be so much less important than others")
+    parser.add_argument("--fleet", action="store_true", help="behind a router, too: Crossbar.io, $QMON_CROSSBAR")
     options = parser.parse_args()
     os.nice(options.nice)
     # What was started is ended then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = int(time.time()) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
-    with Stage() as stage:
+    with Stage(with_fleet=options.fleet) as stage:
         soak = Soak(stage, seed, options.clients)
         try:
             soak.run(options.minutes, options.play)

@@ -18,7 +18,7 @@ from random import Random
 from typing import TypeAlias
 
 from tests.live.twistd_process import PATIENCE
-from tests.support.soak.stage import Stage
+from tests.support.soak.stage import MEMBER, Stage
 from twisted_qmon.info import JSON
 
 __all__ = ["LIVES", "Broken", "Client", "follow"]
@@ -362,6 +362,24 @@ def over_ssh(stage: Stage, choose: Random) -> int:
     return 2
 
 
+def over_the_fleet(stage: Stage, choose: Random) -> int:
+    """A command to the member of a fleet, through its router; a caller that is killed. Nothing, where there is no fleet."""
+    if stage.fleet is None:
+        return 0
+    if choose.random() < 0.3:
+        with stage.fleet.start(MEMBER, "exec", "linger", "seconds:=2") as process:
+            time.sleep(choose.uniform(0, 1.5))
+            process.kill()
+            process.communicate()
+        return 0
+    status, output, error = stage.fleet(
+        MEMBER, "exec", choose.choice(("query-status", "query-summary", "query-jobs")), "--json"
+    )
+    if status:
+        raise Broken(f"qmon fleet: status {status}: {output}{error}")
+    return 1
+
+
 # -- browsers and other programs
 
 
@@ -491,7 +509,7 @@ def proxied_people(stage: Stage, choose: Random) -> int:
 #: Each life, and how often it is led.
 LIVES: dict[Life, float] = {
     pipelined: 10, waiting: 6, numbered: 5, deaf: 2, killed: 1.5, jobs: 3, stall: 0.15, looking: 0.5, observing: 2,
-    people: 6, over_ssh: 1.2, browsing: 5, streaming: 3, scraping: 2, proxied: 10, proxied_people: 4,
+    people: 6, over_ssh: 1.2, over_the_fleet: 0.6, browsing: 5, streaming: 3, scraping: 2, proxied: 10, proxied_people: 4,
 }  # fmt: skip
 
 

@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.live.fleet_process import Caller, Router
 from tests.live.real_qemu import RealQemu
 from tests.live.ssh_server import SSH, make_key
 from tests.live.twistd_process import QMP, Twistd, free_port, until
 from tests.support.certificates import Authority
 
-__all__ = ["Stage", "TRACEBACK"]
+__all__ = ["MEMBER", "TRACEBACK", "Stage"]
+
+#: The name of the monitor in the fleet.
+MEMBER = "soak"
 
 #: What neither log may have.
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Unhandled error in Deferred|Unhandled Error")
@@ -40,6 +44,7 @@ class Stage:
     """
     All that the clients talk to, as a context manager: what it started, it ends.
 
+    :param with_fleet: with a router, whose program has to be there
     :param more: more options of C{twistd qmon}
     :ivar folder: where the monitor's sockets are; with the proxy's in its folder C{proxy}
     :ivar ours: the monitor's process
@@ -47,15 +52,20 @@ class Stage:
     :ivar qemu: what is behind it
     :ivar ssh: a client of the monitor's SSH server
     :ivar tls: how a client with a certificate connects
+    :ivar fleet: a caller in the fleet that the monitor is a member of, if there is one
     """
 
-    def __init__(self, more: Sequence[str] = ()) -> None:
-        self._more = more
+    def __init__(self, *, with_fleet: bool = False, more: Sequence[str] = ()) -> None:
+        self._with_fleet = with_fleet
+        self._more = list(more)
+        self.fleet: Caller | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Stage:
         with ExitStack() as self._stack:
             self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+            if self._with_fleet:
+                self._start_router()
             self._start_ours()
             self._start_proxy()
             self._stack = self._stack.pop_all()
@@ -63,6 +73,17 @@ class Stage:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def _start_router(self) -> None:
+        """Start a router, and let the monitor join its fleet."""
+        folder = self.folder / "router"
+        folder.mkdir()
+        router = Router(folder)
+        ticket = router.ticket(MEMBER, "member")
+        router.ticket("ops-alice", "operator")
+        self._stack.enter_context(router)
+        self._more += ["--fleet", router.url, "--fleet-name", MEMBER, "--fleet-ticket", str(ticket)]
+        self.fleet = Caller(router, self.folder, "ops-alice")
 
     def _start_ours(self) -> None:
         self.ports = {name: free_port() for name in ("mtls", "hmp", "ssh", "web", "metrics")}
