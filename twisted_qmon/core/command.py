@@ -97,6 +97,10 @@ class CommandOptions(msgspec.Struct, frozen=True):
             raise RegistrationError(f"aliases is a sequence of names, not the string {self.aliases!r}")
 
 
+# What a L{Command} has once its signature is compiled.
+_COMPILED = frozenset({"_call", "direct", "finish", "handler", "info", "signature"})
+
+
 @implementer(ICommand)
 class Command:
     """
@@ -108,7 +112,8 @@ class Command:
     :param needs: see L{CommandMethod.needs}
     :param continues: see L{CommandMethod.continues}
     :param shows: see L{CommandMethod.shows}
-    :param signature: the handler's, compiled; C{None}: it is compiled here
+    :param signature: compiles that of the handler when it is first needed, because it is known to be valid; C{None}: it is
+        compiled here
     :ivar direct: C{direct(arguments)}: what C{invoke} does, for a handler that does not take the request, and for arguments that
         are C{None} or JSON data as a reader makes it; C{None} if the handler takes the request
     :raise RegistrationError: when the name, the annotations or the C{args_type} are not valid
@@ -118,7 +123,12 @@ class Command:
         "__weakref__",
         "_call",
         "_check",
+        "_late",
+        "_options",
+        "_plain",
+        "_printer",
         "_shows",
+        "_signature",
         "continues",
         "direct",
         "finish",
@@ -144,19 +154,14 @@ class Command:
         needs: Callable[[Request], Iterable[Need]] | None = None,
         continues: Callable[[Request], bool] | None = None,
         shows: Callable[[Request], Arguments] | None = None,
-        signature: Signature | None = None,
+        signature: Callable[[], Signature] | None = None,
     ) -> None:
         name = options.name
         if name is None:
             name = command_name(getattr(handler, "__name__", ""))
         if not name or not all(c.isprintable() and not c.isspace() and c != "/" for c in name):
             raise RegistrationError(f"not a name for a command: {name!r}")
-        if signature is None:
-            signature = compile_signature(handler, args_type=options.args_type)
-        summary, doc = _split_docstring(handler)
         self.name = name
-        self.handler: Handler = wrapped(handler, signature.secrets) if signature.secrets else handler
-        self.signature = signature
         self.oob = options.oob
         self.timeout = options.timeout
         self.on_disconnect = options.on_disconnect
@@ -164,13 +169,52 @@ class Command:
         self.continues = continues
         self._shows = shows
         self._check: Callable[[Arguments], object] | None = None
+        self._options = options
+        self._printer = printer
+        self._plain = handler
+        self._late = True
+        self._signature = signature
+        if signature is None:
+            self.compile()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            # It is not there yet.
+            if name not in _COMPILED:
+                raise AttributeError(name)
+            self.compile()
+            return getattr(self, name)
+
+    @property
+    def aliases(self) -> Sequence[str]:
+        """Those of C{info}, which need not be there for it."""
+        return self._options.aliases if self._late else self.info.aliases
+
+    def compile(self) -> None:
+        """
+        Compile the signature, if that has not been done.
+
+        :raise RegistrationError: when the annotations or the C{args_type} are not valid
+        """
+        if not self._late:
+            return
+        handler, options = self._plain, self._options
+        make = self._signature
+        signature = self.signature = compile_signature(handler, args_type=options.args_type) if make is None else make()
+        summary, doc = _split_docstring(handler)
+        self.handler: Handler = wrapped(handler, signature.secrets) if signature.secrets else handler
         self.finish = signature.finish
         # Of a subclass that has its own way of calling, that way holds.
-        asks = signature.request_parameter is not None or type(self).invoke is not Command.invoke or shows is not None
+        asks = (
+            signature.request_parameter is not None
+            or type(self).invoke is not Command.invoke
+            or self._shows is not None
+        )
         self._call: Callable[..., object] = self._call_first
         self.direct: Callable[[Arguments | None], object] | None = None if asks else self._call_first
         self.info = CommandInfo(
-            name=name,
+            name=self.name,
             parameters=signature.parameters,
             args_type=options.args_type,
             items=signature.items,
@@ -183,8 +227,9 @@ class Command:
             level=None if options.level is None else Level.of(options.level),
             boxed=signature.boxed,
             thread_safe=options.thread_safe,
-            printer=printer,
+            printer=self._printer,
         )
+        self._late = False
 
     def _call_first(self, arguments: Arguments | None, request: Request | None = None) -> object:
         # Made when the first call comes: most commands of a program are called never, or not yet.
@@ -315,9 +360,16 @@ class CommandMethod:
         continues = None if self.continues_of is None else MethodType(self.continues_of, instance)
         shows = None if self.shows_of is None else MethodType(self.shows_of, instance)
         handler = self.function.__get__(instance)
-        command = Command(handler, self.options, printer, needs, continues, shows, self._signature)
-        self._signature = command.signature
+        command = Command(handler, self.options, printer, needs, continues, shows, lambda: self._compiled(handler))
+        # Ours are valid, as tests say. Most are never called, and to compile them all would take most of the start.
+        if not str(getattr(self.function, "__module__", "")).startswith("twisted_qmon."):
+            command.compile()
         return command
+
+    def _compiled(self, handler: Handler) -> Signature:
+        if self._signature is None:
+            self._signature = compile_signature(handler, args_type=self.options.args_type)
+        return self._signature
 
 
 @overload

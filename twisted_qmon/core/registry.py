@@ -4,11 +4,12 @@ Which commands there are: whole providers in and out, and what covers what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 from weakref import WeakValueDictionary
 
+from twisted_qmon.core.command import Command
 from twisted_qmon.core.tally import Counted, Tallies, Tally
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICommand
@@ -73,6 +74,28 @@ class CommandView(dict[str, "DirectCommand | None"]):
         return found
 
 
+class _DirectCommands(dict[str, "DirectCommand | None"]):
+    """The direct commands among those that can be executed, found out when they are first asked for."""
+
+    def __init__(self, find: Callable[[str], ICommand | None], tallies: Tallies) -> None:
+        super().__init__()
+        self._find = find
+        self._tallies = tallies
+
+    def __missing__(self, name: str) -> DirectCommand | None:
+        command = self._find(name)
+        if command is None:
+            return None
+        # Not in ICommand: it is a short cut that a command of another make need not have.
+        if getattr(command, "direct", None) is None:
+            self[name] = None
+            return None
+        direct = self[name] = cast(DirectCommand, command)
+        direct.tally = self._tallies.of_command(name)
+        self._tallies.watch(cast(Counted, command))
+        return direct
+
+
 class Registry:
     """
     A monitor's commands by name.
@@ -89,9 +112,9 @@ class Registry:
     def __init__(self) -> None:
         self._active: dict[str, ICommand] = {}
         self.find: Callable[[str], ICommand | None] = self._active.get
-        self._direct: dict[str, DirectCommand] = {}
         self.tallies = Tallies()
-        self.find_direct: Callable[[str], DirectCommand | None] = self._direct.get
+        self._direct = _DirectCommands(self.find, self.tallies)
+        self.find_direct: Callable[[str], DirectCommand | None] = self._direct.__getitem__
         self._covered: dict[str, list[ICommand]] = {}
         self._words: dict[str, str] = {}
         # Made when asked for, until something changes.
@@ -113,7 +136,7 @@ class Registry:
         words: dict[str, str] = {}
         for command in added:
             _require_command(command)
-            for word in (command.name, *command.info.aliases):
+            for word in (command.name, *_aliases(command)):
                 owner = words.get(word) or (None if shadow else self._words.get(word))
                 if owner is not None:
                     what = "a command" if owner == word else f"an alias of the command {owner!r}"
@@ -176,12 +199,8 @@ class Registry:
 
     def _activate(self, command: ICommand) -> None:
         self._active[command.name] = command
-        tally = self.tallies.of_command(command.name)
-        # Not in ICommand: it is a short cut that a command of another make need not have.
-        if getattr(command, "direct", None) is not None:
-            direct = self._direct[command.name] = cast(DirectCommand, command)
-            direct.tally = tally
-            self.tallies.watch(cast(Counted, command))
+        self._direct.pop(command.name, None)
+        self.tallies.of_command(command.name)
 
     def copy(self) -> dict[str, ICommand]:
         """:return: the commands that can be executed now, by their names; copied in one step, so that any thread may ask"""
@@ -205,7 +224,7 @@ class Registry:
         self._forget()
         self._words.clear()
         for name, command in self._active.items():
-            for alias in command.info.aliases:
+            for alias in _aliases(command):
                 self._words.setdefault(alias, name)
         for name in self._active:
             self._words[name] = name
@@ -232,6 +251,11 @@ class Registry:
             )
             self._schema = (key, JSONText.of(entries))
         return self._schema[1]
+
+
+def _aliases(command: ICommand) -> Sequence[str]:
+    # For its info ours would be compiled.
+    return command.aliases if isinstance(command, Command) else command.info.aliases
 
 
 def _require_command(command: object) -> None:

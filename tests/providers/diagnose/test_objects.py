@@ -146,6 +146,7 @@ def test_the_reactor_turns_meanwhile_and_progress_is_told(monkeypatch: pytest.Mo
     counted: list[list[object]] = [[] for _ in range(2000)]
     provided = Provided()
     client = QMPConnection(provided.monitor)
+    many = [[n] for n in range(1000)]
     client.send({"execute": "query-objects", "id": 1})
     progress: list[tuple[int, int]] = []
 
@@ -157,6 +158,7 @@ def test_the_reactor_turns_meanwhile_and_progress_is_told(monkeypatch: pytest.Mo
     assert progress[-1][0] < progress[-1][1] > 1000
     assert len(counted) == 2000
     request.cancel()
+    del many
     assert not provided.monitor.pending
     assert "was cancelled" in str(client.received())
     assert [turn.called for turn in turns] == [True] * 6
