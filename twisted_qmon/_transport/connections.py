@@ -4,9 +4,9 @@ The connections of a factory: their limit, their number, and their orderly end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol as _Protocol
 from twisted.logger import Logger
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Counters", "EndableConnection", "EndableFactory", "Refused"]
 
 
-@dataclass
-class Counters:
+class Counters(msgspec.Struct):
     """
     What has happened at one factory.
 

@@ -31,16 +31,16 @@ _CLIENT_FORMS = {"unix": "unix:PATH", "tcp": "tcp:HOST:PORT", "tls": "tls:HOST:P
 
 # What Twisted's parsers raise, which is about the functions that they call.
 _PLAIN = [
-    (re.compile(r".* missing \d+ required (?:positional|keyword-only) arguments?: (.*)"), r"it lacks \1"),
-    (re.compile(r".* got multiple values for argument ('.*')"), r"\1 is given twice"),
-    (re.compile(r".* got an unexpected keyword argument ('.*?').*"), r"\1 is not one of its options"),
-    (re.compile(r".* takes .* positional arguments? but \d+ (?:was|were) given"), "it has too many fields"),
-    (re.compile(r"invalid literal for int\(\) with base 10: ('.*')"), r"\1 is not a number"),
-    (re.compile(r"invalid literal for int\(\) with base 8: ('.*')"), r"\1 is not an octal number"),
-    (re.compile(r"Unknown endpoint type: ('.*')"), r"\1 is not an endpoint type"),
-    (re.compile(r"list index out of range"), "there is no socket of that index"),
+    (r".* missing \d+ required (?:positional|keyword-only) arguments?: (.*)", r"it lacks \1"),
+    (r".* got multiple values for argument ('.*')", r"\1 is given twice"),
+    (r".* got an unexpected keyword argument ('.*?').*", r"\1 is not one of its options"),
+    (r".* takes .* positional arguments? but \d+ (?:was|were) given", "it has too many fields"),
+    (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
+    (r"invalid literal for int\(\) with base 8: ('.*')", r"\1 is not an octal number"),
+    (r"Unknown endpoint type: ('.*')", r"\1 is not an endpoint type"),
+    (r"list index out of range", "there is no socket of that index"),
     # OpenSSL's, which does not say of which file.
-    (re.compile(r"\[\('[\w ]+ routines', .*\)\]"), "the key or the certificate is not in PEM, or can't be read"),
+    (r"\[\('[\w ]+ routines', .*\)\]", "the key or the certificate is not in PEM, or can't be read"),
 ]
 
 
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
         return f"{error.filename}: {os.strerror(error.errno)}"
     text = " ".join(str(error).split()) or type(error).__name__
     for pattern, plain in _PLAIN:
-        match = pattern.fullmatch(text)
+        match = re.fullmatch(pattern, text)
         if match is not None:
             return match.expand(plain)
     return text

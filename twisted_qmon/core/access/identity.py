@@ -8,7 +8,8 @@ Nothing here asks a socket: the functions take what the kernel, a certificate or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from twisted_qmon._text import printable
 
@@ -30,8 +31,7 @@ __all__ = [
 MAX_TEXT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """
     Who a caller is.
 

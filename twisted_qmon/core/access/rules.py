@@ -17,10 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import NoReturn
+
+import msgspec
 
 from twisted_qmon._text import printable
 from twisted_qmon.core.access.identity import Identity
@@ -46,8 +47,7 @@ class AccessError(ValueError):
     """The rules can't be used. The text is one line: the file, the key and the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """
     One C{[[grant]]}.
 
@@ -71,8 +71,7 @@ class Grant:
         return any(_matches(attribute, pattern) for pattern in self.who for attribute in identity.attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """
     All the rules.
 

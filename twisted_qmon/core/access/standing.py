@@ -5,9 +5,10 @@ What a connection brings along: who it is, where it came in, and the verdict on 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from twisted_qmon.core.access.file import Access
 from twisted_qmon.core.access.identity import LOCAL, UNIX, Identity
@@ -37,8 +38,7 @@ class HasInfo(Protocol):
     info: CommandInfo
 
 
-@dataclass(slots=True, eq=False)
-class Standing:
+class Standing(msgspec.Struct, eq=False):
     """
     The standing of a caller with a monitor. All callers of one connection share it: what a person types, and what is run for it.
 

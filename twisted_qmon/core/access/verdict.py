@@ -5,9 +5,10 @@ What one caller may do: all that a session knows of the rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
+
+import msgspec
 
 from twisted_qmon.errors import GenericError
 from twisted_qmon.info import Level, Need
@@ -22,8 +23,7 @@ class PermissionDenied(GenericError):
     """The caller may not do that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, eq=False):
     """
     What one caller may do.
 
@@ -37,9 +37,7 @@ class Verdict:
     cap: Level = Level.ADMIN
     also: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
-    _answers: dict[tuple[str, tuple[str, ...]], tuple[bool, bool]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _answers: dict[tuple[str, tuple[str, ...]], tuple[bool, bool]] = {}
 
     @property
     def unlimited(self) -> bool:
