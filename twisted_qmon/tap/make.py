@@ -11,7 +11,6 @@ from twisted.internet.defer import succeed
 from twisted.python.usage import Options as _Options
 
 from twisted_qmon._transport.unix_port import Owner, owner_of
-from twisted_qmon._twistd.hosting import Hosting
 from twisted_qmon._twistd.notify import Notifier, notifier_of
 from twisted_qmon._twistd.signals import EndSignals, stop_reactor
 from twisted_qmon._twistd.start_up import StartUp
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.application.service import MultiService
     from twisted.internet.defer import Deferred
 
+    from twisted_qmon._twistd.hosting import Hosting
     from twisted_qmon.core.request import Request
     from twisted_qmon.service import MonitorService
 
@@ -37,7 +37,7 @@ def makeService(options: Options) -> MultiService:
     from twisted_qmon.service import make_monitor_service
 
     reactor = global_reactor()
-    hosting = None if options.subCommand is None else Hosting(options.subCommand)
+    hosting = None if options.subCommand is None else _hosting(options.subCommand)
     monitor = Monitor(
         options["name"], clock=reactor, timeout=options["timeout"], max_abandoned=options["max-abandoned"]
     )
@@ -73,6 +73,13 @@ def makeService(options: Options) -> MultiService:
         service.setServiceParent(hosting)
     options.register_providers(monitor, reactor, root)
     return root
+
+
+def _hosting(plugin: str) -> Hosting:
+    # Without another plugin its module is not loaded.
+    from twisted_qmon._twistd.hosting import Hosting
+
+    return Hosting(plugin)
 
 
 def _owner(twistd: _Options | None) -> Owner | None:

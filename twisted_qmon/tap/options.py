@@ -15,7 +15,6 @@ from twisted.python.usage import Options as _Options
 from twisted.python.usage import UsageError
 
 from twisted_qmon._twistd.config import ConfigError, with_config
-from twisted_qmon._twistd.hosting import parse_as_under_twistd
 from twisted_qmon._twistd.plugins import installed_providers, installed_services
 from twisted_qmon._twistd.signals import EarlyHangUps
 from twisted_qmon._twistd.start_up import one_line
@@ -142,6 +141,8 @@ def _options_of(ours: Options, plugin: IServiceMaker) -> _Options:
     :return: an instance of the options of a plugin of twistd
     :raise UsageError: when the plugin can't be imported
     """
+    from twisted_qmon._twistd.hosting import parse_as_under_twistd
+
     try:
         hosted = plugin.options()
     except ImportError as e:
