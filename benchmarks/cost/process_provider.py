@@ -11,10 +11,11 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 
+from benchmarks.cost.idle import idle_shares
 from benchmarks.report.table import Row
 from benchmarks.servers.contenders import ROOT
 
@@ -55,39 +56,19 @@ reactor.run()
 """
 
 
-def _spent(process: subprocess.Popen[str]) -> float:
-    with open(f"/proc/{process.pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1e9
+def _start(kind: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", IDLE, kind],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def idle(pairs: int, seconds: float) -> Iterator[Row]:
     """The processor time per second of two processes that do nothing, with the provider and without."""
     kinds = ("with", "without")
-    processes = {
-        kind: subprocess.Popen(
-            [sys.executable, "-c", IDLE, kind],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for kind in kinds
-    }
-    shares: dict[str, list[float]] = {kind: [] for kind in kinds}
-    try:
-        for process in processes.values():
-            assert process.stdout is not None
-            process.stdout.readline()
-        time.sleep(2)
-        for _ in range(IDLE_TURNS):
-            began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
-            time.sleep(IDLE_SECONDS)
-            for kind, process in processes.items():
-                spent, since = began[kind]
-                shares[kind].append((_spent(process) - spent) / (time.monotonic() - since))
-    finally:
-        for process in processes.values():
-            process.terminate()
-            process.communicate()
+    shares = idle_shares({kind: partial(_start, kind) for kind in kinds}, IDLE_TURNS, IDLE_SECONDS)
     for kind in kinds:
         yield Row("idle processor, the process provider", kind, rate=median(shares[kind]) * 1000, unit="ms a second")
 

@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 
+from benchmarks.cost.idle import idle_shares, spent, stop
 from benchmarks.report.stats import paired_ratio
 from benchmarks.report.table import Row
 from benchmarks.servers.contenders import ROOT
@@ -59,36 +61,11 @@ def _start(kind: str, folder: str) -> subprocess.Popen[str]:
     return process
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.communicate()
-
-
-def _spent(process: subprocess.Popen[str]) -> float:
-    total = 0
-    for task in os.listdir(f"/proc/{process.pid}/task"):
-        with open(f"/proc/{process.pid}/task/{task}/schedstat") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
-
-
 def idle(pairs: int, seconds: float) -> Iterator[Row]:
     """The processor time per second of processes that do nothing."""
     titles = {"off": "without the thread", "on": "with the thread", "doors": "with the thread that serves"}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        processes = {kind: _start(kind, folder) for kind in titles}
-        try:
-            time.sleep(2)
-            shares: dict[str, list[float]] = {kind: [] for kind in titles}
-            for _ in range(IDLE_TURNS):
-                began = {kind: (_spent(process), time.monotonic()) for kind, process in processes.items()}
-                time.sleep(IDLE_SECONDS)
-                for kind, process in processes.items():
-                    spent, since = began[kind]
-                    shares[kind].append((_spent(process) - spent) / (time.monotonic() - since))
-        finally:
-            for process in processes.values():
-                _stop(process)
+        shares = idle_shares({kind: partial(_start, kind, folder) for kind in titles}, IDLE_TURNS, IDLE_SECONDS)
     for kind, title in titles.items():
         more = [on - off for on, off in zip(shares[kind], shares["off"], strict=True)]
         yield Row(
@@ -117,7 +94,7 @@ def _load(title: str, window: int, requests: int, pairs: int) -> Iterator[Row]:
                     costs[on].append(_cost(process, client, window, requests // window))
         finally:
             client.close()
-            _stop(process)
+            stop(process)
     for on, contender in ((True, "with the thread"), (False, "without")):
         yield Row(
             title, contender, rate=median(costs[on]) / requests * 1e6, unit="us CPU",
@@ -139,13 +116,13 @@ def _ask(client: socket.socket, message: object) -> None:
 
 def _cost(process: subprocess.Popen[str], client: socket.socket, window: int, times: int) -> float:
     messages = b'{"execute": "query-name", "id": 1}\n' * window
-    before = _spent(process)
+    before = spent(process)
     for _ in range(times):
         client.sendall(messages)
         left = window
         while left:
             left -= client.recv(65536).count(b"\n")
-    return _spent(process) - before
+    return spent(process) - before
 
 
 MEASUREMENTS = {"watchdog-idle": idle, "watchdog-busy": busy}

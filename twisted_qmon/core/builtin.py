@@ -94,6 +94,10 @@ class StatusInfo(TypedDict):
     status: Literal["running", "shutdown"]
 
 
+_RUNNING = JSONText.of({"running": True, "singlestep": False, "status": "running"})
+_SHUTDOWN = JSONText.of({"running": False, "singlestep": False, "status": "shutdown"})
+
+
 class CommandName(TypedDict):
     """One command in C{query-commands}."""
 
@@ -157,8 +161,9 @@ class Builtin(CommandProvider):
 
     def __init__(self, owner: Monitor) -> None:
         self._monitor = owner
-        # What query-version answers, and for which version.
+        # What query-version and query-name answer, and for what: many clients ask for it all the time.
         self._version: tuple[Mapping[str, JSON], JSONText] | None = None
+        self._name: tuple[str | None, JSONText] = (None, JSONText(b"{}"))
 
     @command(name="qmp_capabilities", hidden=True, level="none", thread_safe=True)
     def qmp_capabilities(self, enable: list[Literal["oob"]] | None = None) -> None:
@@ -182,21 +187,21 @@ class Builtin(CommandProvider):
         return "{major}.{minor}.{micro}".format(**info["qemu"]) + f" ({info['package']})"
 
     @command(thread_safe=True)
-    def query_name(self) -> NameInfo:
+    def query_name(self) -> NameInfo | JSONText:
         """show the name of this monitor"""
         name = self._monitor.name
-        return {} if name is None else {"name": name}
+        if self._name[0] is not name:
+            self._name = (name, JSONText.of({} if name is None else {"name": name}))
+        return self._name[1]
 
     @query_name.printer
     def _(info: Any) -> str:
         return str(info.get("name", ""))
 
     @command(thread_safe=True)
-    def query_status(self) -> StatusInfo:
+    def query_status(self) -> StatusInfo | JSONText:
         """show whether it runs or shuts down"""
-        if self._monitor.refusing:
-            return {"running": False, "singlestep": False, "status": "shutdown"}
-        return {"running": True, "singlestep": False, "status": "running"}
+        return _SHUTDOWN if self._monitor.refusing else _RUNNING
 
     @query_status.printer
     def _(info: Any) -> str:

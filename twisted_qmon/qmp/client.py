@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -41,13 +41,26 @@ from twisted_qmon.qmp.json.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+    from typing_extensions import Unpack
 
     from twisted_qmon.info import JSON, CommandInfo
     from twisted_qmon.interfaces import ICaller
 
-__all__ = ["EventGap", "EventPosition", "QMPClient", "QMPClientService"]
+__all__ = ["ClientOptions", "EventGap", "EventPosition", "QMPClient", "QMPClientService"]
 
 _T = TypeVar("_T")
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keywords of L{QMPClient}, for what makes one."""
+
+    clock: IReactorTime | None
+    timeout: float | None
+    oob: bool
+    max_message: int
+    numbered: bool
+    position: EventPosition | None
+    on_gap: Callable[[EventGap], object] | None
 
 
 class _Reply(Deferred[Any]):
@@ -135,30 +148,17 @@ class QMPClient:
         cls,
         endpoint: IStreamClientEndpoint,
         *,
-        clock: IReactorTime | None = None,
-        timeout: float | None = None,
-        oob: bool = True,
-        max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
-        numbered: bool = False,
-        position: EventPosition | None = None,
-        on_gap: Callable[[EventGap], object] | None = None,
+        **options: Unpack[ClientOptions],
     ) -> Deferred[QMPClient]:
         """
-        Connect and negotiate. For the other parameters see L{QMPClient}.
+        Connect and negotiate.
 
         :param negotiation_timeout: seconds for greeting and negotiation
+        :param options: those of L{QMPClient}
         :return: fires with the client; fails with what the endpoint fails with, or with L{CommandError}
         """
-        client = cls(
-            clock=clock,
-            timeout=timeout,
-            oob=oob,
-            max_message=max_message,
-            numbered=numbered,
-            position=position,
-            on_gap=on_gap,
-        )
+        client = cls(**options)
         return client._connect(endpoint, negotiation_timeout).addCallback(lambda _: client)
 
     @classmethod
@@ -166,33 +166,21 @@ class QMPClient:
         cls,
         endpoint: IStreamClientEndpoint,
         *,
-        clock: IReactorTime | None = None,
-        timeout: float | None = None,
-        oob: bool = True,
-        max_message: int = MAX_MESSAGE,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
         retry_policy: Callable[[int], float] | None = None,
-        numbered: bool = True,
-        position: EventPosition | None = None,
-        on_gap: Callable[[EventGap], object] | None = None,
+        **options: Unpack[ClientOptions],
     ) -> QMPClientService:
         """
         A service that connects while it runs, again after each loss. What was subscribed before it is started misses no event
-        that the server has kept. For the other parameters see L{QMPClient}.
+        that the server has kept: C{numbered} is true by default.
 
         :param negotiation_timeout: seconds for greeting and negotiation
         :param retry_policy: seconds until the next attempt, for the number of failures so far; by default 0.3 and
             growing up to L{MAX_DELAY<twisted_qmon.qmp._client.reconnect.MAX_DELAY>}
+        :param options: those of L{QMPClient}
         """
-        client = cls(
-            clock=clock,
-            timeout=timeout,
-            oob=oob,
-            max_message=max_message,
-            numbered=numbered,
-            position=position,
-            on_gap=on_gap,
-        )
+        options.setdefault("numbered", True)
+        client = cls(**options)
         return QMPClientService(client, endpoint, negotiation_timeout, retry_policy)
 
     @property

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from twisted_qmon._transport.connection import LINGER
-from twisted_qmon._transport.connections import Refused
+from twisted_qmon._transport.connections import EndableFactory, Refused
 from twisted_qmon._transport.factory import MAX_CONNECTIONS, MonitorFactory
 from twisted_qmon.info import Level
 from twisted_qmon.ssh.algorithms import CIPHERS, KEY_EXCHANGES, MACS
@@ -45,7 +45,7 @@ _LOG_PERIOD = 60.0
 _own_log = Logger()
 
 
-class SSHFactory(_ConchFactory):
+class SSHFactory(EndableFactory[ServerTransport], _ConchFactory):
     """
     Serves a monitor over SSH: C{endpoint.listen(SSHFactory(...))}.
 
@@ -81,18 +81,16 @@ class SSHFactory(_ConchFactory):
         self.commands = commands
         self.machines = machines
         self.keys = keys
-        self.max_connections = max_connections
+        self._limit(max_connections)
         kind = host_key.sshType()
         self.publicKeys = {kind: host_key.public()}
         self.privateKeys = {kind: host_key}
         # conch looks here for what clients may do; each gets its own (see portal_for).
         self.portal = make_portal(keys, "", self._visit)
-        self._transports: set[ServerTransport] = set()
         # Those whose clients have not logged in, oldest first, by address.
         self._strangers: dict[str, dict[ServerTransport, None]] = {}
         self._logged = float("-inf")
         self._evicted = 0
-        self._closing: Deferred[None] | None = None
 
     # -- what the service sees
 
@@ -146,36 +144,19 @@ class SSHFactory(_ConchFactory):
         :param linger: seconds that clients have to read the rest
         :return: fires when no connection is left
         """
-        closing: Deferred[None] = Deferred()
-        self._closing = closing
-        timer = self.clock.callLater(linger, self.abort)
 
         def leave(_: object) -> None:
-            for transport in list(self._transports):
+            for transport in list(self.connections):
                 transport.leave()
-            self._tell_closed()
 
-        def closed(_: None) -> None:
-            self._closing = None
-            if timer.active():
-                timer.cancel()
-
+        closed = super().close(linger)
         DeferredList([factory.close(linger) for factory in self._sessions()]).addCallback(leave)
-        return closing.addCallback(closed)
-
-    def _tell_closed(self) -> None:
-        if self._closing is not None and not self._closing.called and not self._transports:
-            self._closing.callback(None)
-
-    def abort(self) -> None:
-        """End all connections now."""
-        for transport in list(self._transports):
-            transport.abort()
+        return closed
 
     def reread(self) -> None:
         """Read again who may log in. A client whose key is not authorized any more is disconnected."""
         self.keys.reread()
-        for transport in list(self._transports):
+        for transport in list(self.connections):
             if transport.logged_in and self.keys.find(transport.avatar.key.blob, transport.host) is None:
                 _own_log.info(
                     "disconnecting {identity} at {peer}: the key is not authorized any more",
@@ -188,21 +169,24 @@ class SSHFactory(_ConchFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport | Refused:  # type: ignore[override]
         """See conch."""
-        if self._closing is not None or len(self._transports) >= self.max_connections:
-            self.people.connectionLimitExceeded(addr)
-            return Refused()
+        transport: ServerTransport | Refused = super().buildProtocol(addr)
+        if isinstance(transport, Refused):
+            return transport
         if sum(map(len, self._strangers.values())) >= MAX_LOGINS:
             self.loginLimitExceeded()
-        transport = super().buildProtocol(addr)
-        assert isinstance(transport, ServerTransport)
         transport.supportedKeyExchanges = KEY_EXCHANGES
         transport.supportedCiphers = CIPHERS
         transport.supportedMACs = MACS
         # SHA-1 is not among what an RSA host key signs with.
         transport.supportedPublicKeys = [name for name in transport.supportedPublicKeys if name != b"ssh-rsa"]
-        self._transports.add(transport)
+        self.connection_made(transport)
         self._strangers.setdefault(getattr(addr, "host", ""), {})[transport] = None
         return transport
+
+    def connectionLimitExceeded(self, addr: IAddress | None) -> None:
+        """One connection too many: it is logged, unlike what conch would."""
+        self.counters.refused += 1
+        _own_log.warn("refusing a connection from {peer}: {count} are open", peer=addr, count=len(self.connections))
 
     def loginLimitExceeded(self) -> None:
         """More than L{MAX_LOGINS} clients have not logged in: the one that has had most time is disconnected."""
@@ -236,9 +220,8 @@ class SSHFactory(_ConchFactory):
 
     def lost(self, transport: ServerTransport) -> None:
         """A connection has ended."""
-        self._transports.discard(transport)
         self._forget_stranger(transport)
-        self._tell_closed()
+        self.connection_lost(transport)
 
     def getService(self, transport: ServerTransport, service: bytes) -> type[SSHService] | None:
         """See conch. A client that has logged in does not do so again."""

@@ -207,6 +207,9 @@ class ServerTransport(SSHServerTransport):
         _own_log.info("disconnecting {peer}: it has no session", peer=self.peer)
         self.leave()
 
+    def finish(self) -> None:
+        """The server ends: the sessions first, and then L{SSHFactory.close<twisted_qmon.ssh.factory.SSHFactory>} has it leave."""
+
     def leave(self) -> None:
         """End the connection, once what is sent has been read."""
         self.transport.unregisterProducer()

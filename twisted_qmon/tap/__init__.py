@@ -8,8 +8,11 @@ group is a module with a subclass of L{OptionGroup}, which is entered in L{Optio
 
 from __future__ import annotations
 
-from twisted_qmon.tap.group import OptionGroup
-from twisted_qmon.tap.make import makeService
-from twisted_qmon.tap.options import Options
+from twisted_qmon._twistd.loading import no_collection
+
+with no_collection():
+    from twisted_qmon.tap.group import OptionGroup
+    from twisted_qmon.tap.make import makeService
+    from twisted_qmon.tap.options import Options
 
 __all__ = ["OptionGroup", "Options", "makeService"]

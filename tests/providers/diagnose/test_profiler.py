@@ -38,7 +38,11 @@ def _taken(provided: Provided, **arguments: Any) -> tuple[Any, list[tuple[int, i
 def test_a_profile() -> None:
     """A tree for people that names the culprit, a file for speedscope, and progress on the way."""
     provided = Provided()
-    info, progress = _taken(provided, seconds=1.2)
+    for _ in range(5):
+        info, progress = _taken(provided, seconds=1.2)
+        if info["samples"] > 5:
+            # A machine that is busy with other things gives it few.
+            break
     assert progress == [(50, 120), (100, 120), (120, 120)]
     assert "_spin" in info["text"]
     assert "Recorded" not in info["text"]
@@ -62,9 +66,14 @@ def test_a_profile() -> None:
 def test_the_order_in_time_is_kept_if_asked_for() -> None:
     """Then each call is there for itself, and the file is larger."""
     provided = Provided()
-    short, _ = _taken(provided, seconds=0.5)
-    long, _ = _taken(provided, seconds=0.5, timeline=True)
-    sizes = [len(info["speedscope"]["profiles"][0]["events"]) for info in (short, long)]
+    sizes = [0, 0]
+    for seconds in (0.5, 1.0, 2.0):
+        short, _ = _taken(provided, seconds=seconds)
+        long, _ = _taken(provided, seconds=seconds, timeline=True)
+        sizes = [len(info["speedscope"]["profiles"][0]["events"]) for info in (short, long)]
+        if sizes[0] < sizes[1]:
+            # A machine that is busy with other things gives it few samples.
+            break
     assert sizes[0] < sizes[1]
 
 
