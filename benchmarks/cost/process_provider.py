@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import median
 
-from benchmarks.cost.idle import idle_shares
+from benchmarks.cost._idle import idle_shares
 from benchmarks.report.table import Row
 from benchmarks.servers.contenders import ROOT
 

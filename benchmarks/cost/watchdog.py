@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import median
 
-from benchmarks.cost.idle import idle_shares, spent, stop
+from benchmarks.cost._idle import idle_shares, spent, stop
 from benchmarks.report.stats import paired_ratio
 from benchmarks.report.table import Row
 from benchmarks.servers.contenders import ROOT
