@@ -47,7 +47,7 @@ class Slow(CommandProvider):
 """
 
 #: Seconds that anything may take.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def free_port() -> int:
