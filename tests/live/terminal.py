@@ -110,8 +110,11 @@ class Terminal:
 
     def does(self, line: str) -> str:
         """Run a line. :return: the screen, with the prompt back"""
+        before = len(self.raw)
         self.enters(line)
-        self.shows(f"(qmon) {line}"[:80])
+        typed = f"(qmon) {line}"[:80]
+        # On a busy machine a long answer may come together with the line, and carry it off the screen.
+        self.until(repr(typed), lambda: typed in self.screen or self.raw[before:].count(b"\n") > self._screen.lines)
         return self.prompts()
 
     def settles(self, seconds: float = 0.3) -> str:

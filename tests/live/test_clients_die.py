@@ -25,7 +25,7 @@ from twisted_qmon import CommandProvider, Event, Monitor, QMPFactory, command
 reactor: Any = _reactor
 
 #: Seconds until what has to be noticed must have been: POLLHUP is looked for each second.
-PATIENCE = 8.0
+PATIENCE = 30.0
 
 STATES = ("greeted", "negotiated", "half a message", "pending", "suspended", "blocked")
 TRANSPORTS = ("unix", "tcp")
