@@ -44,6 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
             monkeypatch.delitem(CHECKS, name)
 
 
+@pytest.mark.slow
 def test_a_good_server() -> None:
     """A fake QEMU is like QEMU in all but one thing, which is known."""
     report = compare(count=300)
@@ -107,6 +108,7 @@ def test_events_for_who_has_not_negotiated(quick: None) -> None:
     assert [each.name for each in report.differences] == ["a client gets no events before it has negotiated"]
 
 
+@pytest.mark.slow
 def test_the_project_s_own_server() -> None:
     """The server of this package differs in what is known, and in nothing else."""
     factory = QMPFactory(Monitor(clock=Clock()))

@@ -113,6 +113,8 @@ def test_wheel_is_complete(wheel: Path) -> None:
     """The wheel has the type marker, the licence, and nothing outside the two packages."""
     names = zipfile.ZipFile(wheel).namelist()
     assert "twisted_qmon/py.typed" in names
+    assert "twisted_qmon/testing/recordings/7.2.json.gz" in names
+    assert "twisted_qmon/conformance/recorded.json" in names
     assert any(name.endswith("/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"twisted", "twisted_qmon"}
 
