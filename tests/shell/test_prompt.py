@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent, Completion
@@ -14,6 +14,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead
 from prompt_toolkit.output import DummyOutput
+from twisted.internet.task import Clock
 
 from twisted_qmon.errors import CommandNotFound, GenericError
 from twisted_qmon.hmp.commands.command_index import make_names
@@ -26,7 +27,7 @@ from twisted_qmon.shell.terminal.completer import LineCompleter, files
 from twisted_qmon.shell.terminal.connection import gap_text, retry_policy, server_name
 from twisted_qmon.shell.terminal.history import History, has_secret, history_path
 from twisted_qmon.shell.terminal.pending import PendingBar
-from twisted_qmon.shell.terminal.screen import Screen
+from twisted_qmon.shell.terminal.screen import PERIOD, Screen
 
 COLOUR = TypeInfo("enum", values=("red", "greenish-blue", "\x1b[31m"))
 NAMES = make_names(
@@ -248,24 +249,38 @@ def test_waiting_for_what_is_done() -> None:
 # -- the rest
 
 
-def test_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+class _StillLoop:
+    """A loop whose time is set by the test."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+
+    def time(self) -> float:
+        return self.clock.seconds()
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> object:
+        return self.clock.callLater(delay, callback)
+
+
+def test_screen() -> None:
     """Text appears soon, then no more often than once a period; errors and notes are told apart by colour."""
-
-    async def run() -> None:
-        screen = Screen(asyncio.get_running_loop(), colour=True, write=written.append)
-        screen.text("one\n")
-        screen.error("two\n")
-        await asyncio.sleep(0.01)
-        assert written == ["one\n\x1b[31mtwo\x1b[0m\n"]
-        screen.note("three\n")
-        await asyncio.sleep(0.01)
-        assert len(written) == 1
-        screen.flush()
-        screen.flush()
-        assert written[1:] == ["\x1b[2mthree\x1b[0m\n"]
-
     written: list[str] = []
-    asyncio.run(run())
+    loop = _StillLoop()
+    screen = Screen(cast("asyncio.AbstractEventLoop", loop), colour=True, write=written.append)
+    screen.text("one\n")
+    screen.error("two\n")
+    loop.clock.advance(0)
+    assert written == ["one\n\x1b[31mtwo\x1b[0m\n"]
+    screen.note("three\n")
+    loop.clock.advance(PERIOD * 0.9)
+    assert len(written) == 1
+    loop.clock.advance(PERIOD * 0.2)
+    assert written[1:] == ["\x1b[2mthree\x1b[0m\n"]
+    screen.note("four\n")
+    screen.flush()
+    screen.flush()
+    assert written[2:] == ["\x1b[2mfour\x1b[0m\n"]
 
 
 def test_plain_screen(capfd: pytest.CaptureFixture[str]) -> None:
