@@ -21,7 +21,8 @@ The error tree.
           +-- KVMMissingCap
 
 The five below C{CommandError} are QEMU's error classes (qapi/error.json); QEMU adds no new ones, so neither do we. A new
-error is a subclass of C{GenericError}, entered here and in C{__all__}; one for users is exported by C{twisted_qmon/__init__.py}.
+error is a subclass of C{GenericError}, entered here and in C{__all__}; one for users also stands in C{_MODULES}, C{__all__} and
+the imports for type checkers of C{twisted_qmon/__init__.py}. Those of a fleet are in C{fleet/errors.py}.
 """
 
 from __future__ import annotations

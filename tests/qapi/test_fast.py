@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.support.annotation_cases import Case, make_case, make_element_case
 from twisted_qmon.errors import GenericError
-from twisted_qmon.qapi.annotations import Scope
 from twisted_qmon.qapi.compiler import TypeCompiler
+from twisted_qmon.qapi.resolve import Scope
 from twisted_qmon.qapi.signature import Signature, compile_signature
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.fast import list_encoder
 from twisted_qmon.qapi.types.plain import is_plain
-from twisted_qmon.qapi.types.scalars import Type
 
 #: More of them: C{QMON_EXAMPLES=100000 python -m pytest tests/qapi/test_fast.py}.
 EXAMPLES = int(os.environ.get("QMON_EXAMPLES", "300"))

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from twisted_qmon.errors import EventError, RegistrationError
 from twisted_qmon.info import CommandInfo, Level, Need
 from twisted_qmon.interfaces import ICommand, ICommandProvider
-from twisted_qmon.qapi.annotations import wire_name
+from twisted_qmon.qapi.resolve import wire_name
 from twisted_qmon.qapi.signature import Signature, compile_signature, default_params
 from twisted_qmon.qapi.types.fast import Arguments, Handler
 from twisted_qmon.qapi.types.plain import is_as_read

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import ArgsItem, TypeInfo
-from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, wire_name
 from twisted_qmon.qapi.compiler import TypeCompiler
+from twisted_qmon.qapi.resolve import EMPTY, HandlerParameter, HandlerSignature, wire_name
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.containers import MapType
 from twisted_qmon.qapi.types.marks import Width
 from twisted_qmon.qapi.types.objects import Member
 from twisted_qmon.qapi.types.plain import UINT_HIGH
-from twisted_qmon.qapi.types.scalars import AnyType, BoolType, IntType, NumberType, StrType, Type
+from twisted_qmon.qapi.types.scalars import AnyType, BoolType, IntType, NumberType, StrType
 
 __all__ = ["FORMAT_KEYS", "LETTERS", "declared_parameters", "parse_args_type"]
 

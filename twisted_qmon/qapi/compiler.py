@@ -18,11 +18,12 @@ import msgspec
 from msgspec import UNSET
 
 from twisted_qmon.errors import RegistrationError
-from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, union, wire_name
+from twisted_qmon.qapi.resolve import EMPTY, HandlerParameter, HandlerSignature, Scope, union, wire_name
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.containers import ListType, MapType
 from twisted_qmon.qapi.types.marks import Alternate, Tagged, Width
 from twisted_qmon.qapi.types.objects import DictType, Member, ObjectType
-from twisted_qmon.qapi.types.scalars import SIMPLE, EnumType, IntType, Type
+from twisted_qmon.qapi.types.scalars import SIMPLE, EnumType, IntType
 from twisted_qmon.qapi.types.unions import AlternateType, TaggedType
 
 if sys.version_info >= (3, 11):

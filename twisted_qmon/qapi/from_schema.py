@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from twisted_qmon.info import JSON, TypeInfo
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.containers import ListType
 from twisted_qmon.qapi.types.errors import ArgumentError
 from twisted_qmon.qapi.types.marks import Width
@@ -25,7 +26,6 @@ from twisted_qmon.qapi.types.scalars import (
     NullType,
     NumberType,
     StrType,
-    Type,
 )
 from twisted_qmon.qapi.types.unions import AlternateType
 

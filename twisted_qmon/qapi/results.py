@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, TypeInfo
-from twisted_qmon.qapi.annotations import EMPTY, HandlerSignature, Scope, union
 from twisted_qmon.qapi.compiler import TypeCompiler
+from twisted_qmon.qapi.resolve import EMPTY, HandlerSignature, Scope, union
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.json_text import JSONText
-from twisted_qmon.qapi.types.scalars import Type
 
 __all__ = ["Finish", "compile_result"]
 

@@ -15,9 +15,9 @@ from msgspec import convert
 
 from twisted_qmon.errors import InvalidArguments, RegistrationError
 from twisted_qmon.info import JSON, ArgsItem, ParameterInfo, TypeInfo
-from twisted_qmon.qapi.annotations import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler
 from twisted_qmon.qapi.args_type import declared_parameters, parse_args_type
 from twisted_qmon.qapi.compiler import TypeCompiler
+from twisted_qmon.qapi.resolve import EMPTY, HandlerParameter, HandlerSignature, Scope, read_handler
 from twisted_qmon.qapi.results import Finish, compile_result
 from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
 from twisted_qmon.qapi.types.fast import Arguments, Handler, InStruct, Keywords

@@ -1,5 +1,5 @@
 """
-The options of C{twistd qmon}: all groups together.
+The options of C{twistd qmon}: all groups together. A new option is a row of its group, in the module of that.
 """
 
 from __future__ import annotations

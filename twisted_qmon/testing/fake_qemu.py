@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from twisted_qmon.core.request import Request
     from twisted_qmon.info import JSON
-    from twisted_qmon.qapi.types.scalars import Type
+    from twisted_qmon.qapi.types.base import Type
     from twisted_qmon.watchdog.reactor import WatchdogReactor
 
 __all__ = ["MAX_REQUESTS", "VERSION", "FakeQEMU", "FakeRequest"]

@@ -17,7 +17,7 @@ from twisted_qmon import CommandProvider, Event, Monitor, make_monitor_service
 from twisted_qmon.errors import CommandNotFound, ConnectionClosed
 from twisted_qmon.providers.jobs import Jobs
 from twisted_qmon.providers.qemu import offer as _offer
-from twisted_qmon.providers.qemu.long_commands.base import long_commands
+from twisted_qmon.providers.qemu.long_commands import long_commands
 from twisted_qmon.testing import HMPConnection
 
 #: The names of QEMU 7.2's commands.

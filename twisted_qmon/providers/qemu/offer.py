@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted_qmon.core.events import Event
 from twisted_qmon.errors import EventError, MonitorError
 from twisted_qmon.providers.qemu.commands import UpstreamCommands
-from twisted_qmon.providers.qemu.long_commands.base import long_commands
+from twisted_qmon.providers.qemu.long_commands import long_commands
 from twisted_qmon.qmp._client.commands import HMC
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ Types: what the annotations of arguments and results mean, and the names for tho
     BlockdevRef = Annotated[str | BlockdevOptions, Alternate("BlockdevRef")]
     BlockdevOptions = Annotated[RawOptions | NullOptions, Tagged("driver")]
 
-Start with L{Type<twisted_qmon.qapi.types.scalars.Type>}, which says how to add one.
+Start with L{Type<twisted_qmon.qapi.types.base.Type>}, which says how to add one.
 """
 
 from __future__ import annotations

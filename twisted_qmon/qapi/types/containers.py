@@ -9,10 +9,11 @@ from types import GenericAlias
 from typing import Any
 
 from twisted_qmon.info import JSON, TypeInfo
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
 from twisted_qmon.qapi.types.fast import MANY, Build, In, Out, list_encoder
 from twisted_qmon.qapi.types.plain import check_text, plain
-from twisted_qmon.qapi.types.scalars import AnyType, Type
+from twisted_qmon.qapi.types.scalars import AnyType
 
 __all__ = ["ListType", "MapType"]
 

@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
 from twisted_qmon.qapi.types.fast import Build, In, InStruct, Keywords, Out, out_struct
-from twisted_qmon.qapi.types.scalars import Type
 
 __all__ = ["ArgumentsType", "DictType", "Member", "ObjectType"]
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.info import JSON, ParameterInfo, TypeInfo
+from twisted_qmon.qapi.types.base import Type
 from twisted_qmon.qapi.types.errors import ArgumentError, ResultError
 from twisted_qmon.qapi.types.objects import DictType, Member, ObjectType
-from twisted_qmon.qapi.types.scalars import EnumType, Type
+from twisted_qmon.qapi.types.scalars import EnumType
 
 __all__ = ["AlternateType", "TaggedType", "all_members"]
 

@@ -4,7 +4,8 @@ From values to bytes: one line of pure ASCII for each message, always valid JSON
 An integer is written with all its digits; beyond 64 bits QEMU reads a double. An infinite double, for which JSON has no word,
 is written as C{1e999}, which readers take for infinite again. What QEMU's parser would refuse in a string (a lone
 surrogate, a noncharacter) is written as U+FFFD, as QEMU does. So whatever is written here can be read by
-L{twisted_qmon.qmp.json.reader} and by QEMU.
+L{twisted_qmon.qmp.json.reader} and by QEMU. A reply and its
+C{id} are put together in C{twisted_qmon.qmp._server.replies}.
 """
 
 from __future__ import annotations

@@ -1,16 +1,5 @@
 """
-Which long commands there are, and what their providers have in common.
-
-To add one:
-
- 1. Write a method with C{@command(name="qmon-NAME", aliases=["NAME"], timeout=inf, level=...)} in the module of its subject,
-    or in a new one with a subclass of L{LongCommands} that is added to L{long_commands}. The alias is what a person types.
- 2. Add a line to the C{needs} of its class: the commands of QEMU that it uses. It is offered in front of a QEMU that has them.
- 3. If QEMU makes a job of the work, call L{run_job<twisted_qmon.providers.qemu.long_commands.run_job.run_job>}; else write a
-    coroutine that begins and follows it, and have a C{LongOperation} of
-    L{twisted_qmon.providers.qemu.long_commands.long_operation} wait for it. Both tell the progress, and call the work off when
-    the request is cancelled.
- 4. Add a row to C{LEVELS} in C{tests/project/test_levels.py}, and one to the table in C{docs/qemu.md}.
+What the providers of long commands have in common. To add a command, see L{twisted_qmon.providers.qemu.long_commands}.
 """
 
 from __future__ import annotations
@@ -27,7 +16,7 @@ if TYPE_CHECKING:
     from twisted_qmon.interfaces import ICommand
     from twisted_qmon.providers.qemu.upstream import Upstream
 
-__all__ = ["LongCommands", "long_commands"]
+__all__ = ["LongCommands"]
 
 
 class LongCommands(CommandProvider):
@@ -55,12 +44,3 @@ class LongCommands(CommandProvider):
             if all(needed in self._available for needed in self.needs[command.name]):
                 command.info = replace(command.info, completes=True)
                 yield command
-
-
-def long_commands() -> tuple[type[LongCommands], ...]:
-    """:return: all providers of them"""
-    from twisted_qmon.providers.qemu.long_commands.block_jobs import BlockJobs
-    from twisted_qmon.providers.qemu.long_commands.migration import Migration
-    from twisted_qmon.providers.qemu.long_commands.snapshots import Snapshots
-
-    return (Migration, Snapshots, BlockJobs)

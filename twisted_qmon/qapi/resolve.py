@@ -1,5 +1,6 @@
 """
-What a handler's parameters and a class's members are annotated with, strings resolved.
+What a handler's parameters and a class's members are annotated with, strings resolved. What an annotation means is decided in
+L{twisted_qmon.qapi.compiler}; the types are in L{twisted_qmon.qapi.types}.
 
 A module with C{from __future__ import annotations} has only strings. Their names are looked for where Python would: in the
 module, in the class, and in the functions around the definition while these are running (which they are when a class that was
