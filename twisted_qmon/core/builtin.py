@@ -15,6 +15,7 @@ from twisted_qmon.core.events import Event
 from twisted_qmon.core.request import ABSENT, Request
 from twisted_qmon.errors import CommandError, CommandNotFound, GenericError
 from twisted_qmon.info import Level, Need
+from twisted_qmon.qapi.schema import info_to_json
 from twisted_qmon.qapi.types import UInt32, UInt64
 from twisted_qmon.qapi.types.json_text import JSONText
 from twisted_qmon.qapi.types.plain import plain
@@ -228,8 +229,6 @@ class Builtin(CommandProvider):
 
         :param name: one command only
         """
-        from twisted_qmon.qapi.schema import info_to_json
-
         active = self._monitor.registry.active
         standing = standing_of(request.caller)
         if name is None:

@@ -13,6 +13,7 @@ from twisted_qmon.core.command import Command
 from twisted_qmon.core.tally import Counted, Tallies, Tally
 from twisted_qmon.errors import RegistrationError
 from twisted_qmon.interfaces import ICommand
+from twisted_qmon.qapi.schema import build_schema
 from twisted_qmon.qapi.types.json_text import JSONText
 
 if TYPE_CHECKING:
@@ -242,8 +243,6 @@ class Registry:
 
     def schema(self, events: Mapping[str, Event]) -> JSONText:
         """:return: the answer to C{query-qmp-schema}; encoded once for the same commands and events"""
-        from twisted_qmon.qapi.schema import build_schema
-
         key = tuple(events.values())
         if self._schema is None or self._schema[0] != key:
             entries = build_schema(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sys
 from typing import TYPE_CHECKING
 
@@ -93,8 +94,6 @@ def _file_descriptors() -> int | None:
 
 
 def _file_descriptor_limit() -> int | None:
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
 
