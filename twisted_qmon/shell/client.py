@@ -83,8 +83,8 @@ class Client:
             first = self.read(deadline)
         except TimeoutError:
             raise NoConnection(
-                "the server did not greet: it may serve another client (a QEMU monitor has one at a time), "
-                "or be no QMP server"
+                "the server did not greet: it may be stuck (then ask its watchdog), serve another client (a QEMU monitor has "
+                "one at a time), or be no QMP server"
             ) from None
         if not isinstance(first, dict) or not isinstance(first.get("QMP"), dict):
             raise NoConnection("this is not a QMP server: it does not begin with a greeting")

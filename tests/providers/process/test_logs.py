@@ -45,6 +45,25 @@ class _Fixture:
         return [data["text"] for data in self.emitted]
 
 
+def test_warnings_stay() -> None:
+    """However much is logged after them, so many warnings and errors are kept; all are told once, in their order."""
+    fixture = _Fixture(keep=10)
+    for number in range(_logs.KEEP_WARNINGS + 1):
+        fixture.log.warning("bad {number}", number=number)
+        fixture.log.info("good {number}", number=number)
+    for _ in range(50):
+        fixture.log.info("good")
+    found = fixture.keeper.last(None, None, None)
+    assert [info.text for info in found[:2]] == ["bad 1", "bad 2"]
+    assert [info.text for info in found[-10:]] == ["good"] * 10
+    assert len(found) == _logs.KEEP_WARNINGS + 10
+    numbers = [info.number for info in found]
+    assert numbers == sorted(set(numbers))
+    fixture.log.error("worse")
+    assert fixture.texts(level=Level.WARN)[-2:] == [f"bad {_logs.KEEP_WARNINGS}", "worse"]
+    assert fixture.texts(after=numbers[-1]) == ["worse"]
+
+
 def test_keeps_what_is_logged_formatted() -> None:
     """An event is kept with time, level, namespace and its text, formatted at that moment."""
     fixture = _Fixture()

@@ -33,6 +33,7 @@ __all__ = [
     "EMIT_AT_ONCE",
     "EMIT_PERIOD",
     "KEEP",
+    "KEEP_WARNINGS",
     "LEVELS",
     "MAX_ERRORS",
     "MAX_NAMESPACE",
@@ -48,6 +49,10 @@ __all__ = [
 
 #: How many log events are kept for C{query-log}.
 KEEP = 1000
+
+#: How many of them from the level warn upwards are kept, also when later ones have taken the place of all others: a line for each
+#: connection must not be the end of what went wrong.
+KEEP_WARNINGS = 200
 
 #: Characters of a log event's text that are kept.
 MAX_TEXT = 8192
@@ -82,6 +87,7 @@ class Level(enum.Enum):
 LEVELS = tuple(Level)
 
 _ERRORS = frozenset({LogLevel.error, LogLevel.critical})
+_WARNINGS = frozenset(LEVELS[LEVELS.index(Level.WARN) :])
 
 
 class Timestamp(TypedDict):
@@ -123,6 +129,10 @@ class LevelInfo(msgspec.Struct):
 
     namespace: str
     level: Level
+
+
+def _number(info: LogInfo) -> int:
+    return info.number
 
 
 def _timestamp(event: LogEvent) -> Timestamp:
@@ -195,6 +205,8 @@ class LogKeeper:
         self._filter = LogLevelFilterPredicate(LogLevel.info)
         self._telling = LogLevelFilterPredicate(LogLevel.levelWithName(tell.value))
         self._kept: deque[LogInfo] = deque(maxlen=keep)
+        # The last warnings and errors among them.
+        self._warnings: deque[LogInfo] = deque(maxlen=KEEP_WARNINGS)
         self._write_queue: deque[LogInfo] = deque()
         # When the last errors were logged, whatever the levels are.
         self._errors: deque[float] = deque(maxlen=MAX_ERRORS)
@@ -236,10 +248,11 @@ class LogKeeper:
         for info in self._kept:
             once.setdefault((*info.timestamp.values(), info.level, info.namespace, info.text), info)
         self._kept.clear()
+        self._warnings.clear()
         self._numbers = count(1)
         for info in sorted(once.values(), key=lambda info: tuple(info.timestamp.values())):
             info.number = next(self._numbers)
-            self._kept.append(info)
+            self._add(info)
 
     def stop(self) -> None:
         """Keep no more. What is kept stays; what waits to be emitted is not."""
@@ -261,8 +274,13 @@ class LogKeeper:
         if self._filter(event) is PredicateResult.no or _about_reading(event):
             return None
         info = make_info(event, next(self._numbers))
-        self._kept.append(info)
+        self._add(info)
         return info
+
+    def _add(self, info: LogInfo) -> None:
+        self._kept.append(info)
+        if info.level in _WARNINGS:
+            self._warnings.append(info)
 
     def __call__(self, event: LogEvent) -> None:
         if event.get("log_level") in _ERRORS:
@@ -328,7 +346,9 @@ class LogKeeper:
         :param after: only those with a number above this one
         :return: what is kept, oldest first
         """
-        found = [info for info in self._kept.copy() if info.number > after]
+        # In this order: what goes from one meanwhile is still in the other.
+        kept = [*self._warnings.copy(), *self._kept.copy()]
+        found = sorted({info.number: info for info in kept if info.number > after}.values(), key=_number)
         if level is not None:
             found = [info for info in found if LEVELS.index(info.level) >= LEVELS.index(level)]
         if namespace:
