@@ -58,6 +58,8 @@ def test_secret_is_not_shown() -> None:
     assert secret == Secret(MARKER) != Secret("x")
     assert secret != MARKER
     assert len({secret, Secret(MARKER)}) == 1
+    assert secret
+    assert not Secret("")
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(secret)
 

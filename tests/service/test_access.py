@@ -192,6 +192,9 @@ class ServiceAccessTests(SynchronousTestCase):
         rules.write_text(grant.format("tcp:1"))
         service.reread()
         self.assertEqual(self.logged(), [])
+        rules.write_text("default = 'admin'\n" + grant.format("tcp:3"))
+        self.successResultOf(self.monitor.execute("access-reload"))
+        self.assertEqual(self.logged(), [f"{rules}: grant[1].endpoint: tcp:3 is not served"])
 
     def test_required_audit_that_cannot_be_opened(self) -> None:
         """The service starts without it, says so, and refuses what would have to be recorded, until it can be written."""
@@ -207,6 +210,10 @@ class ServiceAccessTests(SynchronousTestCase):
         client = QMPConnection(self.monitor, factory=service.factories[0], identity=ALICE)
         refused = client.execute("set-log-level", {"level": "info"})["error"]["desc"]
         self.assertEqual(refused, "'set-log-level' is refused: the audit can't be written")
+        (line,) = (line for line in self.logged() if "was refused" in line)
+        self.assertRegex(
+            line, r"^uid:1000\(alice\)[^(]*\(qmp-\d+\): set-log-level was refused: the audit can't be written$"
+        )
         self.assertIn("return", client.execute("query-status"))
         audit.parent.mkdir()
         self.assertEqual(client.execute("set-log-level", {"level": "info"}), {"return": {}})

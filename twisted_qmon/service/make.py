@@ -5,6 +5,8 @@ Makes the service of a monitor.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +104,13 @@ def _guard(service: MonitorService, access: Access | str | PathLike[str] | None,
     guard = service.monitor.guard
     service.monitor.set_guard(access=access, audit=audit if guard.audit is None or audit.file is not None else None)
     assert guard.audit is not None
-    service.on_start += [guard.audit.open, service.check_rules]
-    service.on_stop.append(guard.audit.close)
+
+    def end() -> None:
+        with suppress(ValueError):
+            guard.on_reload.remove(service.check_rules)
+
+    service.on_start += [guard.audit.open, service.check_rules, partial(guard.on_reload.append, service.check_rules)]
+    service.on_stop += [end, guard.audit.close]
 
 
 def _register(service: MonitorService, application: object) -> Process:

@@ -251,8 +251,6 @@ class MonitorService(MultiService):
             guard.reload()
         except AccessError as e:
             self._log.error("{reason}; the access rules stay as they were", reason=str(e))
-        else:
-            self.check_rules()
         for factory in self.factories:
             again: Callable[[], None] | None = getattr(factory, "reread", None)
             if again is not None:

@@ -49,7 +49,7 @@ def test_warnings_stay() -> None:
     """However much is logged after them, so many warnings and errors are kept; all are told once, in their order."""
     fixture = _Fixture(keep=10)
     for number in range(_logs.KEEP_WARNINGS + 1):
-        fixture.log.warning("bad {number}", number=number)
+        fixture.log.emit(LogLevel.warn, "bad {number}", number=number)
         fixture.log.info("good {number}", number=number)
     for _ in range(50):
         fixture.log.info("good")

@@ -135,6 +135,12 @@ class Audit:
         if file is not None:
             line = self._lines.start(now, number, standing.encoded or _encode(standing), name, arguments)
             if not file.write(line) and self.required:
+                _log.warn(
+                    "{identity} ({session}): {command} was refused: the audit can't be written",
+                    identity=standing.identity.text,
+                    session=standing.session,
+                    command=_shown(name),
+                )
                 raise GenericError(f"'{_shown(name)}' is refused: the audit can't be written")
         return now
 

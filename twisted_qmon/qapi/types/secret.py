@@ -23,7 +23,8 @@ class Secret(Generic[_T]):
     """
     A string that is shown as C{***}: in logs, in the audit, in tracebacks that show values, in whatever it is formatted into.
 
-    C{password: Secret[str]} annotates a parameter of a handler, which then is given one of these. To clients it is a string.
+    C{password: Secret[str]} annotates a parameter of a handler, which then is given one of these. To clients it is a string. The
+    handler reads C{password.value}. Two secrets can be compared; a secret never equals a string.
 
     :param value: the string
     :ivar value: the string
@@ -41,6 +42,9 @@ class Secret(Generic[_T]):
 
     def __format__(self, spec: str) -> str:
         return HIDDEN
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

@@ -74,8 +74,12 @@ class Screen:
         text = "".join(self._waiting)
         self._waiting.clear()
         if text:
-            with suppress(KeyboardInterrupt):
+            try:
                 self._write(text)
+            except KeyboardInterrupt:
+                # It was cut somewhere: what comes next, such as the prompt, begins on a line of its own.
+                with suppress(KeyboardInterrupt):
+                    self._write("\n")
 
 
 def _write(text: str) -> None:
