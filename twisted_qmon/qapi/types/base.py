@@ -18,12 +18,12 @@ class Type:
     A type of arguments and results.
 
     To add one, write a subclass with C{info}, C{kinds}, C{decode} and C{encode}, in L{twisted_qmon.qapi.types.scalars} if it is
-    of single values. Enter the class that it is annotated with in C{SIMPLE} there; where that is C{Annotated}, as C{Size} is,
-    its name goes to L{twisted_qmon.qapi.types.marks}, and C{_annotated} in L{twisted_qmon.qapi.compiler} takes it. That is all
-    for a type that looks like one that is there already (its C{info} is that of a string, say). A new C{kind} of
-    L{TypeInfo} is also named in C{_plain} or C{_JSON_TYPES} of L{twisted_qmon.qapi.schema}, in C{twisted_qmon.hmp.lines.line} and
-    C{twisted_qmon.hmp.lines.args}, which read what a person types, and in C{_TYPES} of L{twisted_qmon.qapi.args_type}, if a
-    letter of C{args_type} stands for it.
+    of single values. Enter the class that it is annotated with in C{SIMPLE} there. Where that is C{Annotated}, as C{Size} is, its
+    name goes to L{twisted_qmon.qapi.types.marks}, and a mark of a new kind needs a case in C{_annotated} of
+    L{twisted_qmon.qapi.compiler}. That is all for a type that looks like one that is there already (its C{info} is that of a
+    string, say). A new C{kind} of L{TypeInfo} is also named in C{_plain} or C{_JSON_TYPES} of L{twisted_qmon.qapi.schema}, in
+    C{_SCALARS} of C{twisted_qmon.web.openapi}, in C{twisted_qmon.hmp.lines.line} and C{twisted_qmon.hmp.lines.args}, which read
+    what a person types, and in C{_TYPES} of L{twisted_qmon.qapi.args_type}, if a letter of C{args_type} stands for it.
 
     In and out differ. What comes in comes from a client: what is wrong with it is the client's error, told in QEMU's words. What
     goes out comes from a handler: what is wrong with it is the program's error.

@@ -18,7 +18,7 @@ from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
 from twisted_qmon.info import CommandInfo, Level
 from twisted_qmon.interfaces import ICommand
-from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands import LongCommands
 from twisted_qmon.providers.qemu.long_commands.run_job import JOB_COMMANDS, WhenReady, run_job
 from twisted_qmon.qapi.types import Size
 from twisted_qmon.qmp._client.commands import HMC

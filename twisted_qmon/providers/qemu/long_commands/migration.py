@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import GenericError
-from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands import LongCommands
 from twisted_qmon.providers.qemu.long_commands.long_operation import POLL, LongOperation, Watch
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted_qmon.core.command import command
 from twisted_qmon.core.request import Request
 from twisted_qmon.errors import CommandNotFound, GenericError
-from twisted_qmon.providers.qemu.long_commands.base import LongCommands
+from twisted_qmon.providers.qemu.long_commands import LongCommands
 from twisted_qmon.providers.qemu.long_commands.run_job import JOB_COMMANDS, run_job
 
 if TYPE_CHECKING:
