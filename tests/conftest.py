@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ with warnings.catch_warnings():
 
 # It is for this run, not for one that a test starts.
 os.environ.pop("PYTEST_ADDOPTS", None)
+
+# A shell without job control has what it starts in the background ignore SIGINT, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FlushLogged = Callable[..., list[Failure]]
 
