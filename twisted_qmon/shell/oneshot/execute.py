@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from twisted_qmon.shell.address import Destination
-from twisted_qmon.shell.client import CONNECT_TIMEOUT, connect
+from twisted_qmon.shell.client import connect
 from twisted_qmon.shell.errors import UsageError
 from twisted_qmon.shell.oneshot.arguments import parse_arguments
 from twisted_qmon.shell.options import Parser, add_format, seconds
@@ -34,8 +34,7 @@ def run_exec(address: Destination, words: list[str]) -> int:
         raise UsageError("--no-wait and --timeout exclude each other")
     arguments = parse_arguments(options.arguments)
     output = Output(options.as_json)
-    timeout = CONNECT_TIMEOUT if options.timeout is None else min(CONNECT_TIMEOUT, options.timeout)
-    with connect(address, timeout=timeout) as client:
+    with connect(address) as client:
         if not options.no_wait:
             output.result(client.run(options.name, arguments, timeout=options.timeout))
             return 0
