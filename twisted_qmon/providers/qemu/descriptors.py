@@ -253,7 +253,7 @@ class _Passing(Forwarded):
     def keep_place(self) -> None:
         """It does so as it is."""
 
-    def send(self, connection: UpstreamConnection) -> None:
+    def send_to(self, connection: UpstreamConnection) -> None:
         self._descriptors.check(self.name, self.arguments, self.caller)
         sent = Forwarded()
         sent.in_band = False

@@ -128,7 +128,7 @@ class Forwarded(Deferred[JSONText]):
         """QEMU has it, or is about to."""
         return self.number > 0
 
-    def send(self, connection: UpstreamConnection) -> None:
+    def send_to(self, connection: UpstreamConnection) -> None:
         """
         It is its turn.
 
@@ -451,7 +451,7 @@ class Upstream:
         try:
             # Before the request, which may be answered at once.
             self._in_flight += 1
-            forwarded.send(connection)
+            forwarded.send_to(connection)
         except CommandError as error:
             self._in_flight -= 1
             forwarded.errback(Failure(error))
