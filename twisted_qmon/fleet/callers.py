@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
-
+from twisted_qmon.core.access.caller import SessionCaller
 from twisted_qmon.core.access.identity import fleet_identity
 from twisted_qmon.core.access.standing import Standing, session_name
 from twisted_qmon.errors import GenericError
 from twisted_qmon.info import JSON, Level
-from twisted_qmon.interfaces import ICaller
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -35,36 +33,12 @@ MAX_CALLERS = 1000
 IDLE = 90.0
 
 
-@implementer(ICaller)
-class Caller:
-    """
-    The caller of one request. Each has its own, since a caller may leave one request and go on with another.
+class Caller(SessionCaller):
+    """The caller of one request. Each has its own, since a caller may leave one request and go on with another."""
 
-    :ivar standing: that of its session
-    """
-
-    __slots__ = ("peer", "standing")
+    __slots__ = ()
 
     kind = "fleet"
-
-    def __init__(self, standing: Standing, peer: str) -> None:
-        self.standing = standing
-        self.peer = peer
-
-    @property
-    def name(self) -> str:
-        """The name of its session."""
-        return self.standing.session
-
-    @property
-    def identity(self) -> str:
-        """The text of its identity."""
-        return self.standing.identity.text
-
-    @property
-    def level(self) -> Level:
-        """What it may do, from now on."""
-        return self.standing.level
 
 
 class CallerSession:

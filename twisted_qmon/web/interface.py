@@ -164,7 +164,7 @@ class Interface:
                 return self._start(request, session, name, arguments)
         except CommandError as error:
             return self._fail(request, session, name, error)
-        caller = Caller(session.name, _peer(request), session.standing)
+        caller = Caller(session.standing, _peer(request))
         result = self._monitor.serve(name, arguments, caller, ABSENT)
         if type(result) is not Request:
             return self._send(request, 200, encode_return(result))

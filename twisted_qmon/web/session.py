@@ -9,13 +9,12 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
-from zope.interface import implementer
 
+from twisted_qmon.core.access.caller import SessionCaller
 from twisted_qmon.core.access.identity import web_identity
 from twisted_qmon.core.access.standing import Standing, standing_of
 from twisted_qmon.core.request import Request
 from twisted_qmon.info import JSON, Level
-from twisted_qmon.interfaces import ICaller
 from twisted_qmon.web.answers import Refusal, encode_document
 from twisted_qmon.web.kept import Kept, describe
 
@@ -37,32 +36,12 @@ SESSION_IDLE = 60.0
 _serial = count(1)
 
 
-@implementer(ICaller)
-class Caller:
-    """
-    The caller of requests of one connection, or of those that no connection waits for.
+class Caller(SessionCaller):
+    """The caller of requests of one connection, or of those that no connection waits for."""
 
-    :ivar standing: that of the token
-    """
-
-    __slots__ = ("name", "peer", "standing")
+    __slots__ = ()
 
     kind = "web"
-
-    def __init__(self, name: str, peer: str, standing: Standing) -> None:
-        self.name = name
-        self.peer = peer
-        self.standing = standing
-
-    @property
-    def identity(self) -> str:
-        """The text of its identity."""
-        return self.standing.identity.text
-
-    @property
-    def level(self) -> Level:
-        """What it may do, from now on."""
-        return self.standing.level
 
 
 class WebSession:
@@ -106,7 +85,7 @@ class WebSession:
         self._cap = cap
         self._gone = gone
         self._waiting = 0
-        self._patient = Caller(self.name, "", self.standing)
+        self._patient = Caller(self.standing, "")
         self.since = self._used = clock.seconds()
         self._ended = False
         self._timer: IDelayedCall = clock.callLater(SESSION_IDLE, self._check_idle)
