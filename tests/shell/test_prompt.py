@@ -283,6 +283,23 @@ def test_screen() -> None:
     assert written[2:] == ["\x1b[2mfour\x1b[0m\n"]
 
 
+def test_screen_that_is_interrupted() -> None:
+    """What Ctrl-C cuts ends its line: what comes next begins on one of its own."""
+    written: list[str] = []
+
+    def write(text: str) -> None:
+        written.append(text)
+        if len(written) == 1:
+            raise KeyboardInterrupt
+
+    screen = Screen(cast("asyncio.AbstractEventLoop", _StillLoop()), colour=False, write=write)
+    screen.text("much\n")
+    screen.flush()
+    screen.text("next\n")
+    screen.flush()
+    assert written == ["much\n", "\n", "next\n"]
+
+
 def test_plain_screen(capfd: pytest.CaptureFixture[str]) -> None:
     """Without colours there are none; by default it is standard output."""
 

@@ -131,10 +131,6 @@ class LevelInfo(msgspec.Struct):
     level: Level
 
 
-def _number(info: LogInfo) -> int:
-    return info.number
-
-
 def _timestamp(event: LogEvent) -> Timestamp:
     seconds, microseconds = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
     return {"seconds": seconds, "microseconds": microseconds}
@@ -346,9 +342,10 @@ class LogKeeper:
         :param after: only those with a number above this one
         :return: what is kept, oldest first
         """
-        # In this order: what goes from one meanwhile is still in the other.
-        kept = [*self._warnings.copy(), *self._kept.copy()]
-        found = sorted({info.number: info for info in kept if info.number > after}.values(), key=_number)
+        # In this order: what leaves the second meanwhile is still in the first.
+        warnings, kept = self._warnings.copy(), self._kept.copy()
+        first = kept[0].number if kept else 0
+        found = [info for info in (*(each for each in warnings if each.number < first), *kept) if info.number > after]
         if level is not None:
             found = [info for info in found if LEVELS.index(info.level) >= LEVELS.index(level)]
         if namespace:
